@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+# Two commands: `make demo` and `make test`. Each sets the checkout up first; a second time that takes a second.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(if $(shell command -v $(name)),$(name))))
+THREADLOG := .venv/bin/threadlog
+
+.PHONY: setup demo test yardstick down lint
+
+setup:
+	@[ -n "$(PYTHON)" ] || { echo "python3.11 is missing. On Debian: apt-get install python3.11 python3.11-venv"; exit 2; }
+	@$(PYTHON) -m ops.bootstrap
+
+demo: setup
+	$(THREADLOG) demo
+
+test: setup
+	.venv/bin/python -m pytest
+
+yardstick: setup
+	.venv/bin/python -m examples.yardstick
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+down:
+	$(THREADLOG) down
