@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The wiring: one job per file, each read as its diagram."""

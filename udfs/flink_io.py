@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kafka in and out of Flink, one byte array per record each way.
+
+    source ──► keyed ──► operator ──► cut ──► sink
+
+A source hands over `Row(key, frame)`. The stream is keyed in Java by that first field: PyFlink's own `key_by` would carry
+each record through Python once more. Operators take frames and give packs (`wire/frames.py`); a pack is cut into records in
+Java, beside the sink. Both Java classes lie in `connector/`; their jar must be in the cluster's lib folder.
+
+Every arrow that Flink could lose state over has a uid, given by the caller as a constant.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from pyflink.common import Configuration, Types, WatermarkStrategy
+from pyflink.datastream import DataStream, KeyedStream, OutputTag, StreamExecutionEnvironment
+from pyflink.datastream.connectors.base import DeliveryGuarantee
+from pyflink.datastream.connectors.kafka import KafkaOffsetsInitializer, KafkaSink, KafkaSource
+from pyflink.java_gateway import get_gateway
+from pyflink.util.java_utils import to_jarray
+
+FRAME = Types.PRIMITIVE_ARRAY(Types.BYTE())
+# State is cut into so many key groups for ever; a savepoint cannot be restored under another number.
+MAX_PARALLELISM = 128
+# The connector's default of one hour exceeds what brokers allow (15 minutes), and the job would not start.
+TRANSACTION_TIMEOUT_MS = 600_000
+# The engine bounds an entry at 900 KiB; what the broker accepts is its own and the topic's setting.
+REQUEST_BYTES_MAX = 4 * 1024 * 1024
+
+
+def environment(parallelism: int, checkpoint_interval_ms: int, checkpoint_dir: str) -> StreamExecutionEnvironment:
+    """The environment with what our jobs rest on, whatever the cluster's defaults are."""
+    settings = {
+        # Functions run inside the TaskManager; a job that has state must never change this, it would not find its state.
+        "python.execution-mode": "thread",
+        # Frames are never changed after they are made, so chained operators may share them.
+        "pipeline.object-reuse": "true",
+        "state.backend.type": "rocksdb",
+        "execution.checkpointing.incremental": "true",
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
+        "execution.checkpointing.interval": f"{checkpoint_interval_ms} ms",
+        "execution.checkpointing.dir": checkpoint_dir,
+        # Two at once would mean two open transactions per sink.
+        "execution.checkpointing.max-concurrent-checkpoints": "1",
+    }
+    configuration = Configuration()
+    for key, value in settings.items():
+        configuration.set_string(key, value)
+    env = StreamExecutionEnvironment.get_execution_environment(configuration)
+    env.set_parallelism(parallelism)
+    env.set_max_parallelism(MAX_PARALLELISM)
+    return env
+
+
+def source(
+    env: StreamExecutionEnvironment, uid: str, bootstrap: str, topics: list[str], group: str, key_header: str | None = None
+) -> DataStream:
+    """Committed records of the topics as Row(key, frame), from the beginning where there is no checkpoint.
+
+    The key is the record's, or the value of `key_header`. The group only shows progress to tools; offsets are state."""
+    builder = (
+        KafkaSource.builder()
+        .set_bootstrap_servers(bootstrap)
+        .set_topics(*topics)
+        .set_group_id(group)
+        .set_starting_offsets(KafkaOffsetsInitializer.earliest())
+        .set_property("isolation.level", "read_committed")
+    )
+    builder._j_builder.setDeserializer(get_gateway().jvm.threadlog.KafkaInput(key_header))
+    return env.from_source(builder.build(), WatermarkStrategy.no_watermarks(), uid).uid(uid)
+
+
+def keyed(stream: DataStream) -> KeyedStream:
+    """The stream keyed by the first field; a KeyedProcessFunction sees only the frame."""
+    selector = get_gateway().jvm.KeyByKeySelector()
+    key_type = Types.ROW([Types.STRING()])
+    return KeyedStream(stream._j_data_stream.keyBy(selector, key_type.get_java_type_info()), FRAME, stream)
+
+
+def lane(name: str) -> OutputTag:
+    """A side output of packs."""
+    return OutputTag(name, FRAME)
+
+
+def write_transactional(packs: DataStream, uid: str, bootstrap: str, topics: list[str], prefix: str) -> None:
+    """Write the records of packs in the transaction of their checkpoint: readable when it has completed, or never.
+
+    `prefix` names the transactions; it must be the same after each restart and belong to no other job."""
+    naming = get_gateway().jvm.org.apache.flink.connector.kafka.sink.TransactionNamingStrategy.POOLING
+    builder = _sink(bootstrap, DeliveryGuarantee.EXACTLY_ONCE)
+    builder.set_transactional_id_prefix(prefix).set_property("transaction.timeout.ms", str(TRANSACTION_TIMEOUT_MS))
+    builder._j_builder.setTransactionNamingStrategy(naming)
+    _write(packs, uid, builder, topics)
+
+
+def write_at_once(packs: DataStream, uid: str, bootstrap: str, topics: list[str]) -> None:
+    """Write the records of packs as they come, at least once: they may be of a decision that is rolled back."""
+    builder = _sink(bootstrap, DeliveryGuarantee.AT_LEAST_ONCE)
+    _write(packs, uid, builder.set_property("linger.ms", "0"), topics)
+
+
+def _sink(bootstrap: str, guarantee: DeliveryGuarantee) -> Any:
+    builder = KafkaSink.builder().set_bootstrap_servers(bootstrap).set_delivery_guarantee(guarantee)
+    return builder.set_property("max.request.size", str(REQUEST_BYTES_MAX))
+
+
+def _write(packs: DataStream, uid: str, builder: Any, topics: list[str]) -> None:
+    jvm = get_gateway().jvm
+    output = jvm.threadlog.KafkaOutput(to_jarray(jvm.java.lang.String, topics))
+    builder._j_builder.setRecordSerializer(output)
+    records = DataStream(packs._j_data_stream.flatMap(output)).uid(f"{uid}-cut").name(f"{uid}-cut")
+    records.sink_to(builder.build()).uid(uid).name(uid)
