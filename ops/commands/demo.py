@@ -68,6 +68,9 @@ def _check(ctx: Context, sent: Path, ledger: Path, crashed: bool) -> int:
 def command(ctx: Context, conversations: int, seed: int, kills: int, rate: float, dedup_off: bool) -> None:
     """Refund customers while processes are killed, then check that every cent adds up."""
     folder = ctx.settings.state_dir / "demo" / time.strftime("%Y%m%d-%H%M%S")
+    if folder.parent.exists():
+        # The checker counts whole topics, and a seed's event ids are known to the threads already.
+        raise Trouble("This state folder has seen a demo.", "Run `threadlog down --purge`, or choose another --state-dir.")
     _stack(ctx)
     folder.mkdir(parents=True)
     sent, payments = folder / "sent.jsonl", run.Payments(ctx.settings, folder / "ledger.jsonl", seed, dedup_off)
