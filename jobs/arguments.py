@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a job's `main()` is told on its command line; jobs read neither settings nor environment."""
+from __future__ import annotations
+
+import argparse
+
+
+def parse(job: str) -> argparse.Namespace:
+    """The arguments of both jobs; all of them are required, so a job never runs against a default by mistake."""
+    parser = argparse.ArgumentParser(prog=job, allow_abbrev=False)
+    parser.add_argument("--app", required=True, help="the app, package.module:attribute")
+    parser.add_argument("--app-digest", required=True, help="digest of the app's code; TaskManagers refuse any other")
+    parser.add_argument("--namespace", required=True, help="prefix of every topic")
+    parser.add_argument("--bootstrap", required=True, help="the broker, host:port")
+    parser.add_argument("--registry", required=True, help="the schema registry's Confluent API, a URL")
+    parser.add_argument("--parallelism", required=True, type=int, help="subtasks; at most the topics' partitions")
+    parser.add_argument("--checkpoint-interval-ms", required=True, type=int, help="most of the latency of an effect call")
+    parser.add_argument("--checkpoint-dir", required=True, help="a URI that every Flink process can reach")
+    return parser.parse_args()

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The conversation job.
+
+    agent-events ───┐                                   ┌─► agent-decisions   ┐
+    human-feedback ─┤                                   ├─► tool-invocations  │
+    tool-results ───┼──► by thread ──► ThreadFunction ──┼─► agent-replies     │ one transaction per checkpoint
+    agent-signals ──┘                        │          ├─► agent-signals     │
+                                             │          └─► dead-letters      ┘
+                                             └──► tool-reads, at once
+
+Submit: flink run -d -pyfs . -py jobs/conversation.py --app package.module:app … (`--help` lists the arguments).
+"""
+from __future__ import annotations
+
+from argparse import Namespace
+
+from pyflink.datastream import StreamExecutionEnvironment
+
+from jobs.arguments import parse
+from schemas.topics import kafka_name
+from udfs.flink_io import FRAME, environment, keyed, source, write_at_once, write_transactional
+from udfs.thread_function import READS, ThreadFunction
+
+INPUTS = ("agent-events", "human-feedback", "tool-results", "agent-signals")
+OUTPUTS = ("agent-decisions", "tool-invocations", "agent-replies", "agent-signals", "dead-letters")
+AT_ONCE = ("tool-reads",)
+
+# State and transactions are found again by these names: changing one needs a migration.
+SOURCE_UID = "thread-inputs"
+THREADS_UID = "threads"
+COMMITTED_UID = "committed"
+AT_ONCE_UID = "at-once"
+
+
+def build(args: Namespace) -> StreamExecutionEnvironment:
+    """The job's graph."""
+    inputs, outputs, at_once = ([kafka_name(args.namespace, topic) for topic in t] for t in (INPUTS, OUTPUTS, AT_ONCE))
+    env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir)
+
+    threads = ThreadFunction(args.app, args.app_digest, args.namespace, args.registry)
+    records = source(env, SOURCE_UID, args.bootstrap, inputs, group=f"{args.namespace}.conversation")
+    decisions = keyed(records).process(threads, FRAME).uid(THREADS_UID).name(THREADS_UID)
+    write_transactional(decisions, COMMITTED_UID, args.bootstrap, outputs, prefix=f"{args.namespace}-conversation")
+    write_at_once(decisions.get_side_output(READS), AT_ONCE_UID, args.bootstrap, at_once)
+    return env
+
+
+def main() -> None:
+    """Submit the job under the name that `threadlog` knows it by."""
+    args = parse("conversation")
+    build(args).execute_async(f"{args.namespace}.conversation")
+
+
+if __name__ == "__main__":
+    main()

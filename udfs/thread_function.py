@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The conversation operator: it hands each record and each due timer of a thread to the engine, and writes down the decision.
+
+An adapter only. It knows frames, keyed state, timers and the clock; what a record means is decided in `threadlog.engine`.
+
+One Flink timer is registered per thread, at the earliest due time of its state, so the registered time can be told from the
+state alone and needs no state of its own.
+"""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pyflink.common import Types
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
+
+from schemas.codec import Codec
+from schemas.errors import RegistryUnavailable
+from threadlog.engine import step
+from threadlog.inputs import Input, timer
+from threadlog.limits import Limits
+from threadlog.state import Small
+from udfs.app_guard import checked_app
+from udfs.flink_io import lane
+from udfs.inputs import Inputs
+from udfs.outputs import RECORDS, Outputs
+from udfs.thread_state import ThreadState
+from wire.frames import OutRecord, Record, pack_out, unpack_in
+from wire.registry import Registry
+
+READS = lane("tool-reads")
+# Flink calls no one else while timers fire: what is still due after so many fires in the next round.
+TIMERS_PER_ROUND_MAX = 64
+# Together longer than a registry's restart; then the task fails, and Flink starts it again from the last checkpoint.
+REGISTRY_PAUSES_S = (0.1, 0.3, 1.0, 2.0, 4.0)
+
+R = TypeVar("R")
+Outcome = list[Any]
+
+
+class ThreadFunction(KeyedProcessFunction):
+    """All threads of one subtask. Takes frames; gives packs, with reads on the side."""
+
+    def __init__(self, app: str, app_digest: str, namespace: str, registry_url: str) -> None:
+        self._app_spec, self._app_digest = app, app_digest
+        self._namespace, self._registry_url = namespace, registry_url
+
+    def open(self, context: RuntimeContext) -> None:
+        self._app = checked_app(self._app_spec, self._app_digest)
+        self._limits = Limits()
+        schemas = Registry(self._registry_url)
+        codec = Codec(schemas)
+        for name in set(RECORDS.values()):  # from here on, writing needs no registry
+            patiently(lambda name=name: schemas.id_of(name))
+        self._inputs, self._outputs = Inputs(codec, self._namespace), Outputs(codec, self._namespace)
+        small = context.get_state(ValueStateDescriptor("thread", Types.STRING()))
+        maps = context.get_map_state(MapStateDescriptor("maps", Types.STRING(), Types.STRING()))
+        self._state = ThreadState(small, maps)
+
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Outcome:
+        record = unpack_in(value)
+        thread = ctx.get_current_key()
+        if thread.startswith("\0"):
+            reason = "the key names no thread: 1 to 512 bytes of UTF-8 without control characters are needed"
+            return packs([self._outputs.dead_letter(record, "illegal_key", reason)], [])
+        input = patiently(lambda: self._inputs.of_record(record, thread, now_ms()))
+        before = self._state.load(thread)
+        after, committed, at_once = self._decide(input, record)
+        self._rearm(ctx, earliest(before.small), earliest(after))
+        return packs(committed, at_once)
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Outcome:
+        thread, now = ctx.get_current_key(), max(timestamp, now_ms())
+        small, committed, at_once = self._state.load(thread).small, [], []
+        for _ in range(TIMERS_PER_ROUND_MAX):
+            due, timer_id = min(((due, id) for id, due in small["timers"].items()), default=(now + 1, ""))
+            if due > now:
+                break
+            small, more, reads = self._decide(timer(thread, timer_id, due, now), None)
+            committed += more
+            at_once += reads
+        self._rearm(ctx, None, earliest(small))
+        return packs(committed, at_once)
+
+    def _decide(self, input: Input, cause: Record | None) -> tuple[Small, list[OutRecord], list[OutRecord]]:
+        """One step of the current thread, written into its state; the state after it, and the records to send."""
+        before = self._state.load(input.thread)
+        decision = step(before, input, self._app, self._limits)
+        if decision is None:  # the source gave us this record before; its decision is in the journal
+            return before.small, [], []
+        self._state.save(decision.state, decision.maps)
+        return decision.state, *self._outputs.of_decision(decision, cause)
+
+    def _rearm(self, ctx: KeyedProcessFunction.Context, armed: int | None, due: int | None) -> None:
+        if armed == due:
+            return
+        timers = ctx.timer_service()
+        if armed is not None:
+            timers.delete_processing_time_timer(armed)
+        if due is not None:
+            timers.register_processing_time_timer(due)
+
+
+def earliest(small: Small) -> int | None:
+    """When the next timer of a thread is due."""
+    return min(small["timers"].values(), default=None)
+
+
+def packs(committed: list[OutRecord], at_once: list[OutRecord]) -> Outcome:
+    """What an operator gives to Flink: at most one pack for each lane."""
+    main = [pack_out(committed)] if committed else []
+    return [*main, (READS, pack_out(at_once))] if at_once else main
+
+
+def patiently(read: Callable[[], R]) -> R:
+    """The result of something that may need the registry, which may be restarting just now."""
+    for pause_s in REGISTRY_PAUSES_S:
+        try:
+            return read()
+        except RegistryUnavailable:
+            time.sleep(pause_s)
+    return read()
+
+
+def now_ms() -> int:
+    """The operator's clock, Unix epoch in milliseconds: an input of the engine, recorded in the journal."""
+    return time.time_ns() // 1_000_000
