@@ -2,37 +2,57 @@
 """The app as an operator may run it, or no operator at all.
 
 One interpreter serves a TaskManager for its whole life: a job that was submitted with new code would silently run the modules
-that an older job has loaded. So the digest of the code travels in the job graph and is compared when an operator opens; on a
-difference the process ends itself, and whoever supervises TaskManagers brings a fresh interpreter.
+that an older job has loaded. So digests travel in the job graph, of the app's code and of ours, and are compared when an
+operator opens; on a difference the process ends itself, and whoever supervises TaskManagers brings a fresh interpreter.
 """
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import time
+from pathlib import Path
 from typing import NoReturn
 
 from threadlog import App
-from wire.app_code import load_app, loaded_digest
+from wire.app_code import files_digest, load_app, loaded_digest
 
+PACKAGES = ("schemas", "threadlog", "wire", "udfs")
 # A TaskManager that cannot get better must not be restarted as fast as the machine can.
 EXIT_PAUSE_S = 1.0
 EXIT_CODE = 70
 
 
-def checked_app(spec: str, expected_digest: str) -> App:
-    """The loaded app; does not return where its code differs from what was submitted.
+def _own_digest() -> str:
+    roots = [Path(str(spec.origin)).parent for name in PACKAGES if (spec := importlib.util.find_spec(name)) is not None]
+    return files_digest(roots)
 
-    Raises RuntimeError without PYTHONHASHSEED=0: the order of a set would differ from one process to the next, and with it
-    what an agent asks for."""
-    if sys.flags.hash_randomization:
-        raise RuntimeError("PYTHONHASHSEED is not 0: set it in the environment that starts the TaskManagers")
-    app = load_app(spec)
-    found = loaded_digest(spec)
-    if found != expected_digest:
-        _end_process(f"this process runs {spec} at {found[:12]}, the job was submitted with {expected_digest[:12]}")
-    app.digest = expected_digest
-    return app
+
+# Taken when this module is first imported: like every other module it may be older than what lies on the disk now.
+OWN_DIGEST = _own_digest()
+
+
+class AppCode:
+    """Names an app and the code it was submitted with. Made where the job is built, opened where it runs."""
+
+    def __init__(self, spec: str, digest: str) -> None:
+        self.spec, self.digest, self.own_digest = spec, digest, OWN_DIGEST
+
+    def load(self) -> App:
+        """The loaded app; does not return where this process runs other code than what was submitted.
+
+        Raises RuntimeError without PYTHONHASHSEED=0: the order of a set would differ from one process to the next, and
+        with it what an agent asks for."""
+        if sys.flags.hash_randomization:
+            raise RuntimeError("PYTHONHASHSEED is not 0: set it in the environment that starts the TaskManagers")
+        if self.own_digest != OWN_DIGEST:
+            _end_process(f"this process runs threadlog at {OWN_DIGEST[:12]}, the job was submitted with {self.own_digest[:12]}")
+        app = load_app(self.spec)
+        found = loaded_digest(self.spec)
+        if found != self.digest:
+            _end_process(f"this process runs {self.spec} at {found[:12]}, the job was submitted with {self.digest[:12]}")
+        app.digest = self.digest
+        return app
 
 
 def _end_process(why: str) -> NoReturn:

@@ -22,7 +22,7 @@ from threadlog.engine import step
 from threadlog.inputs import Input, timer
 from threadlog.limits import Limits
 from threadlog.state import Small
-from udfs.app_guard import checked_app
+from udfs.app_guard import AppCode
 from udfs.flink_io import lane
 from udfs.inputs import Inputs
 from udfs.outputs import RECORDS, Outputs
@@ -44,11 +44,11 @@ class ThreadFunction(KeyedProcessFunction):
     """All threads of one subtask. Takes frames; gives packs, with reads on the side."""
 
     def __init__(self, app: str, app_digest: str, namespace: str, registry_url: str) -> None:
-        self._app_spec, self._app_digest = app, app_digest
+        self._code = AppCode(app, app_digest)
         self._namespace, self._registry_url = namespace, registry_url
 
     def open(self, context: RuntimeContext) -> None:
-        self._app = checked_app(self._app_spec, self._app_digest)
+        self._app = self._code.load()
         self._limits = Limits()
         schemas = Registry(self._registry_url)
         codec = Codec(schemas)
