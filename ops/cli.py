@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`threadlog`: the command line. A command's module is imported only when that command is asked for."""
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import pkgutil
+from pathlib import Path
+
+import click
+
+import ops.commands
+from ops.context import Context, Trouble
+from ops.settings import SettingsError, load
+
+
+def _set_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and ctx.obj is not None:
+        ctx.obj = dataclasses.replace(ctx.obj, json=True)
+
+
+def _json_option() -> click.Option:
+    """`--json` after the command's name as well as before it."""
+    return click.Option(
+        ["--json"], is_flag=True, expose_value=False, callback=_set_json, help="One JSON object per line."
+    )
+
+
+class Commands(click.Group):
+    """The modules of `ops.commands` as commands, found by listing the folder."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command's name."""
+        return sorted(module.name for module in pkgutil.iter_modules(ops.commands.__path__))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, or None when there is no such module."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = importlib.import_module(f"ops.commands.{cmd_name}").command
+        if not any("--json" in parameter.opts for parameter in command.params):
+            command.params.append(_json_option())
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--state-dir", type=click.Path(path_type=Path), help="Folder of the stack (default: .threadlog).")
+@click.option("--namespace", help="Prefix of every topic (default: threadlog).")
+@click.option("--port-base", type=int, help="First of the ten ports the stack uses (default: 19090).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.pass_context
+def main(ctx: click.Context, state_dir: Path | None, namespace: str | None, port_base: int | None, as_json: bool) -> None:
+    """Agents as stream processors: run the local stack, send events, read what was decided."""
+    try:
+        overrides = {"state_dir": state_dir, "namespace": namespace, "port_base": port_base}
+        ctx.obj = Context(load(overrides, os.environ, Path.cwd()), as_json)
+    except SettingsError as error:
+        raise Trouble(str(error)) from error

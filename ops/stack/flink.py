@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cluster's jobs over REST: which there are, where they run, and how they are stopped.
+
+A job of ours is called NAMESPACE.conversation or NAMESPACE.tools."""
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ops import http
+from ops.settings import Settings
+
+JOBS = ("conversation", "tools")
+ENDED = frozenset({"FINISHED", "CANCELED", "FAILED"})
+SAVEPOINT_S = 60
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that the cluster knows. `state` is RUNNING only when each of its tasks runs."""
+
+    kind: str
+    id: str
+    state: str
+    tasks: dict[str, int]
+
+    @property
+    def is_live(self) -> bool:
+        """True while the cluster runs it or tries to."""
+        return self.state not in ENDED
+
+    @property
+    def is_running(self) -> bool:
+        """True when every task runs."""
+        return self.state == "RUNNING" and 0 < self.tasks.get("total", 0) == self.tasks.get("running", 0)
+
+
+def kind_of(name: str) -> str:
+    """`threadlog.tools` → `tools`."""
+    return re.split(r"[^a-z]+", name)[-1]
+
+
+def jobs(settings: Settings) -> list[Job]:
+    """Our jobs, the newest first, ended ones included as long as the JobManager remembers them."""
+    listed = http.call(f"{settings.flink_rest}/jobs/overview")["jobs"]
+    listed.sort(key=lambda job: -job["start-time"])
+    found = [Job(kind_of(job["name"]), job["jid"], job["state"], job["tasks"]) for job in listed]
+    return [job for job in found if job.kind in JOBS]
+
+
+def live_jobs(settings: Settings) -> dict[str, Job]:
+    """The job of each kind that the cluster runs or tries to run."""
+    return {job.kind: job for job in jobs(settings) if job.is_live}
+
+
+def hosts(settings: Settings, job_id: str) -> list[str]:
+    """The TaskManagers that a job's tasks are on now, by the name of their part."""
+    found = set()
+    vertices = http.call(f"{settings.flink_rest}/jobs/{job_id}")["vertices"]
+    for vertex in vertices:
+        detail = http.call(f"{settings.flink_rest}/jobs/{job_id}/vertices/{vertex['id']}")
+        found |= {task.get("taskmanager-id", "") for task in detail["subtasks"] if task["status"] not in ENDED}
+    return sorted(found - {"", "(unassigned)"})
+
+
+def job_hosts(settings: Settings) -> dict[str, list[str]]:
+    """For each live job, the TaskManagers it is on."""
+    return {kind: hosts(settings, job.id) for kind, job in live_jobs(settings).items()}
+
+
+def wait_running(settings: Settings, kinds: list[str], seconds: float) -> list[str]:
+    """Wait until the jobs run; the kinds that do not yet when the time is over."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            known = live_jobs(settings)
+        except http.HttpError:
+            known = {}
+        waiting = [kind for kind in kinds if kind not in known or not known[kind].is_running]
+        if not waiting or time.monotonic() > until:
+            return waiting
+        time.sleep(0.2)
+
+
+def stop_with_savepoint(settings: Settings, job: Job, folder: str) -> str:
+    """Stop a job as `flink stop` does, its last transaction committed; the savepoint's path.
+
+    Raises HttpError when the cluster refuses or the savepoint fails: the job then runs on."""
+    base = f"{settings.flink_rest}/jobs/{job.id}"
+    trigger = http.call(f"{base}/stop", {"targetDirectory": folder, "drain": False})["request-id"]
+    until = time.monotonic() + SAVEPOINT_S
+    while time.monotonic() < until:
+        answer: dict[str, Any] = http.call(f"{base}/savepoints/{trigger}")
+        if answer["status"]["id"] == "COMPLETED":
+            operation = answer["operation"]
+            if "location" in operation:
+                return str(operation["location"])
+            cause = operation.get("failure-cause", {}).get("stack-trace", "").splitlines()
+            raise http.HttpError(base, 500, cause[0] if cause else "no savepoint and no cause")
+        time.sleep(0.1)
+    raise http.HttpError(base, 0, f"no savepoint within {SAVEPOINT_S} s")

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where things lie: the checkout's programs and one stack's state folder."""
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.bootstrap.steps import BUILD, FLINK, FLINK_LIB, PYTHON, ROOT, VENV
+
+__all__ = ["BUILD", "FLINK", "FLINK_LIB", "PYTHON", "ROOT", "VENV", "Layout"]
+
+# Linux allows 107 bytes for the path of a unix socket, and the supervisor binds to one with its pid appended first.
+SOCKET_PATH_MAX = 90
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of one stack. `data` is what `--purge` removes together with everything else."""
+
+    state: Path
+
+    @property
+    def conf(self) -> Path:
+        """Rendered configuration files; also Flink's FLINK_CONF_DIR."""
+        return self.state / "conf"
+
+    @property
+    def run(self) -> Path:
+        """Start scripts, pid files and start counts, one of each per part."""
+        return self.state / "run"
+
+    @property
+    def logs(self) -> Path:
+        """One log per part, rotated."""
+        return self.state / "logs"
+
+    @property
+    def tmp(self) -> Path:
+        """Working files of the TaskManagers."""
+        return self.state / "tmp"
+
+    @property
+    def jobs(self) -> Path:
+        """What was submitted: one JSON file per job."""
+        return self.state / "jobs"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Flink's checkpoints, a folder per job id."""
+        return self.state / "flink" / "checkpoints"
+
+    @property
+    def savepoints(self) -> Path:
+        """Savepoints taken by `down` and `submit`."""
+        return self.state / "flink" / "savepoints"
+
+    @property
+    def supervisor_conf(self) -> Path:
+        """The supervisor's configuration; its path on the command line is how a supervisor is told to be ours."""
+        return self.conf / "supervisord.conf"
+
+    @property
+    def socket(self) -> Path:
+        """The supervisor's socket: in the state folder, or in a private folder of the system's when that is too deep."""
+        inside = self.run / "supervisor.sock"
+        if len(os.fsencode(inside)) <= SOCKET_PATH_MAX:
+            return inside
+        name = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"threadlog-{os.getuid()}" / f"{name}.sock"
+
+    def make(self) -> None:
+        """Create every folder."""
+        for folder in (self.conf, self.run, self.logs, self.tmp, self.jobs, self.checkpoints, self.savepoints):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

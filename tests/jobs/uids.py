@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prints the operators of a job's stream graph as JSON: `python -m tests.jobs.uids conversation`."""
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from argparse import Namespace
+
+EXPECTED = {
+    "conversation": ["at-once", "at-once-cut", "committed", "committed-cut", "thread-inputs", "threads"],
+    "tools": ["asks-and-results", "dead-letters", "dead-letters-cut", "tool-queue"],
+}
+ARGUMENTS = Namespace(
+    app="app:app", app_digest="0" * 64, namespace="test", bootstrap="127.0.0.1:9", registry="http://127.0.0.1:9",
+    parallelism=1, checkpoint_interval_ms=200, checkpoint_dir="file:///tmp/unused",
+)  # fmt: skip
+
+
+def main(job: str) -> None:
+    """Build the job's graph, without submitting it, and print what Flink holds of it."""
+    env = importlib.import_module(f"jobs.{job}").build(ARGUMENTS)
+    graph = env._generate_stream_graph(clear_transformations=True, job_name=job)
+    nodes = [
+        {"name": node.getOperatorName(), "uid": node.getTransformationUID(), "max_parallelism": node.getMaxParallelism()}
+        for node in graph.getStreamNodes()
+    ]
+    print(json.dumps({"job": job, "nodes": nodes}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

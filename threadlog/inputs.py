@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What reaches a thread: one record of an input topic, or one timer that is due. The clock's reading comes with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["event", "result", "timer", "poison"]
+TIMER_TOPIC = "timer"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of `step`.
+
+    kind         event (agent-events, human-feedback, agent-signals), result (tool-results), timer, or poison: a record
+                 of a readable thread whose envelope or value cannot be read; `reason` says why
+    topic        the topic without its namespace; "timer" for a timer
+    partition, offset, log_time_ms   where and when the log holds it (timer: 0, 0, its due time)
+    clock_ms     the operator's clock when it took the record, Unix epoch in milliseconds
+    source, id   its CloudEvents identity (timer: id is the timer's id)
+    type         full name of its schema
+    data         its fields as plain JSON
+    schema_id, value   its bytes as the log holds them
+    traceparent  W3C trace context, or ""
+    """
+
+    kind: Kind
+    thread: str
+    topic: str
+    partition: int
+    offset: int
+    log_time_ms: int
+    clock_ms: int
+    source: str = ""
+    id: str = ""
+    type: str = ""
+    data: Any = None
+    schema_id: int = 0
+    value: bytes = b""
+    traceparent: str = ""
+    reason: str = ""
+
+
+def timer(thread: str, timer_id: str, due_ms: int, clock_ms: int) -> Input:
+    """The input for a timer that is due."""
+    return Input("timer", thread, TIMER_TOPIC, 0, 0, due_ms, clock_ms, id=timer_id)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a thread remembers between events: its variables and what was said.
+
+A run sees both as they were when it began, plus its own changes to the variables. So the state keeps, while a run is open,
+what each changed variable was before (`run.base`), and the range of the history at its start.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from threadlog.canonical import NotPlain, canonical, check_plain, copy, text
+from threadlog.errors import LimitError
+from threadlog.turn import Turn
+
+
+def vars_at_start(turn: Turn, base: dict[str, list[Any]]) -> dict[str, Any]:
+    """The variables as the open run found them: `base` maps a changed name to [value before], or [] if it was new."""
+    variables = {**turn.small("vars"), **{name: before[0] for name, before in base.items() if before}}
+    return copy({name: value for name, value in variables.items() if base.get(name) != []})
+
+
+def history(turn: Turn, bounds: list[int], last: int) -> list[dict[str, Any]]:
+    """Up to `last` items of the history within `bounds` (first, after), oldest first, as copies."""
+    first, after = bounds
+    numbers = range(max(first, after - max(0, last)), after)
+    return [copy(item) for n in numbers if (item := turn.get("history", str(n))) is not None]
+
+
+def save_vars(turn: Turn, current: dict[str, Any]) -> Exception | None:
+    """Write changed variables into state, with what they were before. Returns what is wrong with them, if anything."""
+    stored = turn.small("vars")
+    if not stored and not current:
+        return None
+    try:
+        check_plain(current, turn.limits.depth_levels)
+    except NotPlain as error:
+        return error
+    size = len(canonical(current))
+    if size > turn.limits.vars_bytes:
+        return LimitError("vars_bytes", size, turn.limits.vars_bytes)
+    base = dict(turn.get("run", "base", {}))
+    for name in sorted(stored.keys() | current.keys()):
+        if name in stored and name in current and text(stored[name]) == text(current[name]):
+            continue
+        base.setdefault(name, [stored[name]] if name in stored else [])
+        if name in current:
+            turn.put("vars", name, copy(current[name]))
+        else:
+            turn.delete("vars", name)
+    turn.put("run", "base", base)
+    return None
+
+
+def say(turn: Turn, item: dict[str, Any]) -> None:
+    """Append one item to the history."""
+    turn.put("history", str(turn.count("history_next")), item)
+
+
+def forget_old_history(turn: Turn) -> None:
+    """Drop what is past the limit; only between runs, because an open run looks back on a fixed range."""
+    first, after = turn.get("core", "history_first", 0), turn.get("core", "history_next", 0)
+    oldest = max(first, after - turn.limits.history_entries_max)
+    for number in range(first, oldest):
+        turn.delete("history", str(number))
+    if oldest != first:
+        turn.put("core", "history_first", oldest)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a handler sees: its thread and its event. Everything here is a deep copy or a request; the state is out of reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from threadlog.canonical import digest
+from threadlog.requests import Reply, Spawn, WaitFor
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A fact that reached the thread.
+
+    `source` and `id` are its CloudEvents identity, `type` the full name of its schema, `time_ms` the engine's time at
+    which it was handled (Unix epoch, milliseconds), `data` its fields as plain JSON.
+    """
+
+    id: str
+    source: str
+    type: str
+    time_ms: int
+    data: dict[str, Any]
+
+    def __getitem__(self, field: str) -> Any:
+        return self.data[field]
+
+    def get(self, field: str, default: Any = None) -> Any:
+        """The field, or `default` where the event has none."""
+        return self.data.get(field, default)
+
+
+@dataclass(slots=True)
+class Clock:
+    """The engine's time as the handler may see it; the execution moves it on at every delivery."""
+
+    now_ms: int
+    drawn: int = 0
+
+
+class Thread:
+    """The handler's thread: its id, time, variables and past, and what can be asked of it."""
+
+    __slots__ = ("id", "run_id", "vars", "open_effects", "_clock", "_history")
+
+    def __init__(
+        self,
+        id: str,
+        run_id: str,
+        vars: dict[str, Any],
+        open_effects: list[dict[str, Any]],
+        clock: Clock,
+        history: Callable[[int], list[dict[str, Any]]],
+    ) -> None:
+        self.id, self.run_id = id, run_id
+        self.vars: dict[str, Any] = vars
+        self.open_effects: list[dict[str, Any]] = open_effects
+        self._clock, self._history = clock, history
+
+    @property
+    def now_ms(self) -> int:
+        """The engine's time, Unix epoch in milliseconds; the same whenever the run is executed again."""
+        return self._clock.now_ms
+
+    def history(self, last: int = 20) -> list[dict[str, Any]]:
+        """Up to `last` items from before this run, oldest first: `{"role": "event"|"reply", "time_ms", ...}`."""
+        return self._history(last)
+
+    def random(self) -> float:
+        """A number in [0, 1) derived from thread, run and the count of draws: the same on every execution."""
+        return int(self._draw()[:13], 16) / 16**13
+
+    def uuid(self) -> str:
+        """32 hex digits derived like `random`."""
+        return self._draw()[:32]
+
+    def _draw(self) -> str:
+        self._clock.drawn += 1
+        return digest([self.id, self.run_id, "draw", self._clock.drawn])
+
+    def reply(self, text: str, data: Any = None) -> Reply:
+        """Say `text` (and `data`, plain JSON) on the topic agent-replies. Await it."""
+        return Reply(text, data)
+
+    def spawn(self, thread: str, type: str, data: dict[str, Any]) -> Spawn:
+        """Send an event of `type` to another thread. Await it; it does not wait for that thread."""
+        return Spawn(thread, type, data)
+
+    def wait_for(self, type: str, timeout_s: float | None = None) -> WaitFor[Event]:
+        """Wait for the next event of `type`, which the agent must list in `awaits` or handle itself.
+
+        Raises WaitTimeout after `timeout_s` seconds of the engine's time.
+        """
+        return WaitFor(type, timeout_s)

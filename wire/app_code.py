@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user's app by its name, `package.module:attribute`, and the digest of its code.
+
+One Python interpreter serves a TaskManager process for its whole life: its modules outlive jobs, restarts and
+submissions, so new code submitted to a running TaskManager would silently run as the old. Therefore the digest
+belongs to the code *as it was loaded*: `load_app` takes it from the files at the moment of the first import and keeps
+it; an operator compares `loaded_digest` with the digest it was submitted with and ends the process on a difference.
+
+The digest covers every file of the package that the app's module is in, names and bytes, without caches; an app in a
+single module is that one file."""
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+from pathlib import Path
+
+from threadlog import App
+
+_loaded: dict[str, tuple[App, str]] = {}
+
+
+class AppCodeError(Exception):
+    """The app cannot be found or is none; the message says what was looked for and what was there."""
+
+
+def split(spec: str) -> tuple[str, str]:
+    """`a.b:app` → (`a.b`, `app`)."""
+    module, _, attribute = spec.partition(":")
+    if not module or not attribute:
+        raise AppCodeError(f"an app is named package.module:attribute; {spec!r} is not")
+    return module, attribute
+
+
+def package_root(spec: str) -> Path:
+    """The file or folder that counts as the app's code: its module, or the package the module is in.
+
+    For `examples.support_desk.app` that is `examples/support_desk`: what lies beside it is another app's."""
+    module, _ = split(spec)
+    try:
+        found = importlib.util.find_spec(module)
+    except ImportError as error:
+        raise AppCodeError(f"there is no module {module} ({error})") from error
+    if found is None or not found.origin or found.origin in ("built-in", "frozen"):
+        raise AppCodeError(f"there is no module {module} with source files")
+    origin = Path(found.origin)
+    return origin if "." not in module and origin.name != "__init__.py" else origin.parent
+
+
+def files_digest(roots: list[Path]) -> str:
+    """A hash over names and bytes of all files below the roots, caches left out; names are relative to each root."""
+    sha = hashlib.sha256()
+    for root in roots:
+        files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+        for path in files:
+            if "__pycache__" not in path.parts and path.suffix != ".pyc":
+                sha.update(str(path.relative_to(root.parent)).encode() + b"\0")
+                sha.update(hashlib.sha256(path.read_bytes()).digest())
+    return sha.hexdigest()
+
+
+def digest(spec: str) -> str:
+    """The digest of the app's code as it lies on disk now."""
+    return files_digest([package_root(spec)])
+
+
+def load_app(spec: str) -> App:
+    """The app, imported at the first call and the same object ever after in this process."""
+    if spec not in _loaded:
+        module, attribute = split(spec)
+        taken = digest(spec)
+        try:
+            app = getattr(importlib.import_module(module), attribute)
+        except AttributeError as error:
+            raise AppCodeError(f"module {module} has no {attribute}") from error
+        if not isinstance(app, App):
+            raise AppCodeError(f"{spec} is a {type(app).__name__}, expected a threadlog App")
+        _loaded[spec] = (app, taken)
+    return _loaded[spec][0]
+
+
+def loaded_digest(spec: str) -> str:
+    """The digest of the code this process runs for the app, loading it if need be."""
+    load_app(spec)
+    return _loaded[spec][1]
