@@ -19,6 +19,8 @@ class Limits:
 
     # One value in arguments, results, variables, replies: it lies in state, in the journal and in a Kafka record.
     value_bytes: int = 64 * 1024
+    # One event: it lies in the entry twice (its bytes, and in the patch while its run is open).
+    event_bytes: int = 256 * 1024
     # One entry must fit a Kafka record (1 MiB default of the broker) with its envelope and its input.
     entry_bytes: int = 900 * 1024
     # Deeper JSON has no business in a message and costs stack in every reader.
