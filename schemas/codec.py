@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes ↔ records in the Confluent wire format: 0x00, a 4-byte schema id, the payload.
+
+The registry tells whether the payload is Avro, Protobuf or JSON; this module asks it through `SchemaSource`, so it stays
+pure. Decoded data is plain JSON: bytes become base64, numbers are finite, nothing is nested beyond the limit.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any, Literal, Protocol
+
+import fastavro
+from fastavro.schema import fullname
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError as ProtobufError
+
+from schemas.errors import Unreadable, UnknownSchema
+from schemas.limits import DEPTH_LEVELS, VALUE_BYTES
+
+OURS = (
+    "Decision", "ToolCall", "ToolResult", "Reply", "Signal", "RunCommand", "Message", "Approval",
+)  # fmt: skip
+Kind = Literal["AVRO", "PROTOBUF", "JSON"]
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A schema as the registry holds it."""
+
+    kind: Kind
+    text: str
+
+
+class SchemaSource(Protocol):
+    """Where schemas come from. Raises UnknownSchema (the registry's own 404) or RegistryUnavailable."""
+
+    def by_id(self, id: int) -> Schema: ...
+    def id_of(self, name: str) -> int: ...
+
+
+@cache
+def our_schema(name: str) -> str:
+    """The text of one of our own Avro schemas, by its full name."""
+    return resources.files("schemas").joinpath("avro", f"{name.removeprefix('threadlog.')}.avsc").read_text("utf-8")
+
+
+@cache
+def our_proto() -> str:
+    """The text of our Protobuf event type."""
+    return resources.files("schemas").joinpath("proto", "note.proto").read_text("utf-8")
+
+
+@cache
+def _parsed(name: str) -> Any:
+    return fastavro.parse_schema(json.loads(our_schema(name)))
+
+
+@dataclass
+class FixedSchemas:
+    """A SchemaSource in memory: schemas get ids in the order they are added, from 1; ours are there from the start."""
+
+    schemas: dict[int, Schema] = field(default_factory=dict)
+    ids: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in OURS:
+            self.add(f"threadlog.{name}", Schema("AVRO", our_schema(f"threadlog.{name}")))
+        self.add("threadlog.Note", Schema("PROTOBUF", our_proto()))
+
+    def add(self, name: str, schema: Schema) -> int:
+        """Register a schema; its id."""
+        id = len(self.schemas) + 1
+        self.schemas[id], self.ids[name] = schema, id
+        return id
+
+    def by_id(self, id: int) -> Schema:
+        if id not in self.schemas:
+            raise UnknownSchema(f"no schema has id {id}")
+        return self.schemas[id]
+
+    def id_of(self, name: str) -> int:
+        if name not in self.ids:
+            raise UnknownSchema(f"no schema is named {name}")
+        return self.ids[name]
+
+
+class Codec:
+    """Encodes our records and decodes whatever is registered. Compiled schemas are kept by id."""
+
+    def __init__(self, schemas: SchemaSource) -> None:
+        self._schemas = schemas
+        self._readers: dict[int, tuple[str, Kind, Any]] = {}
+        self._prefixes: dict[str, bytes] = {}
+
+    def encode(self, name: str, data: dict[str, Any]) -> bytes:
+        """One of our Avro records as bytes; fields the schema does not have are left out."""
+        prefix = self._prefixes.get(name)
+        if prefix is None:
+            prefix = self._prefixes[name] = b"\0" + self._schemas.id_of(name).to_bytes(4, "big")
+        out = io.BytesIO()
+        out.write(prefix)
+        fastavro.schemaless_writer(out, _parsed(name), data)
+        return out.getvalue()
+
+    def decode(self, value: bytes | None) -> tuple[str, int, Any]:
+        """(full name of the schema, its id, the data as plain JSON). Raises Unreadable, or RegistryUnavailable."""
+        if value is None or len(value) < 5:
+            raise Unreadable("truncated", "the value has no magic byte and schema id")
+        if value[0] != 0:
+            raise Unreadable("magic", f"the first byte is {value[0]}, expected 0 (Confluent wire format)")
+        if len(value) > VALUE_BYTES:
+            raise Unreadable("oversize", f"{len(value)} bytes, {VALUE_BYTES} are allowed")
+        id = int.from_bytes(value[1:5], "big")
+        name, kind, reader = self._reader(id)
+        payload = io.BytesIO(value[5:])
+        if kind == "AVRO":
+            data = _read_avro(reader, payload)
+        elif kind == "PROTOBUF":
+            name, data = _read_protobuf(payload.read())
+        else:
+            data = _read_json(payload.read())
+        return name, id, plain(data)
+
+    def _reader(self, id: int) -> tuple[str, Kind, Any]:
+        if id in self._readers:
+            return self._readers[id]
+        try:
+            schema = self._schemas.by_id(id)
+        except UnknownSchema as error:
+            raise Unreadable("unknown_schema", str(error)) from error
+        self._readers[id] = _compile(schema)
+        return self._readers[id]
+
+
+def _compile(schema: Schema) -> tuple[str, Kind, Any]:
+    if schema.kind == "PROTOBUF":
+        return "", schema.kind, None
+    try:
+        parsed = json.loads(schema.text)
+        if schema.kind == "JSON":
+            return str(parsed.get("title", "")), schema.kind, None
+        writer = fastavro.parse_schema(parsed)
+        name = fullname(writer)
+    except Exception as error:  # a registered schema that is none is a producer's mistake, whatever the library calls it
+        raise Unreadable("bad_schema", f"the registered schema cannot be used: {error}"[:300]) from error
+    ours = name.startswith("threadlog.") and name.removeprefix("threadlog.") in OURS
+    return name, schema.kind, (writer, _parsed(name) if ours else None)
+
+
+def _read_avro(reader: Any, payload: io.BytesIO) -> Any:
+    writer, ours = reader
+    try:
+        data = fastavro.schemaless_reader(payload, writer, ours)
+    except (EOFError, RecursionError) as error:
+        raise Unreadable("truncated", f"the Avro payload ends early or never: {type(error).__name__}") from error
+    except Exception as error:  # the library raises many kinds on bytes that are no record of this schema
+        raise Unreadable("payload", f"not a record of its schema: {error}"[:300]) from error
+    if payload.read(1):
+        raise Unreadable("trailing", "bytes are left after the record")
+    return data
+
+
+def _read_protobuf(payload: bytes) -> tuple[str, Any]:
+    """Our own Protobuf event. Others are refused with a reason: their types are compiled nowhere yet."""
+    from schemas.proto.note_pb2 import Note  # type: ignore[attr-defined]
+
+    if not payload or payload[0] != 0:
+        raise Unreadable("protobuf_type", "only the first message of threadlog.Note's file is known as Protobuf")
+    note = Note()
+    try:
+        note.ParseFromString(payload[1:])
+    except (ProtobufError, ValueError) as error:
+        raise Unreadable("payload", f"not a threadlog.Note: {error}"[:300]) from error
+    if note.UnknownFields() if hasattr(note, "UnknownFields") else False:
+        raise Unreadable("trailing", "the message has fields that its schema lacks")
+    return "threadlog.Note", MessageToDict(note, preserving_proto_field_name=True, including_default_value_fields=True)
+
+
+def encode_note(schema_id: int, text: str, data: str = "{}") -> bytes:
+    """Our Protobuf event as bytes."""
+    from schemas.proto.note_pb2 import Note  # type: ignore[attr-defined]
+
+    payload: bytes = Note(text=text, data=data).SerializeToString()
+    return b"\0" + schema_id.to_bytes(4, "big") + b"\0" + payload
+
+
+def _read_json(payload: bytes) -> Any:
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("payload", f"not JSON: {error}"[:300]) from error
+
+
+def plain(value: Any, depth_left: int = DEPTH_LEVELS) -> Any:
+    """Decoded data as plain JSON. Raises Unreadable for what JSON cannot say or what is nested too deeply."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise Unreadable("number", f"{value} is not JSON")
+        return value
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    if depth_left <= 0:
+        raise Unreadable("depth", f"nested deeper than {DEPTH_LEVELS}")
+    if isinstance(value, dict):
+        return {str(key): plain(child, depth_left - 1) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(child, depth_left - 1) for child in value]
+    return str(value)  # dates, decimals, UUIDs of logical types

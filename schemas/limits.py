@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bounds of the wire, each with its reason."""
+
+# The broker's default for a record is 1 MiB; headers and a dead letter's reasons must fit beside the value.
+VALUE_BYTES = 1024 * 1024 - 64 * 1024
+# Identity of an event: it is hashed, logged and shown.
+ATTRIBUTE_BYTES = 512
+# Deeper data costs stack in every reader.
+DEPTH_LEVELS = 64
+# A topic accepts what our largest entry needs with its envelope.
+TOPIC_MESSAGE_BYTES = 2 * 1024 * 1024

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Topics on a broker: create what is missing, say what differs, change nothing that exists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from schemas.topics import TOPICS, Topic, kafka_name
+
+_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A setting of a live topic that is not what we declare, and what to do about it."""
+
+    topic: str
+    setting: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        if self.setting == "partitions":
+            advice = "positions of threads rest on the partition, so move to a new namespace instead of changing it"
+        else:
+            advice = "change it with the broker's own tools, or accept what it means"
+        return f"{self.topic}: {self.setting} is {self.found}, expected {self.expected}; {advice}"
+
+
+def ensure_topics(bootstrap: str, namespace: str, partitions: int = 8) -> list[Difference]:
+    """Create missing topics and compare the others. Safe to repeat. Raises KafkaException if the broker fails."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    existing = admin.list_topics(timeout=_TIMEOUT_S).topics
+    wanted = {kafka_name(namespace, name): topic for name, topic in TOPICS.items()}
+    missing = [NewTopic(n, partitions, 1, config=t.config) for n, t in wanted.items() if n not in existing]
+    for future in (admin.create_topics(missing, request_timeout=_TIMEOUT_S) if missing else {}).values():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+    return [d for n, t in wanted.items() if n in existing for d in _differences(admin, n, t, partitions)]
+
+
+def _differences(admin: AdminClient, name: str, topic: Topic, partitions: int) -> list[Difference]:
+    found = len(admin.list_topics(name, timeout=_TIMEOUT_S).topics[name].partitions)
+    differences = [] if found == partitions else [Difference(name, "partitions", str(partitions), str(found))]
+    described = admin.describe_configs([ConfigResource(ResourceType.TOPIC, name)], request_timeout=_TIMEOUT_S)
+    for future in described.values():
+        settings = future.result()
+        for setting, expected in topic.config.items():
+            if settings[setting].value != expected:
+                differences.append(Difference(name, setting, expected, settings[setting].value))
+    return differences

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The schema registry over its Confluent API: schemas by id and name, and their registration.
+
+Subjects are the full names of records. A schema never changes under its id, so what was read once is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+from confluent_kafka.schema_registry import Schema as RegistrySchema
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from schemas.codec import OURS, Schema, our_proto, our_schema
+from schemas.errors import RegistryUnavailable, UnknownSchema
+
+COMPATIBILITY = "BACKWARD_TRANSITIVE"
+_NOT_FOUND = 404
+_CONFLICT = (409, 422)
+
+
+class Incompatible(Exception):
+    """The registry refuses a schema because it does not fit the versions before it."""
+
+
+class Registry:
+    """A SchemaSource over the real registry."""
+
+    def __init__(self, url: str) -> None:
+        self._client = SchemaRegistryClient({"url": url, "max.retries": 0, "timeout": 10})
+        self._schemas: dict[int, Schema] = {}
+        self._ids: dict[str, int] = {}
+
+    def by_id(self, id: int) -> Schema:
+        """The schema of an id. Raises UnknownSchema or RegistryUnavailable."""
+        if id not in self._schemas:
+            found = _ask(f"a schema with id {id}", lambda: self._client.get_schema(id))
+            self._schemas[id] = Schema(found.schema_type or "AVRO", found.schema_str)
+        return self._schemas[id]
+
+    def id_of(self, name: str) -> int:
+        """The id of the schema under which records of this name are written: ours as it is in this checkout."""
+        if name not in self._ids:
+            found = _ask(f"the subject {name}", lambda: self._client.get_latest_version(name))
+            self._ids[name] = int(found.schema_id)
+        return self._ids[name]
+
+    def register(self, name: str, schema: Schema) -> int:
+        """Register a schema under the record's full name; its id. Raises Incompatible or RegistryUnavailable."""
+        try:
+            wanted = RegistrySchema(schema.text, schema.kind)
+            id = _ask(f"the subject {name}", lambda: self._client.register_schema(name, wanted))
+        except SchemaRegistryError as error:
+            if error.http_status_code in _CONFLICT:
+                raise Incompatible(f"{name} does not fit its earlier versions ({COMPATIBILITY}): {error}") from error
+            raise
+        self._ids[name] = int(id)
+        return int(id)
+
+    def ensure_subjects(self) -> dict[str, int]:
+        """Enforce compatibility and register all schemas of ours; their ids by name. Safe to repeat."""
+        _ask("the compatibility setting", lambda: self._client.set_compatibility(level=COMPATIBILITY))
+        names = [f"threadlog.{name}" for name in OURS]
+        ids = {name: self.register(name, Schema("AVRO", our_schema(name))) for name in names}
+        return {**ids, "threadlog.Note": self.register("threadlog.Note", Schema("PROTOBUF", our_proto()))}
+
+
+def _ask(what: str, question: Any) -> Any:
+    try:
+        return question()
+    except SchemaRegistryError as error:
+        if error.http_status_code == _NOT_FOUND:
+            raise UnknownSchema(f"the registry knows no {what.removeprefix('a ')}") from error
+        if error.http_status_code >= 500 or error.http_status_code < 0:
+            raise RegistryUnavailable(f"the registry failed on {what}: {error}") from error
+        raise
+    except (httpx.HTTPError, OSError) as error:
+        raise RegistryUnavailable(f"the registry does not answer about {what}: {type(error).__name__}") from error
+
+
+def ensure_subjects(url: str) -> dict[str, int]:
+    """`Registry.ensure_subjects` for a registry's URL."""
+    return Registry(url).ensure_subjects()
