@@ -20,9 +20,11 @@ import fastavro
 from fastavro.schema import fullname
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError as ProtobufError
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from schemas.errors import Unreadable, UnknownSchema
 from schemas.limits import DEPTH_LEVELS, VALUE_BYTES
+from schemas.proto import Note
 
 OURS = (
     "Decision", "ToolCall", "ToolResult", "Reply", "Signal", "RunCommand", "Message", "Approval",
@@ -169,8 +171,6 @@ def _read_avro(reader: Any, payload: io.BytesIO) -> Any:
 
 def _read_protobuf(payload: bytes) -> tuple[str, Any]:
     """Our own Protobuf event. Others are refused with a reason: their types are compiled nowhere yet."""
-    from schemas.proto.note_pb2 import Note  # type: ignore[attr-defined]
-
     if not payload or payload[0] != 0:
         raise Unreadable("protobuf_type", "only the first message of threadlog.Note's file is known as Protobuf")
     note = Note()
@@ -178,15 +178,13 @@ def _read_protobuf(payload: bytes) -> tuple[str, Any]:
         note.ParseFromString(payload[1:])
     except (ProtobufError, ValueError) as error:
         raise Unreadable("payload", f"not a threadlog.Note: {error}"[:300]) from error
-    if note.UnknownFields() if hasattr(note, "UnknownFields") else False:
+    if len(UnknownFieldSet(note)):
         raise Unreadable("trailing", "the message has fields that its schema lacks")
-    return "threadlog.Note", MessageToDict(note, preserving_proto_field_name=True, including_default_value_fields=True)
+    return "threadlog.Note", MessageToDict(note, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def encode_note(schema_id: int, text: str, data: str = "{}") -> bytes:
     """Our Protobuf event as bytes."""
-    from schemas.proto.note_pb2 import Note  # type: ignore[attr-defined]
-
     payload: bytes = Note(text=text, data=data).SerializeToString()
     return b"\0" + schema_id.to_bytes(4, "big") + b"\0" + payload
 

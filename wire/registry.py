@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
+import httpx2
 from confluent_kafka.schema_registry import Schema as RegistrySchema
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -76,7 +76,7 @@ def _ask(what: str, question: Any) -> Any:
         if error.http_status_code >= 500 or error.http_status_code < 0:
             raise RegistryUnavailable(f"the registry failed on {what}: {error}") from error
         raise
-    except (httpx.HTTPError, OSError) as error:
+    except (httpx2.HTTPError, OSError) as error:
         raise RegistryUnavailable(f"the registry does not answer about {what}: {type(error).__name__}") from error
 
 

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes ↔ records: what is written is read back, and bytes that are no record are refused with a reason, never a crash."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.codec import Codec, FixedSchemas, Schema, encode_note, our_proto
+from schemas.errors import Unreadable
+from schemas.proto import FIELDS
+
+MESSAGE = {"text": "grüß Gott", "data": "{}"}
+
+
+@pytest.fixture
+def codec() -> Codec:
+    return Codec(FixedSchemas())
+
+
+def refused(codec: Codec, value: bytes | None) -> str:
+    with pytest.raises(Unreadable) as raised:
+        codec.decode(value)
+    return raised.value.code
+
+
+def test_codec_golden_bytes(codec: Codec) -> None:
+    """The bytes of a message are these for ever: magic, id 7, two Avro strings."""
+    assert codec.encode("threadlog.Message", MESSAGE).hex() == "0000000007" + "16" + "grüß Gott".encode().hex() + "047b7d"
+
+
+def test_codec_reads_back_what_it_wrote(codec: Codec) -> None:
+    """A record survives the wire with its name and id."""
+    assert codec.decode(codec.encode("threadlog.Message", MESSAGE)) == ("threadlog.Message", 7, MESSAGE)
+
+
+def test_codec_reads_protobuf(codec: Codec) -> None:
+    """The registry tells Avro from Protobuf; both become the same plain data."""
+    assert codec.decode(encode_note(9, "hi")) == ("threadlog.Note", 9, {"text": "hi", "data": "{}"})
+
+
+def test_codec_proto_file_and_class_agree() -> None:
+    """The class is built by hand; the file is what users register."""
+    assert [(n, int(i)) for n, i in re.findall(r"string (\w+) = (\d+);", our_proto())] == list(FIELDS)
+
+
+def test_codec_reads_a_users_type() -> None:
+    """A type of the user's own is read by its registered schema; bytes become base64, nulls stay."""
+    schemas = FixedSchemas()
+    text = {"type": "record", "name": "Order", "namespace": "shop", "fields": [
+        {"name": "note", "type": ["null", "string"]}, {"name": "raw", "type": "bytes"}]}  # fmt: skip
+    id = schemas.add("shop.Order", Schema("AVRO", json.dumps(text)))
+    value = b"\0" + id.to_bytes(4, "big") + b"\x00" + b"\x04\xff\xfe"
+    assert Codec(schemas).decode(value) == ("shop.Order", id, {"note": None, "raw": "//4="})
+
+
+def test_codec_refuses_each_kind_of_bad_bytes(codec: Codec) -> None:
+    """Each is told apart by its code."""
+    good = codec.encode("threadlog.Message", MESSAGE)
+    assert [
+        refused(codec, value)
+        for value in (None, b"", good[:4], b"x" + good[1:], good[:-1], good + b"!", b"\0\0\1\0\0x", good + b"x" * 2**20)
+    ] == ["truncated"] * 3 + ["magic", "truncated", "trailing", "unknown_schema", "oversize"]
+
+
+def test_codec_refuses_deep_and_infinite_data() -> None:
+    """What JSON cannot say, or no reader's stack can hold, is refused."""
+    schemas = FixedSchemas()
+    text = {"type": "record", "name": "Tree", "namespace": "t", "fields": [{"name": "next", "type": ["null", "Tree"]}]}
+    tree = schemas.add("t.Tree", Schema("AVRO", json.dumps(text)))
+    number = schemas.add("t.N", Schema("AVRO", json.dumps({"type": "record", "name": "N", "fields": [{"name": "x", "type": "double"}]})))
+    codec = Codec(schemas)
+    assert refused(codec, b"\0" + tree.to_bytes(4, "big") + b"\2" * 100 + b"\0") == "depth"
+    assert refused(codec, b"\0" + number.to_bytes(4, "big") + bytes.fromhex("000000000000f87f")) == "number"
+
+
+@given(st.integers(0, 12), st.binary(max_size=200))
+def test_codec_never_raises_anything_but_unreadable(id: int, payload: bytes) -> None:
+    """Arbitrary bytes under any id are read or refused."""
+    try:
+        Codec(FixedSchemas()).decode(b"\0" + id.to_bytes(4, "big") + payload)
+    except Unreadable:
+        pass
