@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The queue of one quota key: which asks wait, which are pending, and what is to be done next.
+
+Pure: it reads and writes its state through `Slots` and returns actions; the operator carries them out. A call is *pending*
+from the moment it is fired until its own result has come back through the log; only then is its slot free, so a crash at
+any point leaves it pending and it is fired again under the same key.
+
+    ask of a new call          fire, or queue, or reject when the queue is full
+    ask of a call in hand      join: one answer is enough
+    ask of a finished call     fire again under its key: its callee answers as before
+    ask whose id is not its key   refuse: a key stands for one tool and one set of arguments
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from threadlog.app import App
+from threadlog.calls import call_key
+
+QUEUE_ASKS_MAX = 10_000  # per quota key; a queue that only grows is rejected to the agent, which can decide
+RESTARTS_MAX = 5  # a call in flight at so many restarts in a row is suspected to cause them
+
+Ask = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """fire the ask; answer it with `status` and a reason; or refuse it to the dead letters."""
+
+    do: Literal["fire", "answer", "refuse"]
+    ask: Ask
+    status: str = ""
+    reason: str = ""
+    again: bool = False
+
+
+class Slots(Protocol):
+    """The keyed state of one quota key: plain JSON by string keys."""
+
+    def get(self, key: str) -> Any: ...
+    def put(self, key: str, value: Any) -> None: ...
+    def remove(self, key: str) -> None: ...
+    def keys(self, prefix: str) -> list[str]: ...
+
+
+class Queue:
+    """The queue of the current quota key of `slots`.
+
+    Keys: "meta" {"head", "tail", "open"}; "q:<number>" a waiting ask, "w:<call id>" its number;
+    "p:<call id>" {"ask", "restarts"} for what is pending.
+    """
+
+    def __init__(self, slots: Slots, app: App, queue_asks_max: int = QUEUE_ASKS_MAX) -> None:
+        self._slots, self._app, self._max = slots, app, queue_asks_max
+
+    def accept(self, ask: Ask) -> list[Action]:
+        """An ask has come."""
+        if wrong := _forged(ask):
+            return [Action("refuse", ask, reason=wrong)]
+        call_id = ask["call_id"]
+        in_hand = self._slots.get(f"p:{call_id}") or self._slots.get(f"w:{call_id}")
+        if in_hand is not None:
+            return []
+        if ask["tool"] not in self._app.tools:
+            return [Action("answer", ask, "rejected", f"there is no tool {ask['tool']!r} in this app")]
+        meta = self._meta()
+        if meta["open"] < self._concurrency(ask):
+            return [self._fire(meta, ask, restarts=0)]
+        if meta["tail"] - meta["head"] >= self._max:
+            return [Action("answer", ask, "rejected", f"{self._max} calls wait for {ask['quota_key']!r} already")]
+        self._slots.put(f"q:{meta['tail']}", ask)
+        self._slots.put(f"w:{call_id}", meta["tail"])
+        self._slots.put("meta", {**meta, "tail": meta["tail"] + 1})
+        return []
+
+    def finished(self, call_id: str) -> list[Action]:
+        """Our own result has come back: free the slot and fire what waits. Unknown calls are late news, and ignored."""
+        if self._slots.get(f"p:{call_id}") is None:
+            return []
+        self._slots.remove(f"p:{call_id}")
+        meta = self._meta()
+        meta["open"] -= 1
+        self._slots.put("meta", meta)
+        return self._next()
+
+    def recover(self, live: frozenset[str] | set[str]) -> list[Action]:
+        """Fire again what is pending and not live in this process; give up on what was in flight at every restart."""
+        actions: list[Action] = []
+        for key in sorted(self._slots.keys("p:")):
+            if key[2:] in live:
+                continue
+            pending = self._slots.get(key)
+            restarts = pending["restarts"] + 1
+            self._slots.put(key, {**pending, "restarts": restarts})
+            if restarts > RESTARTS_MAX:
+                status = "failed" if pending["ask"]["effect"] == "read" else "in_doubt"
+                actions.append(Action("answer", pending["ask"], status, f"in flight at {restarts} restarts in a row"))
+            else:
+                actions.append(Action("fire", pending["ask"], again=True))
+        return actions + self._next()
+
+    def busy(self) -> bool:
+        """Whether anything is pending or waits."""
+        meta = self._meta()
+        return bool(meta["open"] or meta["tail"] > meta["head"])
+
+    def _next(self) -> list[Action]:
+        actions: list[Action] = []
+        meta = self._meta()
+        while meta["head"] < meta["tail"]:
+            key = f"q:{meta['head']}"
+            ask = self._slots.get(key)
+            if meta["open"] >= self._concurrency(ask):
+                break
+            self._slots.remove(key)
+            self._slots.remove(f"w:{ask['call_id']}")
+            meta["head"] += 1
+            actions.append(self._fire(meta, ask, restarts=0))
+        return actions
+
+    def _fire(self, meta: dict[str, int], ask: Ask, restarts: int) -> Action:
+        self._slots.put(f"p:{ask['call_id']}", {"ask": ask, "restarts": restarts})
+        meta["open"] += 1
+        self._slots.put("meta", meta)
+        return Action("fire", ask)
+
+    def _meta(self) -> dict[str, int]:
+        return dict(self._slots.get("meta") or {"head": 0, "tail": 0, "open": 0})
+
+    def _concurrency(self, ask: Ask) -> int:
+        tool = self._app.tools.get(ask["tool"])
+        return tool.quota.concurrency if tool is not None else 1
+
+
+def _forged(ask: Ask) -> str:
+    """Why the ask cannot be one of ours, or ""."""
+    key = call_key(ask["thread"], ask["run_id"], ask["ordinal"], ask["tool"], ask["args_digest"])
+    return "" if key == ask["call_id"] else "the call id is not the key of what is asked"

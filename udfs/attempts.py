@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One call, attempt by attempt, to its end.
+
+An attempt ends as done, failed (the application's final no), refused (proof that it did not run) or unknown (timeout,
+reset, crash). Once an attempt of a keyed call was unknown, the call ends only as done or in doubt: whoever hears "failed"
+asks again under a new key, and pays twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from threadlog.canonical import NotPlain, check_plain, text
+from threadlog.errors import Retryable, ToolError, describe
+from threadlog.limits import Limits
+from threadlog.tools import BadArguments, Tool, ToolCall
+
+KEY_MARGIN_MS = 60_000  # clocks differ: no attempt so close to the end of the key's life
+BREAKER_FAILURES = 10  # so many attempts of a quota key that did not reach the callee, one after the other
+BREAKER_PAUSE_S = 1.0
+
+Clock = Callable[[], int]
+Sleep = Callable[[float], Awaitable[None]]
+Runner = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+@dataclass
+class Gate:
+    """Rate and breaker of one quota key; every attempt passes it."""
+
+    rate_per_s: float | None
+    clock: Clock
+    sleep: Sleep
+    next_ms: float = 0.0
+    failures: int = 0
+
+    async def enter(self) -> None:
+        """Wait for this attempt's turn."""
+        pause_s = BREAKER_PAUSE_S if self.failures >= BREAKER_FAILURES else 0.0
+        if self.rate_per_s is not None:
+            now = self.clock()
+            self.next_ms = max(self.next_ms, now)
+            pause_s = max(pause_s, (self.next_ms - now) / 1000)
+            self.next_ms += 1000 / self.rate_per_s
+        if pause_s > 0:
+            await self.sleep(pause_s)
+
+    def note(self, reached: bool) -> None:
+        """Whether the callee gave an answer."""
+        self.failures = 0 if reached else self.failures + 1
+
+
+@dataclass
+class Attempted:
+    """How one attempt ended."""
+
+    outcome: str
+    value: Any = None
+    error: BaseException | None = None
+    after_s: float = 0.0
+
+
+@dataclass
+class CallRun:
+    """A call under way. `run` returns the ToolResult's fields."""
+
+    tool: Tool[Any, Any]
+    ask: dict[str, Any]
+    gate: Gate
+    clock: Clock
+    sleep: Sleep
+    blocking: Runner
+    limits: Limits = field(default_factory=Limits)
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+
+    async def run(self) -> dict[str, Any]:
+        """Attempt until the call has an end."""
+        try:
+            arguments = self.tool.arguments(msgspec.json.decode(self.ask["args"]))
+        except (BadArguments, msgspec.DecodeError) as error:
+            return self.result("rejected", error=error)
+        last: Attempted | None = None
+        for number in range(1, self.tool.retry.attempts + 1):
+            if self._key_ends():
+                break
+            await self.gate.enter()
+            last = await self._attempt(number, arguments)
+            if last.outcome == "done":
+                return self.result("done", value=last.value)
+            if last.outcome == "failed":
+                settled = not self._unknown() or getattr(last.error, "definite", False)
+                return self.result("failed" if settled else "in_doubt", error=last.error)
+            if number < self.tool.retry.attempts:
+                await self.sleep(max(last.after_s, self._pause_s(number)))
+        return self._exhausted(last)
+
+    def result(self, status: str, value: Any = None, error: BaseException | None = None) -> dict[str, Any]:
+        """The fields of a ToolResult."""
+        return result_of(self.ask, status, self.clock(), self.attempts, value=value, error=error)
+
+    def _exhausted(self, last: Attempted | None) -> dict[str, Any]:
+        error = last.error if last is not None else TimeoutError("the key's life ended before an attempt")
+        if last is None or self._unknown():
+            return self.result("failed" if self.ask["effect"] == "read" else "in_doubt", error=error)
+        return self.result("refused", error=error)
+
+    def _unknown(self) -> bool:
+        return self.ask["effect"] != "read" and any(a["outcome"] == "unknown" for a in self.attempts)
+
+    def _key_ends(self) -> bool:
+        keyed = self.ask["effect"] != "read"
+        return keyed and self.clock() >= self.ask["asked_ms"] + self.tool.key_ttl_s * 1000 - KEY_MARGIN_MS
+
+    def _pause_s(self, number: int) -> float:
+        """Full jitter, from the key: the same call backs off the same way, different calls spread."""
+        draw = hashlib.sha256(f"{self.ask['call_id']}/{number}".encode()).digest()
+        share = int.from_bytes(draw[:4], "big") / 2**32
+        return share * min(self.tool.retry.max_s, self.tool.retry.base_s * float(2**number))
+
+    async def _attempt(self, number: int, arguments: dict[str, Any]) -> Attempted:
+        call = ToolCall(
+            self.ask["call_id"], self.ask["thread"], self.tool.name, number, self.ask.get("traceparent", ""),
+            self.ask["deadline_ms"],
+        )  # fmt: skip
+        started = self.clock()
+        task = asyncio.ensure_future(self._guarded(call, arguments))
+        try:
+            finished, _ = await asyncio.wait({task}, timeout=self.tool.timeout_s)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if finished:
+            ended = task.result()
+        else:  # a tool may swallow its cancellation: it is not waited for
+            task.cancel()
+            ended = Attempted("unknown", error=TimeoutError(f"no answer within {self.tool.timeout_s:g} s"))
+        detail = "" if ended.error is None else describe(ended.error)["message"][:200]
+        self.attempts.append(
+            {"n": number, "started_ms": started, "ended_ms": self.clock(), "outcome": ended.outcome, "detail": detail}
+        )
+        self.gate.note(ended.outcome in ("done", "failed"))
+        return ended
+
+    async def _guarded(self, call: ToolCall, arguments: dict[str, Any]) -> Attempted:
+        """Whatever the user's code does, it ends as a value: an exception here would cost the loop its other calls."""
+        try:
+            if self.tool.blocking:
+                value = await self.blocking(lambda: self.tool.invoke(call, arguments))
+            else:
+                started = self.tool.invoke(call, arguments)
+                value = await started if isinstance(started, Awaitable) else started
+            return self._done(value)
+        except Retryable as error:
+            return Attempted("refused", error=error, after_s=error.after_s or 0.0)
+        except ToolError as error:
+            return Attempted("failed", error=error)
+        except BaseException as error:  # noqa: BLE001 - SystemExit of a tool must not end the TaskManager
+            return Attempted("unknown", error=error)
+
+    def _done(self, value: Any) -> Attempted:
+        try:
+            plain = msgspec.to_builtins(value)
+            check_plain(plain, self.limits.depth_levels)
+            size = len(text(plain))
+        except (TypeError, ValueError, NotPlain, RecursionError) as error:
+            return self._unusable(f"the result is no plain JSON: {error}")
+        if size > self.limits.value_bytes:
+            return self._unusable(f"the result has {size} bytes, {self.limits.value_bytes} are allowed")
+        return Attempted("done", value=plain)
+
+    def _unusable(self, why: str) -> Attempted:
+        """It ran, but its answer cannot be carried: an effect has happened of which the agent cannot be told the value."""
+        outcome = "failed" if self.ask["effect"] == "read" else "unknown"
+        return Attempted(outcome, error=ToolError(why))
+
+
+def result_of(
+    ask: dict[str, Any],
+    status: str,
+    now_ms: int,
+    attempts: list[dict[str, Any]],
+    value: Any = None,
+    error: BaseException | None = None,
+) -> dict[str, Any]:
+    """The fields of a ToolResult that answers `ask`."""
+    cause = {"type": "", "message": ""} if error is None else describe(error)
+    names = ("thread", "run_id", "ordinal", "call_id", "tool", "args_digest", "quota_key", "asked_ms")
+    return {
+        **{name: ask[name] for name in names}, "status": status, "value": text(value), "error_type": cause["type"],
+        "error_message": cause["message"], "attempts": attempts, "finished_ms": now_ms,
+    }  # fmt: skip

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tools operator: it hands asks and results of a quota key to its queue, and carries out what the queue says.
+
+An adapter only. A key with work holds a timer, which Flink restores with its state: it is due at once in a new process, and
+fires again what was pending there. A quiet key would otherwise never wake up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from pyflink.common import Types
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+from pyflink.datastream.state import MapStateDescriptor
+
+from schemas.cloudevents import read_headers
+from schemas.codec import Codec
+from schemas.errors import Unreadable
+from threadlog.queueing import Action, Queue
+from udfs.app_guard import AppCode
+from udfs.outputs import Outputs
+from udfs.reactor import Reactor, now_ms, take_over
+from udfs.results import ResultSink
+from udfs.thread_function import patiently
+from wire.frames import Record, pack_out, unpack_in
+from wire.kafka import producer
+from wire.registry import Registry
+
+WATCH_MS = 1_000
+ASK, RESULT = "threadlog.ToolCall", "threadlog.ToolResult"
+
+
+class MapSlots:
+    """The queue's state in Flink's map state: JSON strings."""
+
+    def __init__(self, state: Any) -> None:
+        self._state = state
+
+    def get(self, key: str) -> Any:
+        stored = self._state.get(key)
+        return None if stored is None else msgspec.json.decode(stored)
+
+    def put(self, key: str, value: Any) -> None:
+        self._state.put(key, msgspec.json.encode(value).decode())
+
+    def remove(self, key: str) -> None:
+        self._state.remove(key)
+
+    def keys(self, prefix: str) -> list[str]:
+        return [key for key in self._state.keys() if key.startswith(prefix)]
+
+
+class ToolQueue(KeyedProcessFunction):
+    """All quota keys of one subtask. Takes frames; gives packs of dead letters."""
+
+    def __init__(self, app: str, app_digest: str, namespace: str, bootstrap: str, registry_url: str) -> None:
+        self._code = AppCode(app, app_digest)
+        self._namespace, self._bootstrap, self._registry_url = namespace, bootstrap, registry_url
+
+    def open(self, context: RuntimeContext) -> None:
+        app = self._code.load()
+        schemas = Registry(self._registry_url)
+        self._codec = Codec(schemas)
+        for name in (ASK, RESULT):
+            patiently(lambda name=name: schemas.id_of(name))
+        self._outputs = Outputs(self._codec, self._namespace)
+        state = context.get_map_state(MapStateDescriptor("queue", Types.STRING(), Types.STRING()))
+        self._queue = Queue(MapSlots(state), app)
+        name = f"{self._namespace}/{context.get_index_of_this_subtask()}"
+        sink = ResultSink(producer(self._bootstrap), self._codec, self._namespace)
+        self._reactor: Reactor = take_over(name, lambda: Reactor(app, sink))
+
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> list[Any]:
+        record = unpack_in(value)
+        key = ctx.get_current_key()
+        try:
+            actions = self._read(record, key)
+        except Unreadable as error:
+            return [pack_out([self._outputs.dead_letter(record, error.code, error.message)])]
+        dead = [a for action in actions if (a := self._carry_out(action, record)) is not None]
+        self._watch(ctx)
+        return [pack_out(dead)] if dead else []
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> list[Any]:
+        for action in self._queue.recover(self._reactor.in_hand()):
+            self._carry_out(action, None)
+        self._watch(ctx)
+        return []
+
+    def _read(self, record: Record, key: str) -> list[Action]:
+        if key.startswith("\0"):
+            raise Unreadable("illegal_key", "the header quota-key is missing or names no quota")
+        trace = read_headers(record.headers).traceparent
+        type_, _, data = patiently(lambda: self._codec.decode(record.value))
+        if type_ == RESULT:
+            self._reactor.forget(data["call_id"])
+            return self._queue.finished(data["call_id"])
+        if type_ != ASK:
+            raise Unreadable("misplaced", f"a {type_!r} is neither an ask nor a result")
+        return self._queue.accept({**data, "traceparent": trace})
+
+    def _carry_out(self, action: Action, record: Record | None) -> Any:
+        if action.do == "fire":
+            self._reactor.fire(action.ask, action.again)
+        elif action.do == "answer":
+            self._reactor.answer(action.ask, action.status, action.reason)
+        elif record is not None:
+            return self._outputs.dead_letter(record, "forged", action.reason)
+        return None
+
+    def _watch(self, ctx: Any) -> None:
+        """While there is work, look again at the next full second; the same timer for all elements of a second."""
+        if self._queue.busy():
+            ctx.timer_service().register_processing_time_timer((now_ms() // WATCH_MS + 1) * WATCH_MS)
