@@ -67,9 +67,9 @@ class ToolQueue(KeyedProcessFunction):
         self._outputs = Outputs(self._codec, self._namespace)
         state = context.get_map_state(MapStateDescriptor("queue", Types.STRING(), Types.STRING()))
         self._queue = Queue(MapSlots(state), app)
-        name = f"{self._namespace}/{context.get_index_of_this_subtask()}"
         sink = ResultSink(producer(self._bootstrap), self._codec, self._namespace)
-        self._reactor: Reactor = take_over(name, lambda: Reactor(app, sink))
+        # A TaskManager has one slot, so a process has one subtask of this operator; PyFlink cannot tell its index here.
+        self._reactor: Reactor = take_over(self._namespace, lambda: Reactor(app, sink))
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> list[Any]:
         record = unpack_in(value)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyflink
 import pytest
 
 from tests.jobs import uids
@@ -22,7 +23,8 @@ def graph(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The operators of a job's stream graph; built in a process of its own, because a JVM comes with it."""
     if not (JARS / "threadlog-connector.jar").exists():
         pytest.skip("needs the jars: run `make setup`")
-    environment = {**os.environ, "FLINK_LIB_DIR": str(JARS), "PYTHONPATH": str(ROOT)}
+    home = str(Path(pyflink.__file__).parent)  # without it, PyFlink would fall back to its own jars
+    environment = {**os.environ, "FLINK_HOME": home, "FLINK_LIB_DIR": str(JARS), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.jobs.uids", request.param]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

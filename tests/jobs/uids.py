@@ -7,6 +7,8 @@ import json
 import sys
 from argparse import Namespace
 
+from pyflink.java_gateway import get_gateway
+
 EXPECTED = {
     "conversation": ["at-once", "at-once-cut", "committed", "committed-cut", "thread-inputs", "threads"],
     "tools": ["asks-and-results", "dead-letters", "dead-letters-cut", "tool-queue"],
@@ -23,7 +25,7 @@ def main(job: str) -> None:
     graph = env._generate_stream_graph(clear_transformations=True, job_name=job)
     nodes = [
         {"name": node.getOperatorName(), "uid": node.getTransformationUID(), "max_parallelism": node.getMaxParallelism()}
-        for node in graph.getStreamNodes()
+        for node in get_gateway().jvm.java.util.ArrayList(graph.getStreamNodes())
     ]
     print(json.dumps({"job": job, "nodes": nodes}))
 
