@@ -18,7 +18,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from jobs.arguments import parse
 from schemas.topics import kafka_name
-from udfs.flink_io import FRAME, environment, keyed, source, write_at_once, write_transactional
+from udfs.flink_io import FRAME, environment, keyed, side, source, write_at_once, write_transactional
 from udfs.thread_function import READS, ThreadFunction
 
 INPUTS = ("agent-events", "human-feedback", "tool-results", "agent-signals")
@@ -41,7 +41,7 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
     records = source(env, SOURCE_UID, args.bootstrap, inputs, group=f"{args.namespace}.conversation")
     decisions = keyed(records).process(threads, FRAME).uid(THREADS_UID).name(THREADS_UID)
     write_transactional(decisions, COMMITTED_UID, args.bootstrap, outputs, prefix=f"{args.namespace}-conversation")
-    write_at_once(decisions.get_side_output(READS), AT_ONCE_UID, args.bootstrap, at_once)
+    write_at_once(side(decisions, READS), AT_ONCE_UID, args.bootstrap, at_once)
     return env
 
 

@@ -83,6 +83,11 @@ def lane(name: str) -> OutputTag:
     return OutputTag(name, FRAME)
 
 
+def side(stream: DataStream, tag: OutputTag) -> DataStream:
+    """The packs of a side output. PyFlink's own `get_side_output` adds a Python map with no uid, a hop for nothing."""
+    return DataStream(stream._j_data_stream.getSideOutput(tag.get_java_output_tag()))
+
+
 def write_transactional(packs: DataStream, uid: str, bootstrap: str, topics: list[str], prefix: str) -> None:
     """Write the records of packs in the transaction of their checkpoint: readable when it has completed, or never.
 

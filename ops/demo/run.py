@@ -110,11 +110,12 @@ def committed(settings: Settings) -> int:
 
 
 def wait_quiet(settings: Settings, ledger: Path, seconds: float) -> bool:
-    """Wait until neither topics nor ledger have grown for a while; False when the time ran out."""
+    """Wait until neither topics nor ledger have grown for a while under running jobs; False when the time ran out."""
     until, since, before = time.monotonic() + seconds, time.monotonic(), (-1, -1)
     while time.monotonic() < until:
         now = (committed(settings), len(lines(ledger)))
-        if now != before:
+        recovering = flink.wait_running(settings, list(flink.JOBS), 0)  # silence while a job restarts is not the end
+        if now != before or recovering:
             before, since = now, time.monotonic()
         elif time.monotonic() - since > QUIET_S:
             return True

@@ -10,8 +10,11 @@ from argparse import Namespace
 from pyflink.java_gateway import get_gateway
 
 EXPECTED = {
-    "conversation": ["at-once", "at-once-cut", "committed", "committed-cut", "thread-inputs", "threads"],
-    "tools": ["asks-and-results", "dead-letters", "dead-letters-cut", "tool-queue"],
+    "conversation": [
+        "Sink Committer: at-once", "Sink Committer: committed", "at-once", "at-once-cut", "committed", "committed-cut",
+        "thread-inputs", "threads",
+    ],  # fmt: skip
+    "tools": ["Sink Committer: dead-letters", "asks-and-results", "dead-letters", "dead-letters-cut", "tool-queue"],
 }
 ARGUMENTS = Namespace(
     app="app:app", app_digest="0" * 64, namespace="test", bootstrap="127.0.0.1:9", registry="http://127.0.0.1:9",
