@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`threadlog send`."""
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import click
+
+from ops.context import Context, Trouble, pass_context
+from ops.reading import as_json, codec_of, name_of
+from ops.sending import Sender, stable_id
+from wire.kafka import follow
+
+
+def _events(thread: str | None, text: str | None, type: str, data: str | None, file: Any) -> list[dict[str, Any]]:
+    """What is to be sent: from the arguments, or one JSON object a line."""
+    if file is None:
+        if thread is None or (text is None and data is None):
+            raise Trouble("Nothing to send.", "Give THREAD and TEXT, or THREAD and --data, or --file.")
+        fields = _json(data, "--data") if data is not None else {"text": text, "data": "{}"}
+        return [{"thread": thread, "type": type, "data": fields}]
+    events = []
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            event = _json(line, f"line {number}")
+            if not isinstance(event.get("thread"), str) or not isinstance(event.get("data"), dict):
+                raise Trouble(f"line {number} lacks thread or data.", 'Expected {"thread": …, "data": {…}, "type"?, "id"?}.')
+            events.append({"type": type, "id": stable_id(line), **event})
+    return events
+
+
+def _json(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise Trouble(f"{where} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise Trouble(f"{where} is not a JSON object.")
+    return value
+
+
+@click.command("send")
+@click.argument("thread", required=False)
+@click.argument("text", required=False)
+@click.option("--type", "type_", default="threadlog.Message", show_default=True, help="A registered event type.")
+@click.option("--data", help="The event's fields as a JSON object, instead of TEXT.")
+@click.option("--id", "id_", default="", help="The event's id; a second event with it is a duplicate.")
+@click.option("--file", type=click.File("r"), help="JSON lines with thread, data, type?, id?; - is stdin.")
+@click.option("--rate", type=click.FloatRange(0), default=0, help="Events a second; 0 is as fast as it goes.")
+@click.option("--wait", is_flag=True, help="Wait for a reply on each thread.")
+@click.option("--timeout", "timeout_s", type=float, default=60, show_default=True, help="Seconds to wait for replies.")
+@pass_context
+def command(
+    ctx: Context, thread: str | None, text: str | None, type_: str, data: str | None, id_: str, file: Any, rate: float, wait: bool,
+    timeout_s: float,
+) -> None:  # fmt: skip
+    """Send TEXT to THREAD as an event, or many events from a file."""
+    events = _events(thread, text, type_, data, file)
+    replies = follow(ctx.settings.bootstrap, [name_of(ctx.settings, "agent-replies")]) if wait else None
+    if replies is not None:
+        next(replies)  # from here on, no reply is missed
+    waiting: dict[str, str] = {}
+    began = time.monotonic()
+    with Sender(ctx.settings) as sender:
+        for number, event in enumerate(events):
+            if rate:
+                time.sleep(max(0.0, began + number / rate - time.monotonic()))
+            id = sender.send(event["thread"], event["type"], event["data"], event.get("id") or id_)
+            waiting[id] = event["thread"]
+            ctx.emit(sent=id, thread=event["thread"])
+    ctx.say(f"{len(events)} sent" + (f", id {next(iter(waiting))}" if len(events) == 1 else ""))
+    if replies is not None:
+        _wait(ctx, replies, waiting, timeout_s)
+
+
+def _wait(ctx: Context, replies: Any, waiting: dict[str, str], timeout_s: float) -> None:
+    codec, until = codec_of(ctx.settings), time.monotonic() + timeout_s
+    for record in replies:
+        if record is not None:
+            reply = as_json(record, codec)["data"]
+            if waiting.pop(reply["event_id"], None) is not None:
+                ctx.say(f"{reply['thread']}: {reply['text']}")
+                ctx.emit(reply=reply["text"], thread=reply["thread"], event_id=reply["event_id"])
+        if not waiting:
+            return
+        if time.monotonic() > until:
+            first = next(iter(waiting.values()))
+            raise Trouble(f"{len(waiting)} events have no reply after {timeout_s:g} s.", f"`threadlog show {first}` tells why.")

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`threadlog show`."""
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from ops.context import Context, Trouble, pass_context
+from ops.reading import codec_of, journal, whole_topic
+from schemas.codec import Codec
+from schemas.errors import Unreadable
+from threadlog.entry import Entry
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def _cause(entry: Entry, codec: Codec) -> str:
+    came = entry.input
+    if entry.kind == "timer":
+        return f"timer {came.id}"
+    try:
+        data = codec.decode(came.value)[2]
+    except Unreadable:
+        data = {}
+    if entry.kind == "result":
+        outcome = data.get("value") if data.get("status") == "done" else f"{data.get('error_type')}: {data.get('error_message')}"
+        tries = ", ".join(f"{a['outcome']} {a['ended_ms'] - a['started_ms']} ms" for a in data.get("attempts", []))
+        return f"{data.get('tool')} {data.get('status')}: {outcome}  [{tries}]  call {str(data.get('call_id'))[:12]}"
+    return f"{came.type or 'unreadable'} {json.dumps(data, ensure_ascii=False)}  ({came.source} {came.id})"
+
+
+def _effect(effect: dict[str, Any]) -> str:
+    match effect["do"]:
+        case "call":
+            again = f", asked for the {effect['ask']}. time" if effect["ask"] > 1 else ""
+            return f"call {effect['tool']}({effect['args']})  {effect['effect']}, key {effect['call_id'][:12]}{again}"
+        case "reply":
+            return f"reply «{effect['text']}»"
+        case "signal":
+            return f"{effect['name']} on thread {effect['thread']}"
+        case "end_run":
+            error = effect.get("error")
+            return f"run {effect['status']}" + (f": {error['type']}: {error['message']}" if error else "")
+        case "park_run":
+            return f"run PARKED: {effect['error']['type']}: {effect['error']['message']}"
+        case "dead_letter":
+            return f"dead letter: {effect['message']}"
+        case "late_success":
+            return f"{effect['tool']} has happened after all, call {effect['call_id'][:12]}"
+        case _:
+            return ""
+
+
+def _tell(ctx: Context, entry: Entry, codec: Codec) -> None:
+    ctx.say(f"{entry.seq:>4}  {_time(entry.time_ms)}  {_cause(entry, codec)}")
+    reason = f": {entry.reason}" if entry.reason else ""
+    ctx.say(f"      {entry.verdict}{reason}")
+    for effect in json.loads(entry.effects):
+        if line := _effect(effect):
+            ctx.say(f"        → {line}")
+
+
+@click.command("show")
+@click.argument("thread")
+@pass_context
+def command(ctx: Context, thread: str) -> None:
+    """The story of THREAD from the journal: each input, what became of it, what was asked of the world."""
+    codec, found = codec_of(ctx.settings), False
+    for entry in journal(ctx.settings, thread):
+        found = True
+        _tell(ctx, entry, codec)
+        fields = dataclasses.asdict(entry)
+        fields["input"]["value"] = base64.b64encode(entry.input.value).decode("ascii")
+        for name in ("effects", "patch"):
+            fields[name] = json.loads(fields[name])
+        ctx.emit(**fields)
+    if not found:
+        names = sorted({r.key.decode("utf-8", "replace") for r in whole_topic(ctx.settings, "agent-decisions") if r.key})
+        known = f"Some that it knows: {', '.join(names[:5])}." if names else "The journal is empty; `threadlog send` begins a thread."
+        raise Trouble(f"The journal holds nothing of thread {thread!r}.", known)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`threadlog tail`."""
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from confluent_kafka import KafkaException
+
+from ops.context import Context, Trouble, pass_context
+from ops.reading import as_json, codec_of, name_of, whole_topic
+from wire.kafka import follow
+
+
+def _show(ctx: Context, record: dict[str, Any], headers: bool) -> None:
+    body = record.get("unreadable") or json.dumps(record.get("data"), ensure_ascii=False)
+    ctx.say(f"{record['partition']}/{record['offset']}  {record['key']}  {record.get('type', '?')}  {body}")
+    if headers:
+        for name, value in record["headers"].items():
+            ctx.say(f"    {name}: {value}")
+    ctx.emit(**record)
+
+
+@click.command("tail")
+@click.argument("topic")
+@click.option("-n", "last", type=click.IntRange(0), default=10, show_default=True, help="So many of the last records first.")
+@click.option("-f", "following", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--headers", is_flag=True, help="Headers too.")
+@pass_context
+def command(ctx: Context, topic: str, last: int, following: bool, headers: bool) -> None:
+    """The committed records of TOPIC, decoded: partition/offset, key, type, data."""
+    codec = codec_of(ctx.settings)
+    records = sorted(whole_topic(ctx.settings, topic), key=lambda r: (r.timestamp_ms, r.partition, r.offset))
+    for record in records[-last:] if last else []:
+        _show(ctx, as_json(record, codec), headers)
+    if not following:
+        return
+    try:
+        for new in follow(ctx.settings.bootstrap, [name_of(ctx.settings, topic)]):
+            if new is not None:
+                _show(ctx, as_json(new, codec), headers)
+    except KafkaException as error:
+        raise Trouble(f"{topic} can no longer be read: {error}", "Is the stack up? `threadlog status`.") from error
