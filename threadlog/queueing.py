@@ -9,6 +9,10 @@ any point leaves it pending and it is fired again under the same key.
     ask of a call in hand      join: one answer is enough
     ask of a finished call     fire again under its key: its callee answers as before
     ask whose id is not its key   refuse: a key stands for one tool and one set of arguments
+
+A restored state may be older than what its process did: a call that it shows waiting, or whose ask is read only now, may
+have been fired already. Whatever was asked before this process began is therefore fired `again`, as if an attempt of unknown
+end had gone before: else a refusal now would be reported as "it did not run", and the agent would pay under a new key.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from threadlog.app import App
 from threadlog.calls import call_key
 
 QUEUE_ASKS_MAX = 10_000  # per quota key; a queue that only grows is rejected to the agent, which can decide
+CLOCKS_APART_MS = 5_000  # asks carry the clock of the conversation's machine
 RESTARTS_MAX = 5  # a call in flight at so many restarts in a row is suspected to cause them
 
 Ask = dict[str, Any]
@@ -27,7 +32,10 @@ Ask = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """fire the ask; answer it with `status` and a reason; or refuse it to the dead letters."""
+    """fire the ask; answer it with `status` and a reason; or refuse it to the dead letters.
+
+    again: an earlier process may have made an attempt whose end is unknown.
+    """
 
     do: Literal["fire", "answer", "refuse"]
     ask: Ask
@@ -52,8 +60,10 @@ class Queue:
     "p:<call id>" {"ask", "restarts"} for what is pending.
     """
 
-    def __init__(self, slots: Slots, app: App, queue_asks_max: int = QUEUE_ASKS_MAX) -> None:
+    def __init__(self, slots: Slots, app: App, began_ms: int, queue_asks_max: int = QUEUE_ASKS_MAX) -> None:
+        """began_ms: the clock when this process began (Unix epoch, milliseconds)."""
         self._slots, self._app, self._max = slots, app, queue_asks_max
+        self._before_ms = began_ms + CLOCKS_APART_MS
 
     def accept(self, ask: Ask) -> list[Action]:
         """An ask has come."""
@@ -64,12 +74,12 @@ class Queue:
         if in_hand is not None:
             return []
         if ask["tool"] not in self._app.tools:
-            return [Action("answer", ask, "rejected", f"there is no tool {ask['tool']!r} in this app")]
+            return [self._reject(ask, f"there is no tool {ask['tool']!r} in this app")]
         meta = self._meta()
         if meta["open"] < self._concurrency(ask):
             return [self._fire(meta, ask, restarts=0)]
         if meta["tail"] - meta["head"] >= self._max:
-            return [Action("answer", ask, "rejected", f"{self._max} calls wait for {ask['quota_key']!r} already")]
+            return [self._reject(ask, f"{self._max} calls wait for {ask['quota_key']!r} already")]
         self._slots.put(f"q:{meta['tail']}", ask)
         self._slots.put(f"w:{call_id}", meta["tail"])
         self._slots.put("meta", {**meta, "tail": meta["tail"] + 1})
@@ -124,7 +134,14 @@ class Queue:
         self._slots.put(f"p:{ask['call_id']}", {"ask": ask, "restarts": restarts})
         meta["open"] += 1
         self._slots.put("meta", meta)
-        return Action("fire", ask)
+        return Action("fire", ask, again=self._maybe_fired(ask))
+
+    def _reject(self, ask: Ask, reason: str) -> Action:
+        doubt = ask["effect"] != "read" and self._maybe_fired(ask)
+        return Action("answer", ask, "in_doubt" if doubt else "rejected", reason)
+
+    def _maybe_fired(self, ask: Ask) -> bool:
+        return bool(ask["asked_ms"] < self._before_ms)
 
     def _meta(self) -> dict[str, int]:
         return dict(self._slots.get("meta") or {"head": 0, "tail": 0, "open": 0})

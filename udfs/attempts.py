@@ -84,7 +84,7 @@ class CallRun:
         try:
             arguments = self.tool.arguments(msgspec.json.decode(self.ask["args"]))
         except (BadArguments, msgspec.DecodeError) as error:
-            return self.result("rejected", error=error)
+            return self.result("in_doubt" if self._unknown() else "rejected", error=error)
         last: Attempted | None = None
         for number in range(1, self.tool.retry.attempts + 1):
             if self._key_ends():
@@ -100,22 +100,29 @@ class CallRun:
                 await self.sleep(max(last.after_s, self._pause_s(number)))
         return self._exhausted(last)
 
+    def note_cut_off(self) -> None:
+        """Attempt 0: what a process that died may have begun."""
+        attempt = {"n": 0, "started_ms": self.ask["asked_ms"], "ended_ms": self.clock(), "outcome": "unknown"}
+        self.attempts.append({**attempt, "detail": "cut off by a restart"})
+
     def result(self, status: str, value: Any = None, error: BaseException | None = None) -> dict[str, Any]:
         """The fields of a ToolResult."""
         return result_of(self.ask, status, self.clock(), self.attempts, value=value, error=error)
 
     def _exhausted(self, last: Attempted | None) -> dict[str, Any]:
         error = last.error if last is not None else TimeoutError("the key's life ended before an attempt")
-        if last is None or self._unknown():
-            return self.result("failed" if self.ask["effect"] == "read" else "in_doubt", error=error)
-        return self.result("refused", error=error)
+        if self.attempts and all(attempt["outcome"] == "refused" for attempt in self.attempts):
+            return self.result("refused", error=error)
+        return self.result("in_doubt" if self._keyed() else "failed", error=error)
+
+    def _keyed(self) -> bool:
+        return bool(self.ask["effect"] != "read")
 
     def _unknown(self) -> bool:
-        return self.ask["effect"] != "read" and any(a["outcome"] == "unknown" for a in self.attempts)
+        return self._keyed() and any(attempt["outcome"] == "unknown" for attempt in self.attempts)
 
     def _key_ends(self) -> bool:
-        keyed = self.ask["effect"] != "read"
-        return keyed and self.clock() >= self.ask["asked_ms"] + self.tool.key_ttl_s * 1000 - KEY_MARGIN_MS
+        return self._keyed() and self.clock() >= self.ask["asked_ms"] + self.tool.key_ttl_s * 1000 - KEY_MARGIN_MS
 
     def _pause_s(self, number: int) -> float:
         """Full jitter, from the key: the same call backs off the same way, different calls spread."""

@@ -48,7 +48,7 @@ class Reactor:
         self._thread.start()
 
     def fire(self, ask: dict[str, Any], again: bool = False) -> None:
-        """Begin a call. `again`: it was in flight when its process died."""
+        """Begin a call. `again`: an earlier process may have made an attempt whose end nobody knows."""
         self._in_hand.add(ask["call_id"])
         self._loop.call_soon_threadsafe(self._begin, ask, again)
 
@@ -84,6 +84,8 @@ class Reactor:
             await self._sleep(tool.timeout_s)
         gate = self._gates.setdefault(ask["quota_key"], Gate(tool.quota.rate_per_s, self._clock, self._sleep))
         call = CallRun(tool, ask, gate, self._clock, self._sleep, self._blocking)
+        if again:
+            call.note_cut_off()
         try:
             result = await call.run()
         except asyncio.CancelledError:

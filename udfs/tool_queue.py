@@ -66,7 +66,7 @@ class ToolQueue(KeyedProcessFunction):
             patiently(lambda name=name: schemas.id_of(name))
         self._outputs = Outputs(self._codec, self._namespace)
         state = context.get_map_state(MapStateDescriptor("queue", Types.STRING(), Types.STRING()))
-        self._queue = Queue(MapSlots(state), app)
+        self._queue = Queue(MapSlots(state), app, now_ms())
         sink = ResultSink(producer(self._bootstrap), self._codec, self._namespace)
         # A TaskManager has one slot, so a process has one subtask of this operator; PyFlink cannot tell its index here.
         self._reactor: Reactor = take_over(self._namespace, lambda: Reactor(app, sink))

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The queue of one quota key: every ask is answered or joined, concurrency is a bound, a crash forgets nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.threadlog.desk import app_of
+from threadlog import Event, Thread
+from threadlog.calls import call_key
+from threadlog.queueing import CLOCKS_APART_MS, RESTARTS_MAX, Queue
+
+BEGAN_MS = 1_700_000_000_000
+
+
+class Slots(dict[str, Any]):
+    """A queue's state in memory."""
+
+    def put(self, key: str, value: Any) -> None:
+        self[key] = value
+
+    def remove(self, key: str) -> None:
+        self.pop(key, None)
+
+    def keys(self, prefix: str = "") -> Any:
+        return [key for key in super().keys() if key.startswith(prefix)]
+
+
+async def handler(thread: Thread, event: Event) -> None: ...
+
+
+def ask(n: int, tool: str = "pay", **changed: Any) -> dict[str, Any]:
+    made = {"thread": "t", "run_id": "r", "ordinal": str(n), "tool": tool, "args_digest": "a", "effect": "keyed"}
+    made |= {"quota_key": tool, "asked_ms": BEGAN_MS + CLOCKS_APART_MS}
+    return {**made, "call_id": call_key("t", "r", str(n), tool, "a"), **changed}
+
+
+def queue(queue_asks_max: int = 100) -> Queue:
+    """The tool `pay` has a concurrency of 1."""
+    return Queue(Slots(), app_of(handler), BEGAN_MS, queue_asks_max)
+
+
+def test_queue_fires_up_to_its_concurrency_and_goes_on_when_results_come_back() -> None:
+    """The second ask waits for the first one's own result."""
+    pays = queue()
+    assert [a.do for a in pays.accept(ask(1))] == ["fire"]
+    assert pays.accept(ask(2)) == []
+    assert [a.ask["ordinal"] for a in pays.finished(ask(1)["call_id"])] == ["2"]
+    assert pays.finished(ask(2)["call_id"]) == [] and not pays.busy()
+
+
+def test_queue_joins_what_is_in_hand_and_repeats_what_is_finished() -> None:
+    """One answer serves two asks; after it, an ask runs again under its key."""
+    pays = queue()
+    pays.accept(ask(1))
+    pays.accept(ask(2))
+    assert pays.accept(ask(1)) == [] and pays.accept(ask(2)) == []
+    pays.finished(ask(1)["call_id"])
+    pays.finished(ask(2)["call_id"])
+    assert [a.do for a in pays.accept(ask(1))] == ["fire"]
+
+
+def test_queue_refuses_and_rejects() -> None:
+    """A forged key is a dead letter; an unknown tool and a full queue are answers."""
+    pays = queue(queue_asks_max=1)
+    assert [a.do for a in pays.accept(ask(1, call_id="0" * 40))] == ["refuse"]
+    assert [(a.do, a.status) for a in pays.accept(ask(1, tool="none"))] == [("answer", "rejected")]
+    pays.accept(ask(1))
+    pays.accept(ask(2))
+    assert [(a.do, a.status) for a in pays.accept(ask(3))] == [("answer", "rejected")]
+
+
+def test_queue_fires_again_after_a_crash_but_not_for_ever() -> None:
+    """What is pending and not live is fired again; a call that may be killing its process is closed in doubt."""
+    pays = queue()
+    pays.accept(ask(1))
+    assert pays.recover({ask(1)["call_id"]}) == []
+    for _ in range(RESTARTS_MAX):
+        assert [(a.do, a.again) for a in pays.recover(set())] == [("fire", True)]
+    assert [(a.do, a.status) for a in pays.recover(set())] == [("answer", "in_doubt")]
+
+
+def test_queue_fires_again_what_was_asked_before_its_process_began() -> None:
+    """The state may be older than what was done with it: such a call may have been fired, whatever the state says."""
+    pays = queue(queue_asks_max=1)
+    older = {"asked_ms": BEGAN_MS}
+    assert [(a.do, a.again) for a in pays.accept(ask(1, **older))] == [("fire", True)]
+    pays.accept(ask(2, **older))
+    assert [(a.do, a.status) for a in pays.accept(ask(3, **older))] == [("answer", "in_doubt")]
+    assert [(a.do, a.again) for a in pays.finished(ask(1)["call_id"])] == [("fire", True)]
+    pays.finished(ask(2)["call_id"])
+    assert [(a.do, a.again) for a in pays.accept(ask(4))] == [("fire", False)]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ask", "result", "crash"]), st.integers(0, 5)), max_size=40))
+def test_queue_answers_every_ask_and_never_exceeds_its_concurrency(moves: list[tuple[str, int]]) -> None:
+    """Whatever the order: at most one in flight, and working off the rest answers everything that was asked."""
+    pays, live, asked, answered = queue(), list[str](), set[str](), set[str]()
+
+    def carry_out(actions: list[Any]) -> None:
+        for action in actions:
+            assert action.do == "fire"
+            live.append(action.ask["call_id"])
+            assert len(set(live)) <= 1
+
+    def result() -> None:
+        call_id = live.pop()
+        answered.add(call_id)
+        carry_out(pays.finished(call_id))
+
+    for move, n in moves:
+        if move == "ask":
+            asked.add(ask(n)["call_id"])
+            carry_out(pays.accept(ask(n)))
+        elif move == "result" and live:
+            result()
+        elif move == "crash" and len(answered) < len(asked):
+            live.clear()
+            carry_out([a for a in pays.recover(set()) if a.do == "fire"])
+    while live:
+        result()
+    if "crash" not in {move for move, _ in moves}:
+        assert answered == asked and not pays.busy()

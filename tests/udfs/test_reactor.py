@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How calls end. Real asyncio tools on a real loop; the clock and the pauses are fakes, so nothing waits."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from typing import Any
+
+import pytest
+
+from threadlog import App, Quota, Retry, Retryable, ToolCall, ToolError
+from udfs.attempts import CallRun, Gate
+from udfs.reactor import Reactor, take_over
+
+NOW_MS = 1_700_000_000_000
+
+
+def clock() -> int:
+    return NOW_MS
+
+
+def app_with(fn: Any, effect: Any = "keyed", **options: Any) -> App:
+    app = App("test")
+    app.tool(effect=effect, name="act", **{"retry": Retry(attempts=3), **options})(fn)
+    return app
+
+
+def ask(effect: str = "keyed", args: str = "{}", **changed: Any) -> dict[str, Any]:
+    made = {"thread": "t", "run_id": "r", "ordinal": "0", "call_id": "c" * 40, "tool": "act", "args_digest": "a"}
+    made |= {"effect": effect, "args": args, "quota_key": "act", "asked_ms": NOW_MS, "deadline_ms": NOW_MS + 1, "ask": 1}
+    return {**made, **changed}
+
+
+def end(
+    fn: Any, effect: str = "keyed", pauses: list[float] | None = None, args: str = "{}", again: bool = False, **options: Any
+) -> dict[str, Any]:
+    """The result of one call of `fn`."""
+    app = app_with(fn, effect, **options)
+
+    async def sleep(seconds: float) -> None:
+        (pauses if pauses is not None else []).append(seconds)
+
+    async def blocking(function: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(None, function)
+
+    async def run() -> dict[str, Any]:
+        tool = app.tools["act"]
+        gate = Gate(tool.quota.rate_per_s, clock, sleep)
+        call = CallRun(tool, ask(effect, args), gate, clock, sleep, blocking)
+        if again:
+            call.note_cut_off()
+        return await call.run()
+
+    return asyncio.run(run())
+
+
+def scripted(*steps: Any) -> Any:
+    """A tool that raises or returns one step after the other."""
+    left = list(steps)
+
+    async def act(call: ToolCall) -> Any:
+        step = left.pop(0)
+        if isinstance(step, BaseException):
+            raise step
+        return step
+
+    return act
+
+
+def outcomes(result: dict[str, Any]) -> list[str]:
+    return [attempt["outcome"] for attempt in result["attempts"]]
+
+
+REFUSED, UNKNOWN, NO = Retryable("429"), ConnectionResetError("reset"), ToolError("no")
+
+
+@pytest.mark.parametrize(
+    ("steps", "status", "expected"),
+    [
+        ((1,), "done", ["done"]),
+        ((REFUSED, 1), "done", ["refused", "done"]),
+        ((UNKNOWN, 1), "done", ["unknown", "done"]),
+        ((NO,), "failed", ["failed"]),
+        ((REFUSED, REFUSED, REFUSED), "refused", ["refused"] * 3),
+        ((UNKNOWN, UNKNOWN, UNKNOWN), "in_doubt", ["unknown"] * 3),
+        ((UNKNOWN, REFUSED, REFUSED), "in_doubt", ["unknown", "refused", "refused"]),
+        ((UNKNOWN, NO), "in_doubt", ["unknown", "failed"]),
+        ((UNKNOWN, ToolError("no", definite=True)), "failed", ["unknown", "failed"]),
+    ],
+)
+def test_keyed_call_with_an_unknown_attempt_never_fails_plainly(steps: Any, status: str, expected: list[str]) -> None:
+    """Once an attempt was unknown the call ends as done or in doubt, unless the callee settles that very key."""
+    result = end(scripted(*steps))
+    assert (result["status"], outcomes(result)) == (status, expected)
+
+
+def test_read_that_keeps_breaking_fails() -> None:
+    """A read has no effect to be in doubt about."""
+    assert end(scripted(UNKNOWN, UNKNOWN, UNKNOWN), "read")["status"] == "failed"
+
+
+@pytest.mark.parametrize("raised", [SystemExit(1), KeyboardInterrupt(), RecursionError(), asyncio.CancelledError()], ids=repr)
+def test_exception_of_any_kind_is_a_value(raised: BaseException) -> None:
+    """A tool that tries to end the process is an unknown attempt."""
+    assert end(scripted(raised, 5))["value"] == "5"
+
+
+def test_timeout_is_unknown_even_if_the_tool_swallows_its_cancellation() -> None:
+    """Nobody waits for a tool that does not stop."""
+
+    async def stubborn(call: ToolCall) -> None:
+        for _ in range(3):
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                pass
+
+    assert outcomes(end(stubborn, timeout_s=0.01)) == ["unknown"] * 3
+
+
+def test_arguments_that_do_not_fit_are_rejected_unrun() -> None:
+    """The tool is never called with what its annotations forbid."""
+
+    async def act(call: ToolCall, n: int) -> int:
+        raise AssertionError
+
+    assert [end(act, args=args)["status"] for args in ('{"n": "x"}', "{}", "no json")] == ["rejected"] * 3
+
+
+def test_unusable_result_of_an_effect_is_in_doubt() -> None:
+    """It has happened, but its value cannot be carried."""
+
+    async def act(call: ToolCall) -> Any:
+        return "x" * 100_000
+
+    assert (end(act)["status"], end(act, "read")["status"]) == ("in_doubt", "failed")
+
+
+def test_pauses_come_from_the_key_and_honour_retry_after() -> None:
+    """The same call backs off the same way; what the callee asks for is a floor."""
+    first, second, asked = list[float](), list[float](), list[float]()
+    end(scripted(REFUSED, REFUSED, 1), pauses=first)
+    end(scripted(REFUSED, REFUSED, 1), pauses=second)
+    end(scripted(Retryable("429", after_s=7), 1), pauses=asked)
+    assert first == second and len(first) == 2 and asked == [7]
+
+
+def test_rate_is_per_attempt() -> None:
+    """Retries take tokens too."""
+    pauses: list[float] = []
+    end(scripted(REFUSED, 1), pauses=pauses, quota=Quota(rate_per_s=2))
+    assert 0.5 in pauses
+
+
+def test_blocking_function_runs_in_a_pool() -> None:
+    """The loop stays free."""
+    import threading
+
+    def act(call: ToolCall) -> str:
+        return threading.current_thread().name
+
+    assert "MainThread" not in end(act, blocking=True)["value"]
+
+
+class Sink:
+    """Results in a queue."""
+
+    def __init__(self) -> None:
+        self.results: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    def send(self, ask: dict[str, Any], result: dict[str, Any]) -> None:
+        self.results.put(result)
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("step", [Retryable("busy"), ToolError("no")])
+def test_call_cut_off_by_a_restart_ends_in_doubt_unless_it_succeeds(step: Exception) -> None:
+    """The dead process may have paid: neither "refused" nor "failed" is proof any more."""
+    assert end(scripted(step, step, step), again=True)["status"] == "in_doubt"
+    assert end(scripted(step, step, step), again=True, effect="read")["status"] == "failed"
+    assert end(scripted(7), again=True)["value"] == "7"
+
+
+def test_reactor_gives_each_firing_one_result_and_remembers_it_until_told() -> None:
+    """In hand from the firing until the result has come back through the log."""
+    sink = Sink()
+    reactor = Reactor(app_with(scripted(41)), sink, clock)
+    reactor.fire(ask())
+    assert sink.results.get(timeout=10)["value"] == "41"
+    assert reactor.in_hand() == {"c" * 40}
+    reactor.forget("c" * 40)
+    assert reactor.in_hand() == frozenset()
+    reactor.close()
+
+
+def test_reactor_of_a_new_attempt_ends_the_one_before() -> None:
+    """Threads outlive a task in its process: what the old one left running gives no result any more."""
+    sink = Sink()
+
+    async def forever(call: ToolCall) -> None:
+        await asyncio.sleep(60)
+
+    old = take_over("test", lambda: Reactor(app_with(forever), sink, clock))
+    old.fire(ask())
+    new = take_over("test", lambda: Reactor(app_with(scripted(1)), sink, clock))
+    new.fire(ask())
+    assert sink.results.get(timeout=10)["value"] == "1"
+    assert sink.results.empty() and not old._thread.is_alive()
+    new.close()
+
+
+def test_reactor_answers_without_an_attempt() -> None:
+    """A full queue or an unknown tool still gives a result."""
+    sink = Sink()
+    reactor = Reactor(App("empty"), sink, clock)
+    reactor.answer(ask(), "rejected", "full")
+    assert sink.results.get(timeout=10)["error_message"] == "full"
+    reactor.close()
