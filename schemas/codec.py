@@ -17,6 +17,7 @@ from importlib import resources
 from typing import Any, Literal, Protocol
 
 import fastavro
+from fastavro import _read_py
 from fastavro.schema import fullname
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError as ProtobufError
@@ -153,15 +154,37 @@ def _compile(schema: Schema) -> tuple[str, Kind, Any]:
     except Exception as error:  # a registered schema that is none is a producer's mistake, whatever the library calls it
         raise Unreadable("bad_schema", f"the registered schema cannot be used: {error}"[:300]) from error
     ours = name.startswith("threadlog.") and name.removeprefix("threadlog.") in OURS
-    return name, schema.kind, (writer, _parsed(name) if ours else None)
+    read = _read_py.schemaless_reader if _may_be_deep(writer, ()) else fastavro.schemaless_reader
+    return name, schema.kind, (read, writer, _parsed(name) if ours else None)
+
+
+def _may_be_deep(schema: Any, around: tuple[str, ...]) -> bool:
+    """Whether data of a parsed schema may nest beyond the limit: it refers to a type it is inside of, or is that deep itself.
+
+    Such data is read in Python. The compiled reader recurses on the C stack without a check, and a few hundred levels, less
+    than a kilobyte, end the process: every TaskManager that meets the record, again and again."""
+    if isinstance(schema, str):
+        return schema in around
+    if len(around) > DEPTH_LEVELS:
+        return True
+    if isinstance(schema, list):
+        return any(_may_be_deep(branch, around) for branch in schema)
+    inside = (*around, schema.get("name", ""))
+    inner = [field["type"] for field in schema.get("fields", ())]
+    inner += [schema[key] for key in ("items", "values") if key in schema]
+    if isinstance(schema["type"], dict | list):
+        inner.append(schema["type"])
+    return any(_may_be_deep(part, inside) for part in inner)
 
 
 def _read_avro(reader: Any, payload: io.BytesIO) -> Any:
-    writer, ours = reader
+    read, writer, ours = reader
     try:
-        data = fastavro.schemaless_reader(payload, writer, ours)
-    except (EOFError, RecursionError) as error:
-        raise Unreadable("truncated", f"the Avro payload ends early or never: {type(error).__name__}") from error
+        data = read(payload, writer, ours)
+    except RecursionError as error:
+        raise Unreadable("depth", f"nested deeper than {DEPTH_LEVELS}") from error
+    except EOFError as error:
+        raise Unreadable("truncated", "the Avro payload ends early") from error
     except Exception as error:  # the library raises many kinds on bytes that are no record of this schema
         raise Unreadable("payload", f"not a record of its schema: {error}"[:300]) from error
     if payload.read(1):

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -76,6 +78,15 @@ def test_codec_refuses_deep_and_infinite_data() -> None:
     codec = Codec(schemas)
     assert refused(codec, b"\0" + tree.to_bytes(4, "big") + b"\2" * 100 + b"\0") == "depth"
     assert refused(codec, b"\0" + number.to_bytes(4, "big") + bytes.fromhex("000000000000f87f")) == "number"
+
+
+@pytest.mark.parametrize("levels", [60, 300, 5_000, 900_000])
+@pytest.mark.parametrize("nested", ["by a type inside itself", "by two types inside each other", "as the schema is"])
+def test_codec_survives_any_depth(nested: str, levels: int) -> None:
+    """Nesting of any depth is read or refused on a stack as small as a TaskManager's; it never ends the process."""
+    command = [sys.executable, "-m", "tests.schemas.deep", nested, str(levels)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"read" if levels == 60 else b"depth")
 
 
 @given(st.integers(0, 12), st.binary(max_size=200))

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decodes one deeply nested record on a small stack and prints what became of it: `python -m tests.schemas.deep HOW LEVELS`.
+
+A process of its own, because the claim is that it survives."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from typing import Any
+
+from schemas.codec import Codec, FixedSchemas, Schema
+from schemas.errors import Unreadable
+
+STACK_BYTES = 512 * 1024  # a Java thread has 1 MiB, some of which Java has used when Python begins
+SCHEMA_LEVELS = 240  # more than that no JSON reader accepts as the text of a schema
+
+
+def record(name: str, type: Any) -> dict[str, Any]:
+    """A record with one optional field."""
+    return {"type": "record", "name": name, "namespace": "deep", "fields": [{"name": "next", "type": ["null", type]}]}
+
+
+def nested(how: str, levels: int) -> tuple[dict[str, Any], bytes]:
+    """A schema, and the bytes of a record of it that is nested so deep."""
+    if how == "by a type inside itself":
+        return record("Tree", "Tree"), b"\2" * levels + b"\0"
+    if how == "by two types inside each other":
+        return record("Egg", record("Hen", "Egg")), b"\2" * levels + b"\0"
+    levels = min(levels, SCHEMA_LEVELS)
+    schema: Any = "int"
+    for number in range(levels):
+        schema = record(f"R{number}", schema)
+    return schema, b"\2" * levels + b"\0"
+
+
+def main(how: str, levels: int) -> None:
+    """Decode it and print the code of the refusal, or "read"."""
+    schema, payload = nested(how, levels)
+    schemas = FixedSchemas()
+    id = schemas.add("deep.Record", Schema("AVRO", json.dumps(schema)))
+    codec = Codec(schemas)
+
+    def decode() -> None:
+        try:
+            codec.decode(b"\0" + id.to_bytes(4, "big") + payload)
+            print("read", end="")
+        except Unreadable as error:
+            print(error.code, end="")
+
+    threading.stack_size(STACK_BYTES)
+    thread = threading.Thread(target=decode)
+    thread.start()
+    thread.join()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
