@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a job's `main()` is told on its command line; jobs read neither settings nor environment."""
+
 from __future__ import annotations
 
 import argparse
@@ -14,6 +15,8 @@ def parse(job: str) -> argparse.Namespace:
     parser.add_argument("--bootstrap", required=True, help="the broker, host:port")
     parser.add_argument("--registry", required=True, help="the schema registry's Confluent API, a URL")
     parser.add_argument("--parallelism", required=True, type=int, help="subtasks; at most the topics' partitions")
-    parser.add_argument("--checkpoint-interval-ms", required=True, type=int, help="most of the latency of an effect call")
+    parser.add_argument(
+        "--checkpoint-interval-ms", required=True, type=int, help="most of the latency of an effect call"
+    )
     parser.add_argument("--checkpoint-dir", required=True, help="a URI that every Flink process can reach")
     return parser.parse_args()

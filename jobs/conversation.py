@@ -10,6 +10,7 @@
 
 Submit: flink run -d -pyfs . -py jobs/conversation.py --app package.module:app … (`--help` lists the arguments).
 """
+
 from __future__ import annotations
 
 from argparse import Namespace

@@ -10,6 +10,7 @@ again to free the slot.
 
 Submit: flink run -d -pyfs . -py jobs/tools.py --app package.module:app … (`--help` lists the arguments).
 """
+
 from __future__ import annotations
 
 from argparse import Namespace

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`threadlog`: the command line. A command's module is imported only when that command is asked for."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -50,7 +51,9 @@ class Commands(click.Group):
 @click.option("--port-base", type=int, help="First of the ten ports the stack uses (default: 19090).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.pass_context
-def main(ctx: click.Context, state_dir: Path | None, namespace: str | None, port_base: int | None, as_json: bool) -> None:
+def main(
+    ctx: click.Context, state_dir: Path | None, namespace: str | None, port_base: int | None, as_json: bool
+) -> None:
     """Agents as stream processors: run the local stack, send events, read what was decided."""
     try:
         overrides = {"state_dir": state_dir, "namespace": namespace, "port_base": port_base}

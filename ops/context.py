@@ -3,6 +3,7 @@
 
 A command writes for a person, or, with `--json`, one JSON object per line with stable names. It ends with a sentence
 and a next step, never with a traceback: raise `Trouble`."""
+
 from __future__ import annotations
 
 import json

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """JSON over HTTP to the parts of the stack, never through a proxy: they all listen on this machine."""
+
 from __future__ import annotations
 
 import json

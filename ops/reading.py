@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading topics for people: records decoded, a thread's journal followed by the reader's rule."""
+
 from __future__ import annotations
 
 import base64
@@ -51,7 +52,9 @@ def whole_topic(settings: Settings, topic: str) -> Iterator[Record]:
     try:
         yield from read_topic(settings.bootstrap, name_of(settings, topic))
     except (KafkaException, KeyError) as error:
-        raise Trouble(f"{topic} cannot be read from {settings.bootstrap}: {error}", "Is the stack up? `threadlog status`.") from error
+        raise Trouble(
+            f"{topic} cannot be read from {settings.bootstrap}: {error}", "Is the stack up? `threadlog status`."
+        ) from error
 
 
 def journal(settings: Settings, thread: str | None = None) -> Iterator[Entry]:
@@ -66,7 +69,9 @@ def journal(settings: Settings, thread: str | None = None) -> Iterator[Entry]:
         try:
             _, _, data = codec.decode(record.value)
         except (Unreadable, RegistryUnavailable) as error:
-            raise Trouble(f"The journal cannot be decoded: {error}", "Is the registry up? `threadlog status`.") from error
+            raise Trouble(
+                f"The journal cannot be decoded: {error}", "Is the registry up? `threadlog status`."
+            ) from error
         data["input"]["value"] = base64.b64decode(data["input"]["value"])
         entry = Entry.from_dict(data)
         if entry.prev == heads.get(entry.thread, ""):

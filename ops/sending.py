@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sending events as a well-behaved producer does: registered schema, full envelope, idempotent, acknowledged."""
+
 from __future__ import annotations
 
 import hashlib
@@ -37,10 +38,14 @@ class Sender:
     def __enter__(self) -> Sender:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         left = self._producer.flush(_FLUSH_S)
         if kind is None and (left or self._failed):
-            raise Trouble(f"{left or 'Some'} events were not acknowledged by {self._where}. {self._failed}", "`threadlog status`")
+            raise Trouble(
+                f"{left or 'Some'} events were not acknowledged by {self._where}. {self._failed}", "`threadlog status`"
+            )
 
     def send(self, thread: str, type: str, data: dict[str, Any], id: str = "", source: str = SOURCE) -> str:
         """Send one event; its id. Raises Trouble for data that is no record of its type."""
@@ -71,7 +76,9 @@ class Sender:
                 id = self._registry.id_of(type)
                 self._schemas[type] = id, fastavro.parse_schema(json.loads(self._registry.by_id(id).text))
             except UnknownSchema as error:
-                raise Trouble(f"No event type {type!r} is registered.", "Register its schema under that subject.") from error
+                raise Trouble(
+                    f"No event type {type!r} is registered.", "Register its schema under that subject."
+                ) from error
             except RegistryUnavailable as error:
                 raise Trouble(str(error), "Is the stack up? `threadlog status`.") from error
         return self._schemas[type]

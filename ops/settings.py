@@ -4,6 +4,7 @@
 A value comes from the first place that has it: the command line, the environment (`THREADLOG_PORT_BASE=…`), the file
 `threadlog.toml` of the current folder, what the state folder remembers of the stack that lives there, the default.
 Every mistake is found before the first is reported, each with its key, its value and what was expected."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -151,7 +151,9 @@ def _compile(schema: Schema) -> tuple[str, Kind, Any]:
             return str(parsed.get("title", "")), schema.kind, None
         writer = fastavro.parse_schema(parsed)
         name = fullname(writer)
-    except Exception as error:  # a registered schema that is none is a producer's mistake, whatever the library calls it
+    except (
+        Exception
+    ) as error:  # a registered schema that is none is a producer's mistake, whatever the library calls it
         raise Unreadable("bad_schema", f"the registered schema cannot be used: {error}"[:300]) from error
     ours = name.startswith("threadlog.") and name.removeprefix("threadlog.") in OURS
     read = _read_py.schemaless_reader if _may_be_deep(writer, ()) else fastavro.schemaless_reader
@@ -203,7 +205,9 @@ def _read_protobuf(payload: bytes) -> tuple[str, Any]:
         raise Unreadable("payload", f"not a threadlog.Note: {error}"[:300]) from error
     if len(UnknownFieldSet(note)):
         raise Unreadable("trailing", "the message has fields that its schema lacks")
-    return "threadlog.Note", MessageToDict(note, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return "threadlog.Note", MessageToDict(
+        note, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
 
 
 def encode_note(schema_id: int, text: str, data: str = "{}") -> bytes:

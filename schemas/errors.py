@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be wrong with bytes, sorted by who must act.
 
-    WireError
-    ├── Unreadable            the producer: the record is data for the dead-letter topic, the job goes on
-    ├── UnknownSchema         the registry itself says 404; the codec turns it into Unreadable
-    └── RegistryUnavailable   the operator of the registry: try again, never a dead letter
+WireError
+├── Unreadable            the producer: the record is data for the dead-letter topic, the job goes on
+├── UnknownSchema         the registry itself says 404; the codec turns it into Unreadable
+└── RegistryUnavailable   the operator of the registry: try again, never a dead letter
 """
 
 from __future__ import annotations

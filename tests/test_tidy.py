@@ -19,7 +19,19 @@ FLOORS = {
     "jobs": {"schemas", "threadlog", "wire", "udfs"},
     "ops": {"schemas", "threadlog", "wire"},
 }
-IMPURE = {"time", "random", "uuid", "os", "asyncio", "socket", "threading", "secrets", "pyflink", "confluent_kafka", "aiohttp"}
+IMPURE = {
+    "time",
+    "random",
+    "uuid",
+    "os",
+    "asyncio",
+    "socket",
+    "threading",
+    "secrets",
+    "pyflink",
+    "confluent_kafka",
+    "aiohttp",
+}
 FUNCTION_LINES, MODULE_LINES, JOB_LINES = 50, 300, 120
 
 

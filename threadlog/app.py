@@ -97,12 +97,18 @@ class App:
         if not inspect.iscoroutinefunction(agent.handler):
             raise AppError(f"agent {agent.name!r} must be an 'async def'")
         if agent.while_running not in ("enqueue", "reject", "interrupt"):
-            raise AppError(f"agent {agent.name!r}: while_running={agent.while_running!r} is none of enqueue, reject, interrupt")
+            raise AppError(
+                f"agent {agent.name!r}: while_running={agent.while_running!r} is none of enqueue, reject, interrupt"
+            )
         if agent.version < 1 or not _NAME.fullmatch(agent.name) or not _NAME.fullmatch(agent.on):
-            raise AppError(f"agent {agent.name!r}: a name, a type like 'shop.OrderPlaced' and a version from 1 are needed")
+            raise AppError(
+                f"agent {agent.name!r}: a name, a type like 'shop.OrderPlaced' and a version from 1 are needed"
+            )
         other = self.newest.get(agent.on)
         if other is not None and other.name != agent.name:
-            raise AppError(f"agents {other.name!r} and {agent.name!r} both handle {agent.on!r}: an event has one handler")
+            raise AppError(
+                f"agents {other.name!r} and {agent.name!r} both handle {agent.on!r}: an event has one handler"
+            )
         if (agent.name, agent.version) in self.agents:
             raise AppError(f"agent {agent.name!r} has two handlers of version {agent.version}")
         self.agents[agent.name, agent.version] = agent

@@ -41,7 +41,9 @@ def _on_event(turn: Turn, live: Execution | None) -> Execution | None:
     elif came.log_time_ms < before - turn.limits.seen_window_ms:
         turn.refuse("too_old", "older than the window in which a resend would be recognised", dead_letter=True)
     elif len(came.value) > turn.limits.event_bytes:
-        turn.refuse("oversize", f"{len(came.value)} bytes are over event_bytes {turn.limits.event_bytes}", dead_letter=True)
+        turn.refuse(
+            "oversize", f"{len(came.value)} bytes are over event_bytes {turn.limits.event_bytes}", dead_letter=True
+        )
     elif came.topic == "human-feedback":
         turn.refuse("refused", "approvals are not handled by this version", dead_letter=True)
     elif came.type == RUN_COMMAND:

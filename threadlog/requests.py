@@ -39,9 +39,7 @@ class Call(Request[R]):
     __slots__ = ("tool", "effect", "args", "convert")
     kind = "call"
 
-    def __init__(
-        self, tool: str, effect: str, args: dict[str, Any], convert: Callable[[Any], R] | None = None
-    ) -> None:
+    def __init__(self, tool: str, effect: str, args: dict[str, Any], convert: Callable[[Any], R] | None = None) -> None:
         super().__init__()
         self.tool, self.effect, self.args, self.convert = tool, effect, args, convert
 

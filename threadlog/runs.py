@@ -139,7 +139,9 @@ def _as_python(request: Any, outcome: dict[str, Any]) -> tuple[Any, BaseExceptio
     match outcome["k"]:
         case "value":
             try:
-                return (request.convert(copy(raw)) if isinstance(request, Call) and request.convert else copy(raw)), None
+                return (
+                    request.convert(copy(raw)) if isinstance(request, Call) and request.convert else copy(raw)
+                ), None
             except Exception as error:  # the tool's return type has changed since: the handler hears of it
                 return None, error
         case "error":

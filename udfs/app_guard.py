@@ -5,6 +5,7 @@ One interpreter serves a TaskManager for its whole life: a job that was submitte
 that an older job has loaded. So digests travel in the job graph, of the app's code and of ours, and are compared when an
 operator opens; on a difference the process ends itself, and whoever supervises TaskManagers brings a fresh interpreter.
 """
+
 from __future__ import annotations
 
 import importlib.util
@@ -46,11 +47,15 @@ class AppCode:
         if sys.flags.hash_randomization:
             raise RuntimeError("PYTHONHASHSEED is not 0: set it in the environment that starts the TaskManagers")
         if self.own_digest != OWN_DIGEST:
-            _end_process(f"this process runs threadlog at {OWN_DIGEST[:12]}, the job was submitted with {self.own_digest[:12]}")
+            _end_process(
+                f"this process runs threadlog at {OWN_DIGEST[:12]}, the job was submitted with {self.own_digest[:12]}"
+            )
         app = load_app(self.spec)
         found = loaded_digest(self.spec)
         if found != self.digest:
-            _end_process(f"this process runs {self.spec} at {found[:12]}, the job was submitted with {self.digest[:12]}")
+            _end_process(
+                f"this process runs {self.spec} at {found[:12]}, the job was submitted with {self.digest[:12]}"
+            )
         app.digest = self.digest
         return app
 

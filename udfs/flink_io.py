@@ -9,6 +9,7 @@ Java, beside the sink. Both Java classes lie in `connector/`; their jar must be 
 
 Every arrow that Flink could lose state over has a uid, given by the caller as a constant.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -54,7 +55,12 @@ def environment(parallelism: int, checkpoint_interval_ms: int, checkpoint_dir: s
 
 
 def source(
-    env: StreamExecutionEnvironment, uid: str, bootstrap: str, topics: list[str], group: str, key_header: str | None = None
+    env: StreamExecutionEnvironment,
+    uid: str,
+    bootstrap: str,
+    topics: list[str],
+    group: str,
+    key_header: str | None = None,
 ) -> DataStream:
     """Committed records of the topics as Row(key, frame), from the beginning where there is no checkpoint.
 

@@ -5,6 +5,7 @@ Pure: the same decision gives the same ids, headers and bytes whenever it is wri
 
 Calls that only read leave on a lane of their own, at once; everything else leaves with the checkpoint's transaction.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -17,7 +18,13 @@ from threadlog.entry import Entry
 from wire.frames import OutRecord, Record
 
 SOURCE = "/threadlog/conversation"
-JOURNAL, OUTBOX, READS, REPLIES, SIGNALS = "agent-decisions", "tool-invocations", "tool-reads", "agent-replies", "agent-signals"
+JOURNAL, OUTBOX, READS, REPLIES, SIGNALS = (
+    "agent-decisions",
+    "tool-invocations",
+    "tool-reads",
+    "agent-replies",
+    "agent-signals",
+)
 DEAD_LETTERS = "dead-letters"
 # The record's full name, for each topic that has one.
 RECORDS = {

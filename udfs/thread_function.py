@@ -6,6 +6,7 @@ An adapter only. It knows frames, keyed state, timers and the clock; what a reco
 One Flink timer is registered per thread, at the earliest due time of its state, so the registered time can be told from the
 state alone and needs no state of its own.
 """
+
 from __future__ import annotations
 
 import time

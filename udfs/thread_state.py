@@ -7,6 +7,7 @@ come back as tuples of numbers.
 
 Flink decides which thread is current; an object of this class is good for all of them, one after the other.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator

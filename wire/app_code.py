@@ -8,6 +8,7 @@ it; an operator compares `loaded_digest` with the digest it was submitted with a
 
 The digest covers every file of the package that the app's module is in, names and bytes, without caches; an app in a
 single module is that one file."""
+
 from __future__ import annotations
 
 import hashlib

@@ -2,6 +2,7 @@
 """Does it add up? The sender's file, the payment ledger and the read_committed topics, compared line by line.
 
 Shares no code with the product: it reads what anyone can read, with a Kafka client, an Avro library and the registry."""
+
 from __future__ import annotations
 
 import argparse
@@ -69,10 +70,16 @@ def journal(decisions: list[dict[str, Any]]) -> dict[str, int]:
     return {"recovery_gaps": gaps, "order_violations": disorder}
 
 
-def compare(sent: list[dict[str, Any]], ledger: list[dict[str, Any]], topics: dict[str, list[dict[str, Any]]]) -> dict[str, int]:
+def compare(
+    sent: list[dict[str, Any]], ledger: list[dict[str, Any]], topics: dict[str, list[dict[str, Any]]]
+) -> dict[str, int]:
     """The whole table."""
     decisions, replies = topics["agent-decisions"], topics["agent-replies"]
-    places = [(d["input"]["partition"], d["input"]["offset"]) for d in decisions if d["input"]["topic"].endswith("agent-events")]
+    places = [
+        (d["input"]["partition"], d["input"]["offset"])
+        for d in decisions
+        if d["input"]["topic"].endswith("agent-events")
+    ]
     dead = {(d["partition"], d["offset"]) for d in topics["dead-letters"] if d["topic"].endswith("agent-events")}
     accounted = set(places) | dead
     missing = [event for event in sent if (event["partition"], event["offset"]) not in accounted]
@@ -119,7 +126,9 @@ def read(bootstrap: str, name: str) -> list[Any]:
     from confluent_kafka import Consumer, TopicPartition
 
     settings = {"bootstrap.servers": bootstrap, "group.id": "support-desk-check", "isolation.level": "read_committed"}
-    consumer = Consumer({**settings, "enable.auto.commit": False, "enable.partition.eof": True, "auto.offset.reset": "earliest"})
+    consumer = Consumer(
+        {**settings, "enable.auto.commit": False, "enable.partition.eof": True, "auto.offset.reset": "earliest"}
+    )
     found: list[Any] = []
     parts = consumer.list_topics(name, timeout=20).topics[name].partitions
     consumer.assign([TopicPartition(name, part, 0) for part in parts])
@@ -138,7 +147,11 @@ def read(bootstrap: str, name: str) -> list[Any]:
 
 def letter(message: Any) -> dict[str, Any]:
     """From where a dead letter came."""
-    about = {name.rpartition(".")[2]: value for name, value in message.headers() or [] if name.startswith("__streams.errors.")}
+    about = {
+        name.rpartition(".")[2]: value
+        for name, value in message.headers() or []
+        if name.startswith("__streams.errors.")
+    }
     return {"topic": about["topic"].decode(), "partition": int(about["partition"]), "offset": int(about["offset"])}
 
 
@@ -158,7 +171,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     for name in ("bootstrap", "registry", "namespace"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--crashed", action="store_true", help="processes were killed: some request must have been repeated")
+    parser.add_argument(
+        "--crashed", action="store_true", help="processes were killed: some request must have been repeated"
+    )
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     table = compare(lines(given.sent), lines(given.ledger), gather(given.bootstrap, given.registry, given.namespace))

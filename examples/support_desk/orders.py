@@ -2,6 +2,7 @@
 """The shop's orders and each order's temper, both computed from a hash: no database, and every run sees the same.
 
 A temper says what the payment service does with a refund of that order, so that failures are seeded, not random."""
+
 from __future__ import annotations
 
 import hashlib
@@ -27,7 +28,12 @@ def number(*parts: object) -> int:
 def order(order_id: str) -> dict[str, Any]:
     """An order as the service's clients see it; amounts in cents."""
     drawn = number("order", order_id)
-    return {"order_id": order_id, "total": 2_000 + drawn % 28_000, "sku": f"sku-{drawn % 40:02d}", "status": "delivered"}
+    return {
+        "order_id": order_id,
+        "total": 2_000 + drawn % 28_000,
+        "sku": f"sku-{drawn % 40:02d}",
+        "status": "delivered",
+    }
 
 
 def stock(sku: str) -> int:

@@ -11,6 +11,7 @@ request, which is what a service without keys does.
 
     {"kind": "started"|"arrived"|"paid"|"answered"|"dropped", "time_ms", "request", "key", "digest", "order", "amount", ...}
 """
+
 from __future__ import annotations
 
 import argparse

@@ -3,6 +3,7 @@
 
 `events` is pure. `send` is a producer as a stranger would write one: it registers the two schemas, writes Avro in the
 Confluent wire format under CloudEvents headers, and notes in its own file what it sent and where the broker put it."""
+
 from __future__ import annotations
 
 import argparse
@@ -35,8 +36,12 @@ def _refund(conversation: str, number: int, draw: random.Random) -> list[dict[st
     order_id = f"o-{conversation}-{number}"
     order = orders.order(order_id)
     amount = order["total"] + (500 if draw.random() < 0.04 else 0)  # some ask for more than they paid
-    text = draw.choice(("It broke on the first day.", "Zu klein, bitte Geld zurück.", "It never came 📦", "I changed my mind."))
-    asked = _message(conversation, number, text=text, intent="refund", order_id=order_id, amount=amount, sku=order["sku"])
+    text = draw.choice(
+        ("It broke on the first day.", "Zu klein, bitte Geld zurück.", "It never came 📦", "I changed my mind.")
+    )
+    asked = _message(
+        conversation, number, text=text, intent="refund", order_id=order_id, amount=amount, sku=order["sku"]
+    )
     if amount < 12_000 or draw.random() < 0.06:
         return [asked]
     answer = {"order_id": order_id, "approved": draw.random() < 0.85, "text": ""}
@@ -51,7 +56,12 @@ def _conversation(name: str, draw: random.Random) -> list[dict[str, Any]]:
         if kind < 0.3:
             found += [{**one, "after": one.get("after", 0) + 120} for one in _refund(name, number, draw)]
         elif kind < 0.6:
-            found.append({**_message(name, number, text="Have you got it in stock?", intent="stock", sku=f"sku-{number:02d}"), "after": 1})
+            found.append(
+                {
+                    **_message(name, number, text="Have you got it in stock?", intent="stock", sku=f"sku-{number:02d}"),
+                    "after": 1,
+                }
+            )
         else:
             found.append({**_message(name, number, text="And now?"), "after": draw.choice((1, 160))})
     return found
@@ -87,7 +97,9 @@ def register(registry_url: str) -> dict[str, int]:
     for name in SCHEMAS:
         body = json.dumps({"schema": schema_text(name)}).encode()
         headers = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
-        with opener.open(urllib.request.Request(f"{registry_url}/subjects/{name}/versions", body, headers), timeout=20) as said:
+        with opener.open(
+            urllib.request.Request(f"{registry_url}/subjects/{name}/versions", body, headers), timeout=20
+        ) as said:
             ids[name] = int(json.load(said)["id"])
     return ids
 
@@ -119,12 +131,16 @@ def paced(items: list[dict[str, Any]], rate: float) -> Iterator[dict[str, Any]]:
         yield item
 
 
-def send(items: list[dict[str, Any]], bootstrap: str, registry_url: str, namespace: str, sent: Path, rate: float) -> int:
+def send(
+    items: list[dict[str, Any]], bootstrap: str, registry_url: str, namespace: str, sent: Path, rate: float
+) -> int:
     """Send all, note each delivery as one JSON line in `sent`; how many were delivered."""
     from confluent_kafka import Producer
 
     ids = register(registry_url)
-    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "partitioner": "murmur2_random", "linger.ms": 2})
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "enable.idempotence": True, "partitioner": "murmur2_random", "linger.ms": 2}
+    )
     count = 0
     with sent.open("w", encoding="utf-8") as notes:
 

@@ -3,6 +3,7 @@
 
 Checks the machine's programs first, then makes what is missing, one step after the other, saying what and how big.
 Safe to interrupt and to repeat."""
+
 from __future__ import annotations
 
 import fcntl

@@ -3,6 +3,7 @@
 
 Each check answers a sentence that names the program, what was found, and the Debian package that brings it; all
 checks run before the first complaint, so that a person installs once."""
+
 from __future__ import annotations
 
 import os

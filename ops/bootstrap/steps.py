@@ -4,6 +4,7 @@
 A step leaves a stamp in .build/stamps with a digest of its inputs; a step whose stamp matches and whose product is
 there is skipped without starting a program, so a warm set-up is a few file reads. A step that was interrupted has no
 stamp and runs again: pip, Maven and javac all continue from what they have."""
+
 from __future__ import annotations
 
 import hashlib
@@ -166,10 +167,12 @@ STEPS = (
     Step("kafka", "Kafka 4.2.0, 45 jars, 43 MB", (POM,), BUILD / "kafka", _maven("copy-dependencies@kafka")),
     Step("registry", "Apicurio schema registry 2.6.13, 142 MB", (POM,), BUILD / "registry", _maven("unpack@registry")),
     Step("connector", "Flink's Kafka connector 5.0.0, 11 MB", (POM,), BUILD / "connector", _maven("copy@connector")),
+    Step("flink-lib", "Flink's jars in one folder", (ROOT / "requirements.lock", POM), FLINK_LIB, _flink_lib),
     Step(
-        "flink-lib", "Flink's jars in one folder", (ROOT / "requirements.lock", POM), FLINK_LIB, _flink_lib
-    ),
-    Step(
-        "connector-jar", "our Java classes", (JAVA_SOURCES, POM), JAR if JAVA_SOURCES.is_dir() else FLINK_LIB, _connector_jar
+        "connector-jar",
+        "our Java classes",
+        (JAVA_SOURCES, POM),
+        JAR if JAVA_SOURCES.is_dir() else FLINK_LIB,
+        _connector_jar,
     ),
 )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`threadlog demo`."""
+
 from __future__ import annotations
 
 import os
@@ -53,7 +54,16 @@ def _kills(ctx: Context, payments: run.Payments, count: int) -> None:
 
 
 def _check(ctx: Context, sent: Path, ledger: Path, crashed: bool) -> int:
-    command = [str(PYTHON), "-m", "examples.support_desk.check", "--sent", str(sent), "--ledger", str(ledger), *_addresses(ctx)]
+    command = [
+        str(PYTHON),
+        "-m",
+        "examples.support_desk.check",
+        "--sent",
+        str(sent),
+        "--ledger",
+        str(ledger),
+        *_addresses(ctx),
+    ]
     extra = [*(["--crashed"] if crashed else []), *(["--json"] if ctx.json else [])]
     return subprocess.run([*command, *extra], cwd=ROOT, check=False).returncode
 
@@ -70,7 +80,9 @@ def command(ctx: Context, conversations: int, seed: int, kills: int, rate: float
     folder = ctx.settings.state_dir / "demo" / time.strftime("%Y%m%d-%H%M%S")
     if folder.parent.exists():
         # The checker counts whole topics, and a seed's event ids are known to the threads already.
-        raise Trouble("This state folder has seen a demo.", "Run `threadlog down --purge`, or choose another --state-dir.")
+        raise Trouble(
+            "This state folder has seen a demo.", "Run `threadlog down --purge`, or choose another --state-dir."
+        )
     _stack(ctx)
     folder.mkdir(parents=True)
     sent, payments = folder / "sent.jsonl", run.Payments(ctx.settings, folder / "ledger.jsonl", seed, dedup_off)
@@ -92,6 +104,10 @@ def command(ctx: Context, conversations: int, seed: int, kills: int, rate: float
     if not run.wait_quiet(ctx.settings, payments.ledger, 120):
         ctx.say("  still busy after 120 s; checking all the same")
     code = _check(ctx, sent, payments.ledger, kills > 0)
-    ctx.say(f"The stack is still up: `threadlog show c{seed}-00000`, `threadlog tail agent-decisions`, {ctx.settings.flink_rest}")
-    ctx.say(f"End it with `make down`; the payment service is process {payments.process.pid if payments.process else '?'}.")
+    ctx.say(
+        f"The stack is still up: `threadlog show c{seed}-00000`, `threadlog tail agent-decisions`, {ctx.settings.flink_rest}"
+    )
+    ctx.say(
+        f"End it with `make down`; the payment service is process {payments.process.pid if payments.process else '?'}."
+    )
     raise SystemExit(code)

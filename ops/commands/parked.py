@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`threadlog parked`: runs that were stopped and wait for a person."""
+
 from __future__ import annotations
 
 import getpass
@@ -19,7 +20,12 @@ def parked(ctx: Context) -> dict[str, dict[str, Any]]:
     for entry in journal(ctx.settings):
         for effect in json.loads(entry.effects):
             if effect["do"] == "park_run":
-                found[entry.thread] = {"thread": entry.thread, "run_id": effect["run_id"], "seq": entry.seq, **effect["error"]}
+                found[entry.thread] = {
+                    "thread": entry.thread,
+                    "run_id": effect["run_id"],
+                    "seq": entry.seq,
+                    **effect["error"],
+                }
             elif effect["do"] == "end_run":
                 found.pop(entry.thread, None)
         if entry.verdict == "retried" and not any(e["do"] == "park_run" for e in json.loads(entry.effects)):

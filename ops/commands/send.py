@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`threadlog send`."""
+
 from __future__ import annotations
 
 import json
@@ -26,7 +27,9 @@ def _events(thread: str | None, text: str | None, type: str, data: str | None, f
         if line.strip():
             event = _json(line, f"line {number}")
             if not isinstance(event.get("thread"), str) or not isinstance(event.get("data"), dict):
-                raise Trouble(f"line {number} lacks thread or data.", 'Expected {"thread": …, "data": {…}, "type"?, "id"?}.')
+                raise Trouble(
+                    f"line {number} lacks thread or data.", 'Expected {"thread": …, "data": {…}, "type"?, "id"?}.'
+                )
             events.append({"type": type, "id": stable_id(line), **event})
     return events
 
@@ -87,4 +90,6 @@ def _wait(ctx: Context, replies: Any, waiting: dict[str, str], timeout_s: float)
             return
         if time.monotonic() > until:
             first = next(iter(waiting.values()))
-            raise Trouble(f"{len(waiting)} events have no reply after {timeout_s:g} s.", f"`threadlog show {first}` tells why.")
+            raise Trouble(
+                f"{len(waiting)} events have no reply after {timeout_s:g} s.", f"`threadlog show {first}` tells why."
+            )

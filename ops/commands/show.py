@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`threadlog show`."""
+
 from __future__ import annotations
 
 import base64
@@ -30,7 +31,11 @@ def _cause(entry: Entry, codec: Codec) -> str:
     except Unreadable:
         data = {}
     if entry.kind == "result":
-        outcome = data.get("value") if data.get("status") == "done" else f"{data.get('error_type')}: {data.get('error_message')}"
+        outcome = (
+            data.get("value")
+            if data.get("status") == "done"
+            else f"{data.get('error_type')}: {data.get('error_message')}"
+        )
         tries = ", ".join(f"{a['outcome']} {a['ended_ms'] - a['started_ms']} ms" for a in data.get("attempts", []))
         return f"{data.get('tool')} {data.get('status')}: {outcome}  [{tries}]  call {str(data.get('call_id'))[:12]}"
     return f"{came.type or 'unreadable'} {json.dumps(data, ensure_ascii=False)}  ({came.source} {came.id})"
@@ -82,6 +87,12 @@ def command(ctx: Context, thread: str) -> None:
             fields[name] = json.loads(fields[name])
         ctx.emit(**fields)
     if not found:
-        names = sorted({r.key.decode("utf-8", "replace") for r in whole_topic(ctx.settings, "agent-decisions") if r.key})
-        known = f"Some that it knows: {', '.join(names[:5])}." if names else "The journal is empty; `threadlog send` begins a thread."
+        names = sorted(
+            {r.key.decode("utf-8", "replace") for r in whole_topic(ctx.settings, "agent-decisions") if r.key}
+        )
+        known = (
+            f"Some that it knows: {', '.join(names[:5])}."
+            if names
+            else "The journal is empty; `threadlog send` begins a thread."
+        )
         raise Trouble(f"The journal holds nothing of thread {thread!r}.", known)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`threadlog status`."""
+
 from __future__ import annotations
 
 import time
@@ -68,7 +69,9 @@ def _table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> 
         table.add_column(column.replace("_s", " s"))
     for row in rows:
         cells = (row[column] for column in columns)
-        table.add_row(*(", ".join(cell) if isinstance(cell, list) else "" if cell is None else str(cell) for cell in cells))
+        table.add_row(
+            *(", ".join(cell) if isinstance(cell, list) else "" if cell is None else str(cell) for cell in cells)
+        )
     return table
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`threadlog tail`."""
+
 from __future__ import annotations
 
 import json
@@ -24,7 +25,9 @@ def _show(ctx: Context, record: dict[str, Any], headers: bool) -> None:
 
 @click.command("tail")
 @click.argument("topic")
-@click.option("-n", "last", type=click.IntRange(0), default=10, show_default=True, help="So many of the last records first.")
+@click.option(
+    "-n", "last", type=click.IntRange(0), default=10, show_default=True, help="So many of the last records first."
+)
 @click.option("-f", "following", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("--headers", is_flag=True, help="Headers too.")
 @pass_context

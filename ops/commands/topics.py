@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`threadlog topics`."""
+
 from __future__ import annotations
 
 import click
@@ -32,7 +33,11 @@ def command(ctx: Context, ensure: bool) -> None:
         try:
             differences = ensure_topics(ctx.settings.bootstrap, ctx.settings.namespace)
         except KafkaException as error:
-            raise Trouble(f"{ctx.settings.bootstrap} does not answer: {error}", "Is the stack up? `threadlog status`.") from error
+            raise Trouble(
+                f"{ctx.settings.bootstrap} does not answer: {error}", "Is the stack up? `threadlog status`."
+            ) from error
         for difference in differences:
             ctx.say(str(difference))
-            ctx.emit(topic=difference.topic, setting=difference.setting, expected=difference.expected, found=difference.found)
+            ctx.emit(
+                topic=difference.topic, setting=difference.setting, expected=difference.expected, found=difference.found
+            )

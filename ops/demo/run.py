@@ -2,6 +2,7 @@
 """The demo's acts: a payment service under the knife, traffic, kills chosen by what the ledger shows, quiet.
 
 Examples are started as processes and never imported: the product does not depend on them."""
+
 from __future__ import annotations
 
 import json
@@ -37,7 +38,9 @@ class Payments:
         command = [PYTHON, "-m", "examples.support_desk.payments", "--port", self.settings.port(0)]
         command += ["--ledger", self.ledger, "--seed", self.seed, *(["--dedup-off"] if self.dedup_off else [])]
         with (self.ledger.parent / "payments.log").open("ab") as log:
-            self.process = subprocess.Popen([str(word) for word in command], cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                [str(word) for word in command], cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            )
         until = time.monotonic() + 15
         while time.monotonic() < until:
             try:
@@ -99,7 +102,9 @@ def committed(settings: Settings) -> int:
     """The sum of end offsets of the topics in which work shows."""
     from confluent_kafka import Consumer, TopicPartition
 
-    consumer = Consumer({"bootstrap.servers": settings.bootstrap, "group.id": "demo-quiet", "enable.auto.commit": False})
+    consumer = Consumer(
+        {"bootstrap.servers": settings.bootstrap, "group.id": "demo-quiet", "enable.auto.commit": False}
+    )
     total = 0
     for topic in ("agent-decisions", "tool-results"):
         name = f"{settings.namespace}.{topic}"

@@ -2,6 +2,7 @@
 """The cluster's jobs over REST: which there are, where they run, and how they are stopped.
 
 A job of ours is called NAMESPACE.conversation or NAMESPACE.tools."""
+
 from __future__ import annotations
 
 import re

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does a part do its work? Each check answers nothing when it does, else what is missing, in a few words."""
+
 from __future__ import annotations
 
 import socket

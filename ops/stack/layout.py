@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where things lie: the checkout's programs and one stack's state folder."""
+
 from __future__ import annotations
 
 import hashlib

@@ -6,6 +6,7 @@
     down   jobs stopped with savepoints ─► Flink ─► the rest ─► nothing left
 
 Whatever the state, each of the two reaches its end when it is repeated."""
+
 from __future__ import annotations
 
 import fcntl

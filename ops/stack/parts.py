@@ -4,6 +4,7 @@
 Java is started directly, not through Flink's shell scripts: those start two more JVMs each to read the configuration,
 which doubles the time of a start and of a recovery. The memory sizes they would compute are written out in
 config.yaml, and this module turns them into the JVM's flags."""
+
 from __future__ import annotations
 
 import re

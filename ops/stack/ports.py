@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Are the ports free, and if not, who has them."""
+
 from __future__ import annotations
 
 import contextlib

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes by pid and start time, so that nothing is ever ended that is not ours."""
+
 from __future__ import annotations
 
 import contextlib

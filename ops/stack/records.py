@@ -4,6 +4,7 @@
 A job that was stopped goes on from its savepoint; one that died (or was cancelled) with the whole cluster gone goes on
 from its newest complete checkpoint. A savepoint is used once: the record of the next submission replaces it, since a
 second restore of an old savepoint would decide again what the journal already holds."""
+
 from __future__ import annotations
 
 import json

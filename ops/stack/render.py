@@ -2,6 +2,7 @@
 """Write a stack down: configuration files from flink-conf/, a start script per part, the supervisor's configuration.
 
 Everything that will run can be read in the state folder, and each start script can be run by hand."""
+
 from __future__ import annotations
 
 import base64

@@ -4,6 +4,7 @@
 The code that runs is a copy: the product's packages and the app's, in a folder named by their digest, shipped with
 `-pyfs`. So an edit in the checkout changes nothing until it is submitted, and then the TaskManagers, whose
 interpreters still hold the old modules, are restarted first."""
+
 from __future__ import annotations
 
 import importlib.util

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one parent of all parts: supervisord, spoken to over its unix socket."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checker sees each planted fault, and nothing in a sound run."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The payment service's contract, against the real process, SIGKILL included."""
+
 from __future__ import annotations
 
 import json
@@ -36,7 +37,15 @@ class Service:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "examples.support_desk.payments", "--port", str(self.port), "--ledger", str(self.ledger)]
+        command = [
+            sys.executable,
+            "-m",
+            "examples.support_desk.payments",
+            "--port",
+            str(self.port),
+            "--ledger",
+            str(self.ledger),
+        ]
         self.process = subprocess.Popen([*command, *self.options], cwd=ROOT)
         until = time.monotonic() + 15
         while time.monotonic() < until:

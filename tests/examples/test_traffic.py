@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Traffic is a function of its seed and has every awkward case in it."""
+
 from __future__ import annotations
 
 from examples.support_desk import traffic

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The graphs that the jobs submit, read back from Flink."""
+
 from __future__ import annotations
 
 import json

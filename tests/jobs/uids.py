@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prints the operators of a job's stream graph as JSON: `python -m tests.jobs.uids conversation`."""
+
 from __future__ import annotations
 
 import importlib
@@ -11,8 +12,14 @@ from pyflink.java_gateway import get_gateway
 
 EXPECTED = {
     "conversation": [
-        "Sink Committer: at-once", "Sink Committer: committed", "at-once", "at-once-cut", "committed", "committed-cut",
-        "thread-inputs", "threads",
+        "Sink Committer: at-once",
+        "Sink Committer: committed",
+        "at-once",
+        "at-once-cut",
+        "committed",
+        "committed-cut",
+        "thread-inputs",
+        "threads",
     ],  # fmt: skip
     "tools": ["Sink Committer: dead-letters", "asks-and-results", "dead-letters", "dead-letters-cut", "tool-queue"],
 }
@@ -27,7 +34,11 @@ def main(job: str) -> None:
     env = importlib.import_module(f"jobs.{job}").build(ARGUMENTS)
     graph = env._generate_stream_graph(clear_transformations=True, job_name=job)
     nodes = [
-        {"name": node.getOperatorName(), "uid": node.getTransformationUID(), "max_parallelism": node.getMaxParallelism()}
+        {
+            "name": node.getOperatorName(),
+            "uid": node.getTransformationUID(),
+            "max_parallelism": node.getMaxParallelism(),
+        }
         for node in get_gateway().jvm.java.util.ArrayList(graph.getStreamNodes())
     ]
     print(json.dumps({"job": job, "nodes": nodes}))

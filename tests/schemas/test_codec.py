@@ -32,7 +32,9 @@ def refused(codec: Codec, value: bytes | None) -> str:
 
 def test_codec_golden_bytes(codec: Codec) -> None:
     """The bytes of a message are these for ever: magic, id 7, two Avro strings."""
-    assert codec.encode("threadlog.Message", MESSAGE).hex() == "0000000007" + "16" + "grüß Gott".encode().hex() + "047b7d"
+    assert (
+        codec.encode("threadlog.Message", MESSAGE).hex() == "0000000007" + "16" + "grüß Gott".encode().hex() + "047b7d"
+    )
 
 
 def test_codec_reads_back_what_it_wrote(codec: Codec) -> None:
@@ -74,7 +76,9 @@ def test_codec_refuses_deep_and_infinite_data() -> None:
     schemas = FixedSchemas()
     text = {"type": "record", "name": "Tree", "namespace": "t", "fields": [{"name": "next", "type": ["null", "Tree"]}]}
     tree = schemas.add("t.Tree", Schema("AVRO", json.dumps(text)))
-    number = schemas.add("t.N", Schema("AVRO", json.dumps({"type": "record", "name": "N", "fields": [{"name": "x", "type": "double"}]})))
+    number = schemas.add(
+        "t.N", Schema("AVRO", json.dumps({"type": "record", "name": "N", "fields": [{"name": "x", "type": "double"}]}))
+    )
     codec = Codec(schemas)
     assert refused(codec, b"\0" + tree.to_bytes(4, "big") + b"\2" * 100 + b"\0") == "depth"
     assert refused(codec, b"\0" + number.to_bytes(4, "big") + bytes.fromhex("000000000000f87f")) == "number"

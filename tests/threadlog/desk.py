@@ -80,7 +80,9 @@ class Desk:
         """The record that answers a call."""
         data = {key: call[key] for key in ("thread", "run_id", "ordinal", "call_id", "tool", "args_digest")}
         data |= {"status": status, "value": text(value), "error_type": "E", "error_message": "no", **changed}
-        return self.input("result", "tool-results", id=f"{call['call_id']}/result", type="threadlog.ToolResult", data=data)
+        return self.input(
+            "result", "tool-results", id=f"{call['call_id']}/result", type="threadlog.ToolResult", data=data
+        )
 
     def answer(self, value: Any = None, index: int = 0, status: str = "done", **changed: Any) -> Decision:
         """Answer the open call at `index`."""

@@ -40,7 +40,10 @@ def test_run_goes_from_event_over_calls_to_reply() -> None:
     assert thread.replies() == ["paid 99"]
     assert thread.verdicts() == ["began", "resumed", "resumed"]
     assert thread.ends() == ["finished"]
-    assert [(c["tool"], c["effect"], c["outbox_seq"]) for c in thread.effects("call")] == [("look", "read", 0), ("pay", "keyed", 1)]
+    assert [(c["tool"], c["effect"], c["outbox_seq"]) for c in thread.effects("call")] == [
+        ("look", "read", 0),
+        ("pay", "keyed", 1),
+    ]
 
 
 def test_source_replay_writes_nothing() -> None:
@@ -293,7 +296,13 @@ def test_forged_and_foreign_results_are_refused_and_late_ones_noted() -> None:
     thread = desk(refund)
     thread.send(order="o")
     call = thread.calls()[0]
-    wrong = [{"args_digest": "0" * 32}, {"run_id": "0" * 32}, {"thread": "other"}, {"call_id": "0" * 40}, {"status": "fine"}]
+    wrong = [
+        {"args_digest": "0" * 32},
+        {"run_id": "0" * 32},
+        {"thread": "other"},
+        {"call_id": "0" * 40},
+        {"status": "fine"},
+    ]
     for changed in wrong:
         thread.take(thread.result(call, {"total": 1}, **changed))
     thread.answer({"total": 1})
@@ -319,7 +328,9 @@ def test_unanswered_effect_is_asked_again_then_in_doubt_then_late_success_is_new
         thread.fire()
     asks = thread.effects("call")
     assert [ask["ask"] for ask in asks] == [1, 2, 3, 4, 5]
-    assert {ask["call_id"] for ask in asks} == {call["call_id"]} and {ask["outbox_hash"] for ask in asks} == {call["outbox_hash"]}
+    assert {ask["call_id"] for ask in asks} == {call["call_id"]} and {ask["outbox_hash"] for ask in asks} == {
+        call["outbox_hash"]
+    }
     assert ended == ["NoAnswer"]
     thread.take(thread.result(call, 1))
     assert thread.verdicts()[-2:] == ["gave_up", "late_success"]
@@ -362,7 +373,9 @@ def test_decision_that_fits_no_record_parks_the_run() -> None:
 def test_oversize_event_is_refused_by_reference() -> None:
     """Its bytes are not copied into the journal."""
     thread = desk(refund)
-    entry = thread.take(thread.input("event", "agent-events", source="/s", id="1", type="t.Go", data={}, value=b"x" * 300_000)).entry
+    entry = thread.take(
+        thread.input("event", "agent-events", source="/s", id="1", type="t.Go", data={}, value=b"x" * 300_000)
+    ).entry
     assert (entry.verdict, entry.input.value) == ("oversize", b"")
 
 
@@ -403,7 +416,16 @@ def test_spawn_reaches_another_thread_as_its_event() -> None:
     signal = thread.send(spawn=True).effects[1]
     assert (signal["do"], signal["thread"]) == ("signal", "child")
     child = Desk(thread.app)
-    child.take(child.input("event", "agent-signals", source="/threadlog/conversation", id=signal["signal_id"], type="threadlog.Signal", data=signal))
+    child.take(
+        child.input(
+            "event",
+            "agent-signals",
+            source="/threadlog/conversation",
+            id=signal["signal_id"],
+            type="threadlog.Signal",
+            data=signal,
+        )
+    )
     assert child.replies() == ["from /threadlog/threads/t"]
 
 

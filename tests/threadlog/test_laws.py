@@ -50,7 +50,9 @@ async def busy(thread: Thread, event: Event) -> None:
 
 def play(history: list[tuple[int, int]], mode: str, cache_runs: int = 0, evict: bool = False) -> Desk:
     """The desk after a history."""
-    thread = desk(busy, cache_runs, Limits(chain_runs_max=2, snapshot_every_entries=4, queue_events_max=3), while_running=mode)
+    thread = desk(
+        busy, cache_runs, Limits(chain_runs_max=2, snapshot_every_entries=4, queue_events_max=3), while_running=mode
+    )
     for move, n in history:
         if evict:
             thread.cache.clear()
@@ -136,7 +138,9 @@ def test_law_refused_leaves_the_state_unmoved(history: list[tuple[int, int]], mo
     """A refusal changes heads and positions, nothing a handler could see."""
     thread = play(history, mode)
     still = {"duplicate", "late", "forged", "refused", "rejected", "stale", "unreadable", "too_old"}
-    assert [e.patch for e in thread.journal if e.verdict in still] == ['{"del":{},"put":{}}' for e in thread.journal if e.verdict in still]
+    assert [e.patch for e in thread.journal if e.verdict in still] == [
+        '{"del":{},"put":{}}' for e in thread.journal if e.verdict in still
+    ]
 
 
 PLANTED = {

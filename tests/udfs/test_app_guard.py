@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An operator runs the code it was submitted with, or its process ends."""
+
 from __future__ import annotations
 
 import os

@@ -28,12 +28,24 @@ def app_with(fn: Any, effect: Any = "keyed", **options: Any) -> App:
 
 def ask(effect: str = "keyed", args: str = "{}", **changed: Any) -> dict[str, Any]:
     made = {"thread": "t", "run_id": "r", "ordinal": "0", "call_id": "c" * 40, "tool": "act", "args_digest": "a"}
-    made |= {"effect": effect, "args": args, "quota_key": "act", "asked_ms": NOW_MS, "deadline_ms": NOW_MS + 1, "ask": 1}
+    made |= {
+        "effect": effect,
+        "args": args,
+        "quota_key": "act",
+        "asked_ms": NOW_MS,
+        "deadline_ms": NOW_MS + 1,
+        "ask": 1,
+    }
     return {**made, **changed}
 
 
 def end(
-    fn: Any, effect: str = "keyed", pauses: list[float] | None = None, args: str = "{}", again: bool = False, **options: Any
+    fn: Any,
+    effect: str = "keyed",
+    pauses: list[float] | None = None,
+    args: str = "{}",
+    again: bool = False,
+    **options: Any,
 ) -> dict[str, Any]:
     """The result of one call of `fn`."""
     app = app_with(fn, effect, **options)
@@ -100,7 +112,9 @@ def test_read_that_keeps_breaking_fails() -> None:
     assert end(scripted(UNKNOWN, UNKNOWN, UNKNOWN), "read")["status"] == "failed"
 
 
-@pytest.mark.parametrize("raised", [SystemExit(1), KeyboardInterrupt(), RecursionError(), asyncio.CancelledError()], ids=repr)
+@pytest.mark.parametrize(
+    "raised", [SystemExit(1), KeyboardInterrupt(), RecursionError(), asyncio.CancelledError()], ids=repr
+)
 def test_exception_of_any_kind_is_a_value(raised: BaseException) -> None:
     """A tool that tries to end the process is an unknown attempt."""
     assert end(scripted(raised, 5))["value"] == "5"

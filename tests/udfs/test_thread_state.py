@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine's maps: in memory and over Flink's keyed state, under one contract."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

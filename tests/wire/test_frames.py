@@ -11,7 +11,9 @@ from wire.frames import OutRecord, Record, pack_in, pack_out, unpack_in, unpack_
 bytes_or_none = st.none() | st.binary(max_size=50)
 headers = st.lists(st.tuples(st.text(max_size=10), bytes_or_none), max_size=5)
 offsets = st.integers(0, 2**63 - 1)
-records = st.builds(Record, st.text(max_size=20), st.integers(0, 2**31 - 1), offsets, offsets, bytes_or_none, bytes_or_none, headers)
+records = st.builds(
+    Record, st.text(max_size=20), st.integers(0, 2**31 - 1), offsets, offsets, bytes_or_none, bytes_or_none, headers
+)
 outs = st.builds(OutRecord, st.text(max_size=20), bytes_or_none, bytes_or_none, headers)
 
 
