@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a reader of committed records has seen, from the first record on and through every crash of this session."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ops.settings import Settings
+from schemas.codec import Codec
+from schemas.topics import kafka_name
+from threadlog.entry import Entry
+from wire.frames import Record
+from wire.kafka import follow
+from wire.registry import Registry
+
+TOPICS = ("agent-decisions", "dead-letters", "agent-replies", "tool-invocations")
+R = TypeVar("R")
+Place = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One entry of the journal and the record that held it."""
+
+    entry: Entry
+    record: Record
+
+    @property
+    def effects(self) -> list[dict[str, Any]]:
+        """What the decision asked for."""
+        found: list[dict[str, Any]] = json.loads(self.entry.effects)
+        return found
+
+
+class Follower:
+    """Follows the output topics in a thread of its own; its lists only grow."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._names = {kafka_name(settings.namespace, topic): topic for topic in TOPICS}
+        self._settings, self._codec = settings, Codec(Registry(settings.registry_url))
+        self._news, self._stopped = threading.Condition(), False
+        self.journal: list[Seen] = []
+        self.threads: dict[str, list[Seen]] = defaultdict(list)
+        self.entries: dict[Place, list[Seen]] = defaultdict(list)
+        self.letters: dict[Place, list[Record]] = defaultdict(list)
+        self.replies: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.outbox: list[dict[str, Any]] = []
+        self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
+        self._thread.start()
+
+    def _follow(self) -> None:
+        for record in follow(self._settings.bootstrap, list(self._names), from_start=True):
+            if self._stopped:
+                return
+            if record is not None:
+                with self._news:
+                    self._take(record)
+                    self._news.notify_all()
+
+    def _take(self, record: Record) -> None:
+        topic = self._names[record.topic]
+        if topic == "dead-letters":
+            self.letters[letter_place(record, self._settings.namespace)].append(record)
+        elif topic == "agent-decisions":
+            seen = Seen(entry_of(record, self._codec), record)
+            self.journal.append(seen)
+            self.threads[seen.entry.thread].append(seen)
+            if place := input_place(seen.entry):
+                self.entries[place].append(seen)
+        elif topic == "agent-replies":
+            reply = self._codec.decode(record.value)[2]
+            self.replies[reply["event_id"]].append(reply)
+        else:
+            self.outbox.append(self._codec.decode(record.value)[2])
+
+    def wait(self, what: str, found: Callable[[], R | None], seconds: float = 90) -> R:
+        """The first true value of `found`, asked whenever there is news; fails with `what` when the time is over."""
+        until = time.monotonic() + seconds
+        with self._news:
+            while not (value := found()):
+                if time.monotonic() > until:
+                    raise AssertionError(f"not within {seconds:g} s: {what}")
+                self._news.wait(0.2)
+        return value
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped = True
+        self._thread.join(timeout=10)
+
+
+def entry_of(record: Record, codec: Codec) -> Entry:
+    """The journal entry in a record."""
+    data = codec.decode(record.value)[2]
+    data["input"]["value"] = base64.b64decode(data["input"]["value"])
+    return Entry.from_dict(data)
+
+
+def input_place(entry: Entry) -> Place | None:
+    """Where the log holds what was decided on; None for a timer."""
+    return None if entry.kind == "timer" else (entry.input.topic, entry.input.partition, entry.input.offset)
+
+
+def letter_place(letter: Record, namespace: str) -> Place:
+    """Where the log holds the record that this dead letter is about."""
+    said = reasons(letter)
+    return said["topic"].removeprefix(f"{namespace}."), int(said["partition"]), int(said["offset"])
+
+
+def reasons(letter: Record) -> dict[str, str]:
+    """What a dead letter says is wrong, and where it was read."""
+    return {name.rpartition(".")[2]: value.decode() for name, value in letter.headers if value and _ours(name)}
+
+
+def original_headers(letter: Record) -> list[tuple[str, bytes | None]]:
+    """The headers that the record came with."""
+    return [(name, value) for name, value in letter.headers if not _ours(name)]
+
+
+def _ours(name: str) -> bool:
+    return name.startswith("__streams.errors.")

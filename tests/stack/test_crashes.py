@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TaskManagers killed with calls in flight. What must be true afterwards is in `laws.py` and holds for every test here."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.stack.world import Traffic, World, fresh
+
+CALLS = 8
+
+
+@pytest.mark.parametrize("kind", ["conversation", "tools"])
+def test_crash_of_a_taskmanager_loses_nothing_and_pays_nothing_twice(world: World, kind: str) -> None:
+    """With calls before and after their effect in flight, every event is answered once and every effect happens once."""
+    gate = fresh("crash")
+    world.wait_running()
+    before = world.attempts()
+    with Traffic(world) as traffic:
+        held = [world.go(f"look pay:{when}.{gate}") for when in ("before", "after") for _ in range(CALLS)]
+        world.wait_arrived(gate, 2 * CALLS)
+        world.kill_host(kind)
+        during = [world.go("look pay") for _ in range(CALLS)]
+        world.wait_restarted(kind, before)
+    world.open(gate)
+    world.wait_replied([*held, *during, *traffic.sent])
+    assert len(world.lines("paid", gate)) == 2 * CALLS
+    arrived = Counter(line["key"] for line in world.lines("arrived", gate))
+    assert (max(arrived.values()) > 1) == (kind == "tools"), "only the tools job's calls are repeated, and they are"

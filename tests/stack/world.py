@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hands of the tests: send anything, open gates, kill parts, see how often the jobs were restarted."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fastavro
+
+from ops import http
+from ops.settings import Settings
+from ops.stack import flink, processes
+from ops.stack.layout import PYTHON, ROOT, Layout
+from schemas.cloudevents import root_traceparent, write_headers
+from schemas.codec import Schema, our_schema
+from schemas.topics import kafka_name
+from tests.stack.follower import Follower, Place
+from wire.kafka import producer
+from wire.registry import Registry
+
+SOURCE = "/tests"
+STRING = {"type": "string"}
+TYPES: dict[str, Any] = {
+    "it.Go": {"type": "record", "name": "Go", "namespace": "it", "fields": [{"name": "plan", **STRING}]},
+    "it.More": {"type": "record", "name": "More", "namespace": "it", "fields": [{"name": "text", **STRING}]},
+    "it.Unknown": {"type": "record", "name": "Unknown", "namespace": "it", "fields": [{"name": "text", **STRING}]},
+    "it.Number": {"type": "record", "name": "Number", "namespace": "it", "fields": [{"name": "x", "type": "double"}]},
+    "it.Tree": {"type": "record", "name": "Tree", "namespace": "it", "fields": [{"name": "next", "type": ["null", "Tree"]}]},
+}  # fmt: skip
+Headers = list[tuple[str, bytes | None]]
+_numbers = itertools.count(1)
+
+
+def fresh(word: str) -> str:
+    """A name that no other test has."""
+    return f"{word}-{next(_numbers)}"
+
+
+@dataclass(frozen=True)
+class Event:
+    """A record as it will be sent; `dataclasses.replace` makes it bad."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    topic: str = "agent-events"
+    id: str = ""
+
+
+@dataclass
+class World:
+    """One started stack and everything around it."""
+
+    settings: Settings
+    log: Follower
+    ledger: Path
+    ids: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.producer = producer(self.settings.bootstrap)
+        registry = Registry(self.settings.registry_url)
+        self.ids = {name: registry.register(name, Schema("AVRO", json.dumps(schema))) for name, schema in TYPES.items()}
+        self.ids |= registry.ensure_subjects()
+
+    # --- sending
+
+    def encode(self, type: str, data: dict[str, Any]) -> bytes:
+        """Data in the Confluent wire format, by any writer's own means."""
+        schema = TYPES.get(type) or json.loads(our_schema(type))
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, fastavro.parse_schema(schema), data)
+        return b"\0" + self.ids[type].to_bytes(4, "big") + out.getvalue()
+
+    def event(self, thread: str, type: str, data: dict[str, Any], topic: str = "agent-events", id: str = "") -> Event:
+        """A good record."""
+        id, value = id or fresh("e"), self.encode(type, data)
+        now_ms, trace = time.time_ns() // 1_000_000, root_traceparent(SOURCE, id)
+        headers = write_headers(
+            id=id, source=SOURCE, type=type, thread=thread, time_ms=now_ms, value=value, traceparent=trace
+        )
+        return Event(thread.encode(), value, headers, topic, id)
+
+    def produce(self, events: list[Event]) -> list[Place]:
+        """Send records; where the log holds them, once all are acknowledged."""
+        places: list[Place | None] = [None] * len(events)
+
+        def delivered(index: int, topic: str) -> Callable[[Any, Any], None]:
+            def note(error: Any, message: Any) -> None:
+                places[index] = None if error else (topic, message.partition(), message.offset())
+
+            return note
+
+        for index, event in enumerate(events):
+            name = kafka_name(self.settings.namespace, event.topic)
+            call = delivered(index, event.topic)
+            self.producer.produce(name, event.value, event.key, headers=event.headers, on_delivery=call)
+            self.producer.poll(0)
+        assert self.producer.flush(60) == 0 and None not in places, "the broker did not take every record"
+        return [place for place in places if place]
+
+    def go(self, plan: str, thread: str = "", id: str = "") -> Event:
+        """An event that begins a run; sent."""
+        event = self.event(thread or fresh("t"), "it.Go", {"plan": plan}, id=id)
+        self.produce([event])
+        return event
+
+    def more(self, event: Event, text: str) -> None:
+        """What the run that `event` began may wait for; sent."""
+        self.produce([self.event(thread_of(event), "it.More", {"text": text})])
+
+    # --- the service
+
+    def open(self, gate: str) -> None:
+        """Open a gate of the service."""
+        http.call(f"http://127.0.0.1:{self.settings.port(0)}/open/{gate}", {})
+
+    def lines(self, kind: str, word: str = "") -> list[dict[str, Any]]:
+        """The lines of the ledger of a kind whose item contains a word."""
+        whole = self.ledger.read_bytes().split(b"\n")[:-1]
+        return [line for line in map(json.loads, whole) if line["kind"] == kind and word in line["item"]]
+
+    # --- waiting
+
+    def wait_replied(self, events: list[Event], seconds: float = 90) -> None:
+        """Wait until the run of each event has said what came of it."""
+        log = self.log
+        log.wait("a reply to every event", lambda: all(log.replies.get(event.id) for event in events), seconds)
+
+    def wait_arrived(self, word: str, count: int, seconds: float = 60) -> None:
+        """Wait until the service has seen so many requests for items with this word."""
+        until = time.monotonic() + seconds
+        while len(self.lines("arrived", word)) < count:
+            assert time.monotonic() < until, f"not within {seconds} s: {count} requests for {word}"
+            time.sleep(0.05)
+
+    def wait_running(self) -> None:
+        """Wait until each task of both jobs runs."""
+        assert flink.wait_running(self.settings, list(flink.JOBS), 90) == []
+
+    # --- the cluster
+
+    def attempts(self) -> dict[str, int]:
+        """How often the tasks of each job were started, together. The metric numRestarts says it up to 10 s late."""
+        return {kind: sum(_attempts(self.settings, job.id)) for kind, job in flink.live_jobs(self.settings).items()}
+
+    def kill(self, part: str) -> processes.Process:
+        """SIGKILL a part; its process."""
+        process = processes.read(Layout(self.settings.state_dir), part)
+        assert process is not None and process.alive(), f"{part} does not run"
+        processes.send(process, signal.SIGKILL)
+        assert processes.wait_gone([process], 10) == []
+        return process
+
+    def kill_host(self, kind: str) -> str:
+        """SIGKILL the TaskManager that a job runs on; its name."""
+        name = flink.job_hosts(self.settings)[kind][0]
+        self.kill(name)
+        return name
+
+    def wait_restarted(self, kind: str, before: dict[str, int]) -> None:
+        """Wait until a job's tasks were started again and all run."""
+
+        def done() -> bool:
+            try:
+                return self.attempts().get(kind, 0) > before[kind] and not flink.wait_running(self.settings, [kind], 0)
+            except http.HttpError:
+                return False
+
+        wait_until(f"{kind} runs again", done)
+
+    def cli(self, *arguments: str) -> list[dict[str, Any]]:
+        """What `threadlog --json …` prints."""
+        program = "from ops.cli import main; main()"
+        command = [str(PYTHON), "-c", program, "--json", "--state-dir", str(self.settings.state_dir), *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _attempts(settings: Settings, job_id: str) -> list[int]:
+    job = http.call(f"{settings.flink_rest}/jobs/{job_id}")
+    details = (http.call(f"{settings.flink_rest}/jobs/{job_id}/vertices/{vertex['id']}") for vertex in job["vertices"])
+    return [task["attempt"] for detail in details for task in detail["subtasks"]]
+
+
+def wait_until(what: str, done: Callable[[], bool], seconds: float = 90) -> None:
+    """Wait for something that only asking can tell."""
+    until = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < until, f"not within {seconds:g} s: {what}"
+        time.sleep(0.1)
+
+
+def thread_of(event: Event) -> str:
+    """The thread of a good record."""
+    assert event.key is not None
+    return event.key.decode()
+
+
+class Traffic:
+    """Short runs on a few threads, sent all the time while something is killed: `with Traffic(world) as traffic`."""
+
+    def __init__(self, world: World, pause_s: float = 0.02) -> None:
+        self.world, self.pause_s, self.sent = world, pause_s, list[Event]()
+        self._threads = [fresh("traffic") for _ in range(10)]
+        self._stop = threading.Event()
+        self._sender = threading.Thread(target=self._send, name="traffic", daemon=True)
+
+    def _send(self) -> None:
+        name = kafka_name(self.world.settings.namespace, "agent-events")
+        own = producer(self.world.settings.bootstrap)
+        for number in itertools.count():
+            if self._stop.wait(self.pause_s):
+                break
+            plan = ("look", "pay", "", "both", "nap:0.05")[number % 5]
+            event = self.world.event(self._threads[number % len(self._threads)], "it.Go", {"plan": plan})
+            own.produce(name, event.value, event.key, headers=event.headers)
+            own.poll(0)
+            self.sent.append(event)
+        assert own.flush(60) == 0
+
+    def __enter__(self) -> Traffic:
+        self._sender.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._sender.join(timeout=70)
