@@ -90,7 +90,7 @@ def _until_well(check: Check, settings: Settings, until: float) -> str | None:
 
 
 def wait(settings: Settings, names: list[str], seconds: float) -> Iterator[tuple[str, str | None]]:
-    """Check the parts side by side; yields (name, None) when one is well, or (name, complaint) when the time is over."""
+    """Check the parts side by side; yields (name, None) when one is well, (name, complaint) when the time is over."""
     until = time.monotonic() + seconds
     known = checks(settings)
     with ThreadPoolExecutor(len(names) or 1) as pool:

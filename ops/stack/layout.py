@@ -65,12 +65,22 @@ class Layout:
 
     @property
     def socket(self) -> Path:
-        """The supervisor's socket: in the state folder, or in a private folder of the system's when that is too deep."""
+        """The supervisor's socket: in the state folder, or in a private folder of the system's if that is too deep."""
         inside = self.run / "supervisor.sock"
         if len(os.fsencode(inside)) <= SOCKET_PATH_MAX:
             return inside
         name = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"threadlog-{os.getuid()}" / f"{name}.sock"
+
+    @property
+    def archives(self) -> Path:
+        """Where the JVMs of a stack that is there to make class archives leave them."""
+        return self.state / "archives"
+
+    @property
+    def is_training(self) -> bool:
+        """True for such a stack."""
+        return self.archives.is_dir()
 
     def make(self) -> None:
         """Create every folder."""

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from ops.bootstrap.programs import java_program
 from ops.settings import Settings
+from ops.stack import archives
 from ops.stack.layout import BUILD, FLINK, FLINK_LIB, ROOT, VENV, Layout
 
 # Services that only coordinate need neither the optimising compiler nor parallel collectors; on two cores that is
 # a good part of the start.
-LIGHT = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+LIGHT = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 REGISTRY_JAR = "apicurio-registry-app-2.6.13.Final-runner.jar"
 
 
@@ -82,12 +82,12 @@ def flink_environment(layout: Layout) -> dict[str, str]:
     }
 
 
-def _flink(layout: Layout, log: str, heap: tuple[str, ...], main: str, *arguments: str) -> tuple[str, ...]:
+def _flink(layout: Layout, log: str, jvm: tuple[str, ...], main: str, *arguments: str) -> tuple[str, ...]:
     conf = flat_yaml((layout.conf / "config.yaml").read_text())
     logging = f"file:{layout.conf / 'log4j-console.properties'}"
     return (
         _java(),
-        *heap,
+        *jvm,
         *shlex.split(conf["env.java.opts.all"]),
         f"-Dlog.file={layout.logs / log}.log",
         f"-Dlog4j.configurationFile={logging}",
@@ -105,6 +105,7 @@ def zookeeper(settings: Settings, layout: Layout) -> Part:
     command = (
         _java(),
         *LIGHT,
+        *archives.flags(layout, "zookeeper"),
         "-Xmx96m",
         "-Dzookeeper.preAllocSize=4096",
         f"-Dlog4j.configurationFile=file:{layout.conf / 'log4j-console.properties'}",
@@ -118,11 +119,13 @@ def zookeeper(settings: Settings, layout: Layout) -> Part:
 
 def kafka(settings: Settings, layout: Layout, cluster_id: str) -> Part:
     """The broker; its storage is formatted at the first start."""
-    java = f"{_java()} -Xshare:auto -classpath {shlex.quote(str(BUILD / 'kafka'))}/'*'"
+    archive = () if layout.is_training else archives.flags(layout, "kafka")
+    java = f"{shlex.join([_java(), *LIGHT, *archive])} -classpath {shlex.quote(str(BUILD / 'kafka'))}/'*'"
     conf = shlex.quote(str(layout.conf / "kafka.properties"))
     meta = shlex.quote(str(layout.state / "kafka" / "meta.properties"))
     command = (
         _java(),
+        *archives.flags(layout, "kafka"),
         "-Xmx512m",
         "-Xms128m",
         "-XX:+UseSerialGC",
@@ -142,6 +145,7 @@ def registry(settings: Settings, layout: Layout) -> Part:
     command = (
         _java(),
         *LIGHT,
+        *archives.flags(layout, "registry"),
         "-Xmx256m",
         "-Dquarkus.http.host=127.0.0.1",
         f"-Dquarkus.http.port={settings.port(4)}",
@@ -158,7 +162,8 @@ def jobmanager(settings: Settings, layout: Layout) -> Part:
     conf = flat_yaml((layout.conf / "config.yaml").read_text())
     heap = mebibytes(conf["jobmanager.memory.heap.size"])
     metaspace = mebibytes(conf["jobmanager.memory.jvm-metaspace.size"])
-    flags = (*LIGHT, f"-Xmx{heap}m", f"-Xms{heap}m", f"-XX:MaxMetaspaceSize={metaspace}m")
+    flags = (*LIGHT, *archives.flags(layout, "jobmanager"), f"-Xmx{heap}m", f"-Xms{heap}m")
+    flags += (f"-XX:MaxMetaspaceSize={metaspace}m",)
     main = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
     ports = {"REST": settings.port(5), "RPC": settings.port(6), "blobs": settings.port(8)}
     command = _flink(layout, "jobmanager", flags, main)
@@ -166,7 +171,7 @@ def jobmanager(settings: Settings, layout: Layout) -> Part:
 
 
 def taskmanager(settings: Settings, layout: Layout, number: int) -> Part:
-    """A TaskManager with one slot. Its name is its resource id: a restarted one replaces its dead predecessor at once."""
+    """A TaskManager with one slot. Its name is its resource id: a restarted one replaces the dead one at once."""
     name = f"taskmanager-{number}"
     conf = flat_yaml((layout.conf / "config.yaml").read_text())
 
@@ -175,8 +180,11 @@ def taskmanager(settings: Settings, layout: Layout, number: int) -> Part:
 
     heap = size("framework.heap.size", "task.heap.size")
     direct = size("framework.off-heap.size", "task.off-heap.size", "network.max")
+    # They load the same classes: one of them writes the archive of all.
+    archive = archives.flags(layout, "taskmanager") if number == 1 or not layout.is_training else ()
     flags = (
         "-XX:+UseG1GC",
+        *archive,
         f"-Xmx{heap}m",
         f"-Xms{heap}m",
         f"-XX:MaxDirectMemorySize={direct}m",
@@ -194,10 +202,12 @@ def taskmanager(settings: Settings, layout: Layout, number: int) -> Part:
 def all_parts(settings: Settings, layout: Layout, cluster_id: str) -> list[Part]:
     """Every part, in the order in which a person wants to read them."""
     managers = [taskmanager(settings, layout, number) for number in range(1, settings.taskmanagers + 1)]
-    return [
+    parts = [
         zookeeper(settings, layout),
         kafka(settings, layout, cluster_id),
         registry(settings, layout),
         jobmanager(settings, layout),
         *managers,
     ]
+    patience = archives.TRAINING_STOP_S if layout.is_training else 0
+    return [replace(part, stop_wait_s=max(part.stop_wait_s, patience)) for part in parts]

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ops.settings import Settings
-from ops.stack import flink, health, records
+from ops.stack import archives, flink, health, records
 from ops.stack.layout import FLINK, ROOT, Layout
 from ops.stack.parts import LIGHT, flat_yaml, flink_environment
 from ops.stack.supervisor import Supervisor
@@ -85,12 +85,14 @@ def run_command(settings: Settings, layout: Layout, spec: str, kind: str, folder
     return flink_run + arguments(settings, layout, spec)
 
 
-def client_environment(layout: Layout) -> dict[str, str]:
-    """The environment of Flink's command line client."""
+def client_environment(layout: Layout, kind: str) -> dict[str, str]:
+    """The environment of Flink's command line client for a job of that kind."""
     flags = flat_yaml((layout.conf / "config.yaml").read_text())["env.java.opts.all"]
     # Given, so that Flink's script does not start a JVM only to ask for its version.
     environment = {**os.environ, **flink_environment(layout), "FLINK_ENV_JAVA_OPTS": flags}
-    environment["JVM_ARGS"] = " ".join([*LIGHT, "-Xmx256m"])
+    # Both clients load the same classes: one of them writes the archive of both.
+    archive = archives.flags(layout, "client") if kind == flink.JOBS[0] or not layout.is_training else ()
+    environment["JVM_ARGS"] = " ".join([*LIGHT, *archive, "-Xmx256m"])
     # The copied code is the code: neither the checkout nor the caller's path may shadow it.
     environment.pop("PYTHONPATH")
     return environment
@@ -102,7 +104,7 @@ def _run(settings: Settings, layout: Layout, spec: str, kind: str, folder: Path,
     try:
         done = subprocess.run(
             command,
-            env=client_environment(layout),
+            env=client_environment(layout, kind),
             cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
