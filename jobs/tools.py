@@ -5,8 +5,8 @@
     tool-reads ───────┼──► by quota key ──► ToolQueue: a durable queue ───┤
     tool-results ─────┘                                                   └─► dead-letters
 
-Results do not leave through Flink: a finished call is one acknowledged record that the reactor writes, and this job reads it
-again to free the slot.
+Results do not leave through Flink: a finished call is one acknowledged record that the reactor writes, and this job
+reads it again to free the slot.
 
 Submit: flink run -d -pyfs . -py jobs/tools.py --app package.module:app … (`--help` lists the arguments).
 """

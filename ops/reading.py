@@ -35,7 +35,8 @@ def name_of(settings: Settings, topic: str) -> str:
 def as_json(record: Record, codec: Codec) -> dict[str, Any]:
     """A record as one JSON object: where it is, its headers, its data or why it cannot be read."""
     shown: dict[str, Any] = {
-        "topic": record.topic, "partition": record.partition, "offset": record.offset, "timestamp_ms": record.timestamp_ms,
+        "topic": record.topic, "partition": record.partition, "offset": record.offset,
+        "timestamp_ms": record.timestamp_ms,
         "key": None if record.key is None else record.key.decode("utf-8", "backslashreplace"),
         "headers": {k: None if v is None else v.decode("utf-8", "backslashreplace") for k, v in record.headers},
     }  # fmt: skip

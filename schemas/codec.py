@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bytes ↔ records in the Confluent wire format: 0x00, a 4-byte schema id, the payload.
 
-The registry tells whether the payload is Avro, Protobuf or JSON; this module asks it through `SchemaSource`, so it stays
-pure. Decoded data is plain JSON: bytes become base64, numbers are finite, nothing is nested beyond the limit.
+The registry tells whether the payload is Avro, Protobuf or JSON; this module asks it through `SchemaSource`, so it
+stays pure. Decoded data is plain JSON: bytes become base64, numbers are finite, nothing is nested beyond the limit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError as ProtobufError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from schemas.errors import Unreadable, UnknownSchema
+from schemas.errors import UnknownSchema, Unreadable
 from schemas.limits import DEPTH_LEVELS, VALUE_BYTES
 from schemas.proto import Note
 
@@ -44,8 +44,11 @@ class Schema:
 class SchemaSource(Protocol):
     """Where schemas come from. Raises UnknownSchema (the registry's own 404) or RegistryUnavailable."""
 
-    def by_id(self, id: int) -> Schema: ...
-    def id_of(self, name: str) -> int: ...
+    def by_id(self, id: int) -> Schema:
+        """The schema that a value's four bytes name."""
+
+    def id_of(self, name: str) -> int:
+        """The id of the newest schema of a record name."""
 
 
 @cache
@@ -84,11 +87,13 @@ class FixedSchemas:
         return id
 
     def by_id(self, id: int) -> Schema:
+        """Raises UnknownSchema."""
         if id not in self.schemas:
             raise UnknownSchema(f"no schema has id {id}")
         return self.schemas[id]
 
     def id_of(self, name: str) -> int:
+        """Raises UnknownSchema."""
         if name not in self.ids:
             raise UnknownSchema(f"no schema is named {name}")
         return self.ids[name]
@@ -161,10 +166,11 @@ def _compile(schema: Schema) -> tuple[str, Kind, Any]:
 
 
 def _may_be_deep(schema: Any, around: tuple[str, ...]) -> bool:
-    """Whether data of a parsed schema may nest beyond the limit: it refers to a type it is inside of, or is that deep itself.
+    """Whether data of a parsed schema may nest beyond the limit: it refers to a type it is inside of, or is as deep.
 
-    Such data is read in Python. The compiled reader recurses on the C stack without a check, and a few hundred levels, less
-    than a kilobyte, end the process: every TaskManager that meets the record, again and again."""
+    Such data is read in Python. The compiled reader recurses on the C stack without a check, and a few hundred levels,
+    less than a kilobyte, end the process: every TaskManager that meets the record, again and again.
+    """
     if isinstance(schema, str):
         return schema in around
     if len(around) > DEPTH_LEVELS:

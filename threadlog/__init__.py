@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""threadlog: durable agents on a log. This package is the pure engine and the API that agents and tools are written in."""
+"""threadlog: durable agents on a log. Here are the pure engine and the API that agents and tools are written in."""
 
 from threadlog.app import App
 from threadlog.errors import (
-    AppError, CallError, CallRejected, InDoubt, LimitError, Retryable, ToolError, ToolFailed, ToolRefused, WaitTimeout,
+    AppError,
+    CallError,
+    CallRejected,
+    InDoubt,
+    LimitError,
+    Retryable,
+    ToolError,
+    ToolFailed,
+    ToolRefused,
+    WaitTimeout,
 )  # fmt: skip
 from threadlog.requests import gather, sleep
 from threadlog.thread import Event, Thread

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of a call inside its thread: asked, perhaps asked again, closed once.
 
-An effect call belongs to the thread, not to the run: if the run ends first, the call stays open, and what comes of it is
-journaled and shown to the next run (`orphans`). A read belongs to its run and ends with it.
+An effect call belongs to the thread, not to the run: if the run ends first, the call stays open, and what comes of it
+is journaled and shown to the next run (`orphans`). A read belongs to its run and ends with it.
 
-Every open call has a deadline. When it passes, the same ask goes out again under the same key (the tools job joins a call
-in flight and repeats a finished one under its key, so this is how an effect is queried). After the last ask a read fails
-and an effect is in doubt; it is never called failed, because a handler that hears "failed" asks again under a new key.
+Every open call has a deadline. When it passes, the same ask goes out again under the same key (the tools job joins a
+call in flight and repeats a finished one under its key, so this is how an effect is queried). After the last ask a read
+fails and an effect is in doubt; it is never called failed, because a handler that hears "failed" asks again under a new
+key.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from schemas.cloudevents import child_traceparent
 from threadlog.canonical import digest, text
 from threadlog.execution import Asked
 from threadlog.requests import Call
 from threadlog.turn import Turn
-from schemas.cloudevents import child_traceparent
 
 _QUEUE_ALLOWANCE_S = 30  # a call may wait for its quota before its first attempt
 _KEY_MARGIN_MS = 60_000  # clocks of callee and caller differ; an ask this close to the key's end is not made

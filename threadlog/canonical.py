@@ -22,7 +22,7 @@ class NotPlain(ValueError):
 
 
 def check_plain(value: Any, depth_max: int = 64, path: str = "$") -> None:
-    """Raise NotPlain unless `value` is built of dict (string keys), list, str, int (64 bit), finite float, bool, None."""
+    """Raise NotPlain unless `value` is all dict (string keys), list, str, int (64 bit), finite float, bool, None."""
     kind = type(value)
     if kind is str:
         _check_text(value, path)

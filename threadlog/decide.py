@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each kind of input means. A table, one function a row; each ends with a verdict.
 
-A refusal is a value in the journal. Nothing here raises on bad input: an exception would make a checkpointed job restart
-into the same record for ever.
+A refusal is a value in the journal. Nothing here raises on bad input: an exception would make a checkpointed job
+restart into the same record for ever.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@
     step(state, input)  -> Decision (entry, effects, state after)     runs user code, once, at the head of the log
     apply(state, entry) -> state after                                runs none: recovery, audit, indexes
 
-Both end in `state.evolve`, so a state that was followed is bit for bit the state that was decided. An entry whose `prev`
-is not the thread's head is void for every reader: an equal hash is a harmless repeat, anything else is a fork or a gap.
+Both end in `state.evolve`, so a state that was followed is bit for bit the state that was decided. An entry whose
+`prev` is not the thread's head is void for every reader: an equal hash is a harmless repeat, anything else is a fork or
+a gap.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from threadlog.turn import Turn
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What one input made of a thread: the journal entry, the effects in order, the small state after it, map writes."""
+    """What one input made of a thread: the journal entry, effects in order, the small state after it, map writes."""
 
     entry: Entry
     effects: list[dict[str, Any]]
@@ -41,7 +42,7 @@ class Decision:
 def step(state: State, input: Input, app: App, limits: Limits, cache: LiveRuns | None = None) -> Decision | None:
     """Decide one input. None if the source gave this very record before: its decision is in the journal.
 
-    Raises BrokenInvariant only where the state itself cannot be; whatever the input or the user's code does is a verdict.
+    Raises BrokenInvariant only where the state cannot be; whatever the input or the user's code does is a verdict.
     """
     if _handled_before(state, input):
         return None
@@ -120,8 +121,8 @@ Standing = Literal["applied", "repeat", "void"]
 def apply(state: State, entry: Entry, limits: Limits) -> tuple[Standing, State]:
     """Follow one entry of the journal. Returns how it stands to the thread, and the state after it.
 
-    "repeat": the head again, harmless. "void": a fork, a gap, or an entry that does not carry its own hash; the state does
-    not move. Works on maps in memory; raises BrokenInvariant on others.
+    "repeat": the head again, harmless. "void": a fork, a gap, or an entry that does not carry its own hash; the state
+    does not move. Works on maps in memory; raises BrokenInvariant on others.
     """
     core = state.small["core"]
     if entry.hash == core["head"] and entry.seq == core["seq"]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One decision as the journal holds it: `threadlog.Decision`, hash-chained per thread.
 
-The hash is taken over the carried bytes themselves (patch and effects are strings of canonical JSON), so a verifier in any
-language needs neither our code nor a JSON library.
+The hash is taken over the carried bytes themselves (patch and effects are strings of canonical JSON), so a verifier in
+any language needs neither our code nor a JSON library.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 """One run, driven by `send`: the coroutine of a handler, its branches, and the order in which answers reach it.
 
 A run advances in *deliveries*: the start, then one outcome (a call's result, an event, a timer) after the other. Each
-delivery lets the handler go on until every branch waits again, and yields what it *asked* for on the way. To go on after
-an eviction the handler is executed again from its start and fed the recorded outcomes in the order in which they came;
-what it asks for must then be what the log says it asked for, item by item.
+delivery lets the handler go on until every branch waits again, and yields what it *asked* for on the way. To go on
+after an eviction the handler is executed again from its start and fed the recorded outcomes in the order in which they
+came; what it asks for must then be what the log says it asked for, item by item.
 
 Ordinals follow the branch: the second request of a handler is "1", the third request of the first branch of a gather
 at "2" is "2.0.2". They depend on the code's path alone, never on which answer came first.
@@ -135,7 +135,7 @@ class Execution:
             self._ended(task, stop.value, None)
         except (KeyboardInterrupt, MemoryError):
             raise  # these are about this process, not about the run: the same input may do well elsewhere
-        except BaseException as raised:  # noqa: BLE001 - whatever a handler raises ends its run, not the job
+        except BaseException as raised:  # whatever a handler raises ends its run, not the job
             self._ended(task, None, raised)
         else:
             try:
@@ -244,5 +244,5 @@ def _close(coroutine: Coroutine[Any, Any, Any]) -> None:
             return
         except RuntimeError:
             continue  # it awaited something while being closed: close again
-        except BaseException:  # noqa: BLE001 - what a dead handler raises is nobody's business
+        except BaseException:  # what a dead handler raises is nobody's business
             return

@@ -9,7 +9,7 @@ from threadlog.execution import Execution
 
 
 class LiveRuns:
-    """Executions by thread, least recently used first out; what leaves is closed in dead mode. `runs_max=0` keeps none."""
+    """Executions by thread, least recently used first out; what leaves is closed in dead mode. `runs_max=0`: none."""
 
     def __init__(self, runs_max: int = 2_000) -> None:
         self.runs_max = runs_max

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a thread remembers between events: its variables and what was said.
 
-A run sees both as they were when it began, plus its own changes to the variables. So the state keeps, while a run is open,
-what each changed variable was before (`run.base`), and the range of the history at its start.
+A run sees both as they were when it began, plus its own changes to the variables. So the state keeps, while a run is
+open, what each changed variable was before (`run.base`), and the range of the history at its start.
 """
 
 from __future__ import annotations

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The queue of one quota key: which asks wait, which are pending, and what is to be done next.
 
-Pure: it reads and writes its state through `Slots` and returns actions; the operator carries them out. A call is *pending*
-from the moment it is fired until its own result has come back through the log; only then is its slot free, so a crash at
-any point leaves it pending and it is fired again under the same key.
+Pure: it reads and writes its state through `Slots` and returns actions; the operator carries them out. A call is
+*pending* from the moment it is fired until its own result has come back through the log; only then is its slot free, so
+a crash at any point leaves it pending and it is fired again under the same key.
 
     ask of a new call          fire, or queue, or reject when the queue is full
     ask of a call in hand      join: one answer is enough
     ask of a finished call     fire again under its key: its callee answers as before
     ask whose id is not its key   refuse: a key stands for one tool and one set of arguments
 
-A restored state may be older than what its process did: a call that it shows waiting, or whose ask is read only now, may
-have been fired already. Whatever was asked before this process began is therefore fired `again`, as if an attempt of unknown
-end had gone before: else a refusal now would be reported as "it did not run", and the agent would pay under a new key.
+A restored state may be older than what its process did: a call that it shows waiting, or whose ask is read only now,
+may have been fired already. Whatever was asked before this process began is therefore fired `again`, as if an attempt
+of unknown end had gone before: else a refusal now would be reported as "it did not run", and the agent would pay under
+a new key.
 """
 
 from __future__ import annotations
@@ -47,10 +48,17 @@ class Action:
 class Slots(Protocol):
     """The keyed state of one quota key: plain JSON by string keys."""
 
-    def get(self, key: str) -> Any: ...
-    def put(self, key: str, value: Any) -> None: ...
-    def remove(self, key: str) -> None: ...
-    def keys(self, prefix: str) -> list[str]: ...
+    def get(self, key: str) -> Any:
+        """The value, or None."""
+
+    def put(self, key: str, value: Any) -> None:
+        """Write plain JSON."""
+
+    def remove(self, key: str) -> None:
+        """No value from now on; nothing to say where there was none."""
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys that begin so, in any order."""
 
 
 class Queue:

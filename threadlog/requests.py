@@ -36,7 +36,7 @@ class Request(Generic[R]):
 class Call(Request[R]):
     """One use of a tool. `args` is plain JSON; `convert` turns the recorded JSON into the tool's return type."""
 
-    __slots__ = ("tool", "effect", "args", "convert")
+    __slots__ = ("args", "convert", "effect", "tool")
     kind = "call"
 
     def __init__(self, tool: str, effect: str, args: dict[str, Any], convert: Callable[[Any], R] | None = None) -> None:
@@ -58,7 +58,7 @@ class Sleep(Request[None]):
 class WaitFor(Request[R]):
     """Wait for the next event of a type on this thread."""
 
-    __slots__ = ("type", "timeout_s")
+    __slots__ = ("timeout_s", "type")
     kind = "wait"
 
     def __init__(self, type: str, timeout_s: float | None) -> None:
@@ -69,7 +69,7 @@ class WaitFor(Request[R]):
 class Reply(Request[None]):
     """Say something to whoever follows the thread."""
 
-    __slots__ = ("text", "data")
+    __slots__ = ("data", "text")
     kind = "reply"
 
     def __init__(self, text: str, data: Any = None) -> None:
@@ -80,7 +80,7 @@ class Reply(Request[None]):
 class Spawn(Request[None]):
     """Send an event to another thread; it is not awaited further."""
 
-    __slots__ = ("thread", "type", "data")
+    __slots__ = ("data", "thread", "type")
     kind = "spawn"
 
     def __init__(self, thread: str, type: str, data: dict[str, Any]) -> None:

@@ -1,25 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of a run inside a step: begun by an event, advanced delivery by delivery, ended once.
 
-The record of a run is its event and its outcomes, numbered as they came (`steps`). Outcome n also holds what the handler
-had asked for just before it, so that a handler which is executed again can be compared item by item. `run.done` counts the
-deliveries whose effects are in the journal; a run that is parked keeps collecting outcomes that are not delivered yet.
+The record of a run is its event and its outcomes, numbered as they came (`steps`). Outcome n also holds what the
+handler had asked for just before it, so that a handler which is executed again can be compared item by item. `run.done`
+counts the deliveries whose effects are in the journal; a run that is parked keeps collecting outcomes that are not
+delivered yet.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from schemas.cloudevents import child_traceparent, root_traceparent
 from threadlog import calls, memory
 from threadlog.canonical import copy, digest, text
 from threadlog.errors import (
-    CallError, CallRejected, InDoubt, LimitError, NondeterminismError, ToolFailed, ToolRefused, WaitTimeout, describe,
+    CallError,
+    CallRejected,
+    InDoubt,
+    LimitError,
+    NondeterminismError,
+    ToolFailed,
+    ToolRefused,
+    WaitTimeout,
+    describe,
 )  # fmt: skip
 from threadlog.execution import Asked, Execution
 from threadlog.requests import Call, Reply, Sleep, Spawn, WaitFor
 from threadlog.thread import Clock, Event, Thread
 from threadlog.turn import Turn
-from schemas.cloudevents import child_traceparent, root_traceparent
 
 CALL_ERRORS: dict[str, type[CallError]] = {
     "failed": ToolFailed, "refused": ToolRefused, "rejected": CallRejected, "in_doubt": InDoubt,
@@ -159,7 +168,7 @@ def _execute_again(turn: Turn, run: dict[str, Any]) -> Execution:
     agent = turn.app.agents.get((run["agent"], run["version"]))
     if agent is None:
         raise VersionMissing(
-            f"agent {run['agent']!r} version {run['version']} began this run and is not in the app: deploy code that has it"
+            f"agent {run['agent']!r} version {run['version']} began this run but is not in the app: deploy code with it"
         )
     event = turn.get("steps", "event")
     clock = Clock(run["now"])

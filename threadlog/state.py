@@ -13,8 +13,8 @@ dearer with the conversation:
     orphans    effect calls whose run is gone
     window     bounds of the ring in `seen`
 
-A patch is `{"put": {section: {key: value}}, "del": {section: [key]}}`. Positions and `seen` follow from the entry's input
-and are not in the patch, so the state hash does not depend on where the log holds a record.
+A patch is `{"put": {section: {key: value}}, "del": {section: [key]}}`. Positions and `seen` follow from the entry's
+input and are not in the patch, so the state hash does not depend on where the log holds a record.
 """
 
 from __future__ import annotations
@@ -52,9 +52,11 @@ class MemoryMaps:
     sections: dict[str, dict[str, Any]] = field(default_factory=lambda: {name: {} for name in MAPS})
 
     def get(self, section: str, key: str) -> Any:
+        """The value, or None."""
         return self.sections[section].get(key)
 
     def items(self, section: str) -> Iterator[tuple[str, Any]]:
+        """Every pair of a section in the order of keys."""
         return iter(sorted(self.sections[section].items()))
 
     def write(self, patch: Patch) -> None:

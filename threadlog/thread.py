@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a handler sees: its thread and its event. Everything here is a deep copy or a request; the state is out of reach."""
+"""What a handler sees: its thread and its event. All of it is a deep copy or a request; the state is out of reach."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Clock:
 class Thread:
     """The handler's thread: its id, time, variables and past, and what can be asked of it."""
 
-    __slots__ = ("id", "run_id", "vars", "open_effects", "_clock", "_history")
+    __slots__ = ("_clock", "_history", "id", "open_effects", "run_id", "vars")
 
     def __init__(
         self,

@@ -2,7 +2,8 @@
 """A tool: user code that acts. In a handler it is only asked for; the tools job runs it.
 
 Awaiting `refund(order_id="o-1", amount=5)` in a handler yields a `Call` with plain JSON arguments. The tools job turns
-them back into what the annotations say, runs the function and turns its result into plain JSON, all checked with msgspec.
+them back into what the annotations say, runs the function and turns its result into plain JSON, all checked with
+msgspec.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class ToolCall:
 class Tool(Generic[P, R]):
     """A declared tool.
 
-    effect     "read" may repeat at will; "keyed" has an effect, and its callee honours the idempotency key for key_ttl_s
+    effect     "read" may repeat at will; "keyed" has an effect; its callee honours the idempotency key for key_ttl_s
     timeout_s  of one attempt; an attempt that runs into it has an unknown end
     tenant     from the arguments: a quota of its own per tenant
     blocking   the function blocks: it runs in a thread pool

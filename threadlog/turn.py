@@ -39,6 +39,7 @@ class Turn:
 
     @property
     def thread(self) -> str:
+        """The thread's id."""
         return self.input.thread
 
     def get(self, section: str, key: str, default: Any = None) -> Any:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The app as an operator may run it, or no operator at all.
 
-One interpreter serves a TaskManager for its whole life: a job that was submitted with new code would silently run the modules
-that an older job has loaded. So digests travel in the job graph, of the app's code and of ours, and are compared when an
-operator opens; on a difference the process ends itself, and whoever supervises TaskManagers brings a fresh interpreter.
+One interpreter serves a TaskManager for its whole life: a job that was submitted with new code would silently run the
+modules that an older job has loaded. So digests travel in the job graph, of the app's code and of ours, and are
+compared when an operator opens; on a difference the process ends itself, and whoever supervises TaskManagers brings a
+fresh interpreter.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 """One call, attempt by attempt, to its end.
 
 An attempt ends as done, failed (the application's final no), refused (proof that it did not run) or unknown (timeout,
-reset, crash). Once an attempt of a keyed call was unknown, the call ends only as done or in doubt: whoever hears "failed"
-asks again under a new key, and pays twice.
+reset, crash). Once an attempt of a keyed call was unknown, the call ends only as done or in doubt: whoever hears
+"failed" asks again under a new key, and pays twice.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class CallRun:
             return Attempted("refused", error=error, after_s=error.after_s or 0.0)
         except ToolError as error:
             return Attempted("failed", error=error)
-        except BaseException as error:  # noqa: BLE001 - SystemExit of a tool must not end the TaskManager
+        except BaseException as error:  # SystemExit of a tool must not end the TaskManager
             return Attempted("unknown", error=error)
 
     def _done(self, value: Any) -> Attempted:
@@ -182,7 +182,7 @@ class CallRun:
         return Attempted("done", value=plain)
 
     def _unusable(self, why: str) -> Attempted:
-        """It ran, but its answer cannot be carried: an effect has happened of which the agent cannot be told the value."""
+        """It ran, but its answer cannot be carried: an effect happened of which the agent cannot be told the value."""
         outcome = "failed" if self.ask["effect"] == "read" else "unknown"
         return Attempted(outcome, error=ToolError(why))
 

@@ -3,9 +3,9 @@
 
     source ──► keyed ──► operator ──► cut ──► sink
 
-A source hands over `Row(key, frame)`. The stream is keyed in Java by that first field: PyFlink's own `key_by` would carry
-each record through Python once more. Operators take frames and give packs (`wire/frames.py`); a pack is cut into records in
-Java, beside the sink. Both Java classes lie in `connector/`; their jar must be in the cluster's lib folder.
+A source hands over `Row(key, frame)`. The stream is keyed in Java by that first field: PyFlink's own `key_by` would
+carry each record through Python once more. Operators take frames and give packs (`wire/frames.py`); a pack is cut into
+records in Java, beside the sink. Both Java classes lie in `connector/`; their jar must be in the cluster's lib folder.
 
 Every arrow that Flink could lose state over has a uid, given by the caller as a constant.
 """
@@ -33,7 +33,7 @@ REQUEST_BYTES_MAX = 4 * 1024 * 1024
 def environment(parallelism: int, checkpoint_interval_ms: int, checkpoint_dir: str) -> StreamExecutionEnvironment:
     """The environment with what our jobs rest on, whatever the cluster's defaults are."""
     settings = {
-        # Functions run inside the TaskManager; a job that has state must never change this, it would not find its state.
+        # Functions run inside the TaskManager. A job with state must never change this: it would not find its state.
         "python.execution-mode": "thread",
         # Frames are never changed after they are made, so chained operators may share them.
         "pipeline.object-reuse": "true",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Kafka record as an input of the engine. What cannot be read is an input too: it takes its place in the thread's journal."""
+"""A Kafka record as an input of the engine. What cannot be read is one too: it takes its place in the journal."""
 
 from __future__ import annotations
 

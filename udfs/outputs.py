@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A decision as records: the journal entry first, then what it asks of the world.
 
-Pure: the same decision gives the same ids, headers and bytes whenever it is written, so a reader can tell a repeat from news.
+Pure: the same decision gives the same ids, headers and bytes whenever it is written, so a reader can tell a repeat from
+news.
 
 Calls that only read leave on a lane of their own, at once; everything else leaves with the checkpoint's transaction.
 """
@@ -83,7 +84,7 @@ class Outputs:
         name, thread = RECORDS[topic], fields["thread"]
         value = self._codec.encode(name, fields)
         headers = write_headers(
-            id=id, source=SOURCE, type=name, thread=thread, time_ms=time_ms, value=value, traceparent=fields["traceparent"],
-            **keys,
+            id=id, source=SOURCE, type=name, thread=thread, time_ms=time_ms, value=value,
+            traceparent=fields["traceparent"], **keys,
         )  # fmt: skip
         return OutRecord(self._names[topic], thread.encode(), value, headers)

@@ -2,7 +2,8 @@
 """The reactor: one asyncio loop in a thread of its own, where tools run. Nothing here waits in Flink's thread.
 
 Globals and threads outlive a task in its process, and `close()` may never run. So there is one reactor per operator and
-process, and a new attempt of the task ends what the one before it left running; its calls are fired again under their keys.
+process, and a new attempt of the task ends what the one before it left running; its calls are fired again under their
+keys.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The conversation operator: it hands each record and each due timer of a thread to the engine, and writes down the decision.
+"""The conversation operator: it hands each record and each due timer to the engine, and writes down the decision.
 
-An adapter only. It knows frames, keyed state, timers and the clock; what a record means is decided in `threadlog.engine`.
+An adapter only. It knows frames, keyed state, timers and the clock; what a record means is decided in
+`threadlog.engine`.
 
-One Flink timer is registered per thread, at the earliest due time of its state, so the registered time can be told from the
-state alone and needs no state of its own.
+One Flink timer is registered per thread, at the earliest due time of its state, so the registered time can be told from
+the state alone and needs no state of its own.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 """The state of the current thread in Flink's keyed state.
 
 Two states: `thread`, one JSON string with the small sections, read and written on every turn; and `maps`, a map of JSON
-strings under "section:key", touched only where a decision reads or writes. Strings, because in thread mode bytes in state
-come back as tuples of numbers.
+strings under "section:key", touched only where a decision reads or writes. Strings, because in thread mode bytes in
+state come back as tuples of numbers.
 
 Flink decides which thread is current; an object of this class is good for all of them, one after the other.
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tools operator: it hands asks and results of a quota key to its queue, and carries out what the queue says.
 
-An adapter only. A key with work holds a timer, which Flink restores with its state: it is due at once in a new process, and
-fires again what was pending there. A quiet key would otherwise never wake up.
+An adapter only. A key with work holds a timer, which Flink restores with its state: it is due at once in a new process,
+and fires again what was pending there. A quiet key would otherwise never wake up.
 """
 
 from __future__ import annotations

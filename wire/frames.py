@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kafka records in one byte array each way, as the two connector classes write and read them. Big-endian.
 
-    in    u16 topic | i32 partition | i64 offset | i64 timestamp | i32 key | i32 value | u16 count | (u16 name, i32 value)*
+    in    u16 topic | i32 partition | i64 offset | i64 timestamp | i32 key | i32 value
+          | u16 count | (u16 name, i32 value)*
     out   u32 length of what follows | u16 topic | i32 key | i32 value | u16 count | (u16 name, i32 value)*    repeated
 
 A length stands before its bytes; -1 is null. One array crosses from Java to Python far cheaper than a row with a map.

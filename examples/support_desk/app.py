@@ -2,7 +2,8 @@
 """The refund desk: an agent that looks orders up, refunds them, asks before large refunds, and never pays twice.
 
 What makes the last point true is the pair of `effect="keyed"` here and the Idempotency-Key there: a call keeps its key
-through every crash and retry, and the payment service pays a key once. A handler holds no I/O; that is the tools' part."""
+through every crash and retry, and the payment service pays a key once. A handler holds no I/O; that is the tools' part.
+"""
 
 from __future__ import annotations
 

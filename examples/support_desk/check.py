@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does it add up? The sender's file, the payment ledger and the read_committed topics, compared line by line.
 
-Shares no code with the product: it reads what anyone can read, with a Kafka client, an Avro library and the registry."""
+Shares no code with the product: it reads what anyone can read, with a Kafka client, an Avro library and the registry.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ Every request and every payment is one fsynced line of the ledger before anythin
 leaves a ledger from which the service goes on: a key that was paid is never paid again. `--dedup-off` pays on every
 request, which is what a service without keys does.
 
-    {"kind": "started"|"arrived"|"paid"|"answered"|"dropped", "time_ms", "request", "key", "digest", "order", "amount", ...}
+    {"kind": "started"|"arrived"|"paid"|"answered"|"dropped", "time_ms", "request", "key", "digest", "order",
+     "amount", ...}
 """
 
 from __future__ import annotations

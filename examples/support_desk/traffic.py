@@ -7,6 +7,7 @@ Confluent wire format under CloudEvents headers, and notes in its own file what 
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import json
 import random
@@ -112,7 +113,8 @@ def encode(event: dict[str, Any], ids: dict[str, int]) -> tuple[bytes | None, by
     payload = payload[:-3] if bad == "cut short" else payload + b"\x07" if bad == "trailing bytes" else payload
     value = b"plain text" if bad == "no schema id" else b"\0" + schema_id.to_bytes(4, "big") + payload
     key = None if bad == "no key" else b"\xff\xfe" if bad == "key is not UTF-8" else event["thread"].encode()
-    trace = f"00-{orders.number(event['id']):016x}{orders.number('t', event['id']):016x}-{orders.number('s', event['id']) | 1:016x}-01"
+    high, low, span = orders.number(event["id"]), orders.number("t", event["id"]), orders.number("s", event["id"]) | 1
+    trace = f"00-{high:016x}{low:016x}-{span:016x}-01"
     fields = {
         "ce_specversion": "1.0", "ce_id": event["id"], "ce_source": "/support-desk/traffic", "ce_type": kind,
         "ce_subject": event["thread"], "ce_time": BEGAN, "ce_dataschema": f"/schemas/ids/{schema_id}",
@@ -155,7 +157,7 @@ def send(
 
         for event in paced(items, rate):
             key, value, headers = encode(event, ids)
-            told = lambda error, message, event=event: note(event, error, message)  # noqa: E731
+            told = functools.partial(note, event)
             producer.produce(f"{namespace}.agent-events", value, key, headers=headers, on_delivery=told)
             producer.poll(0)
         if producer.flush(60):

@@ -63,8 +63,8 @@ def _python() -> Optional[str]:
 
 def _venv() -> Optional[str]:
     try:
-        import ensurepip  # noqa: F401, PLC0415
-        import venv  # noqa: F401, PLC0415
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
     except ImportError:
         return _sentence("venv", "Python's venv module is missing")
     return None

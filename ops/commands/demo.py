@@ -105,7 +105,8 @@ def command(ctx: Context, conversations: int, seed: int, kills: int, rate: float
         ctx.say("  still busy after 120 s; checking all the same")
     code = _check(ctx, sent, payments.ledger, kills > 0)
     ctx.say(
-        f"The stack is still up: `threadlog show c{seed}-00000`, `threadlog tail agent-decisions`, {ctx.settings.flink_rest}"
+        f"The stack is still up: `threadlog show c{seed}-00000`, `threadlog tail agent-decisions`, "
+        f"{ctx.settings.flink_rest}"
     )
     ctx.say(
         f"End it with `make down`; the payment service is process {payments.process.pid if payments.process else '?'}."

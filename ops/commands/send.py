@@ -56,7 +56,8 @@ def _json(text: str, where: str) -> dict[str, Any]:
 @click.option("--timeout", "timeout_s", type=float, default=60, show_default=True, help="Seconds to wait for replies.")
 @pass_context
 def command(
-    ctx: Context, thread: str | None, text: str | None, type_: str, data: str | None, id_: str, file: Any, rate: float, wait: bool,
+    ctx: Context, thread: str | None, text: str | None, type_: str, data: str | None, id_: str, file: Any,
+    rate: float, wait: bool,
     timeout_s: float,
 ) -> None:  # fmt: skip
     """Send TEXT to THREAD as an event, or many events from a file."""

@@ -24,7 +24,8 @@ def command(ctx: Context, ensure: bool) -> None:
         readers = ", ".join(topic.readers)
         table.add_row(topic.name, topic.key, topic.writer, topic.guarantee, readers, topic.cleanup, f"{days:g}")
         ctx.emit(
-            topic=topic.name, kafka_name=kafka_name(ctx.settings.namespace, topic.name), key=topic.key, writer=topic.writer,
+            topic=topic.name, kafka_name=kafka_name(ctx.settings.namespace, topic.name), key=topic.key,
+            writer=topic.writer,
             guarantee=topic.guarantee, readers=list(topic.readers), partitions=topic.partitions, config=topic.config,
         )  # fmt: skip
     if not ctx.json:

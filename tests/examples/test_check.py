@@ -23,8 +23,8 @@ def sound() -> Run:
         ],
         "topics": {
             "agent-decisions": [
-                {"thread": "a", "seq": n + 1, "prev": ("", "h1")[n], "hash": f"h{n + 1}", "input": {**where, "offset": n}}
-                for n in (0, 1)
+                {"thread": "a", "seq": n + 1, "prev": prev, "hash": f"h{n + 1}", "input": where | {"offset": n}}
+                for n, prev in enumerate(("", "h1"))
             ],
             "agent-replies": [{"reply_id": f"r{n}", "event_id": f"e{n}"} for n in (0, 1)],
             "tool-invocations": [{"tool": "refund", "call_id": "k"}],

@@ -20,7 +20,7 @@ EXPECTED = {
         "committed-cut",
         "thread-inputs",
         "threads",
-    ],  # fmt: skip
+    ],
     "tools": ["Sink Committer: dead-letters", "asks-and-results", "dead-letters", "dead-letters-cut", "tool-queue"],
 }
 ARGUMENTS = Namespace(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decodes one deeply nested record on a small stack and prints what became of it: `python -m tests.schemas.deep HOW LEVELS`.
+"""Decodes a deeply nested record on a small stack and prints the outcome: `python -m tests.schemas.deep HOW LEVELS`.
 
 A process of its own, because the claim is that it survives."""
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Laws over arbitrary histories: any mix of events, resends, answers in any order, refusals and timers.
 
-A history is drawn as numbers and played against a handler that uses every kind of request; the same numbers always give the
-same inputs, so one history can be played with the cache off, on, and emptied at every step.
+A history is drawn as numbers and played against a handler that uses every kind of request; the same numbers always give
+the same inputs, so one history can be played with the cache off, on, and emptied at every step.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 from typing import Any
 
@@ -125,10 +126,8 @@ def test_timeout_is_unknown_even_if_the_tool_swallows_its_cancellation() -> None
 
     async def stubborn(call: ToolCall) -> None:
         for _ in range(3):
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(30)
-            except asyncio.CancelledError:
-                pass
 
     assert outcomes(end(stubborn, timeout_s=0.01)) == ["unknown"] * 3
 
