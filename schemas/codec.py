@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError as ProtobufError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from schemas.errors import UnknownSchema, Unreadable
+from schemas.hostile import has_weightless_items, may_be_deep
 from schemas.limits import DEPTH_LEVELS, VALUE_BYTES
 from schemas.proto import Note
 
@@ -153,36 +154,24 @@ def _compile(schema: Schema) -> tuple[str, Kind, Any]:
     try:
         parsed = json.loads(schema.text)
         if schema.kind == "JSON":
-            return str(parsed.get("title", "")), schema.kind, None
+            return _title(parsed), schema.kind, None
         writer = fastavro.parse_schema(parsed)
-        name = fullname(writer)
-    except (
-        Exception
-    ) as error:  # a registered schema that is none is a producer's mistake, whatever the library calls it
+        name, deep, bomb = fullname(writer), may_be_deep(writer), has_weightless_items(writer)
+    except Exception as error:  # a schema that is none is a producer's mistake, whatever the library calls it
         raise Unreadable("bad_schema", f"the registered schema cannot be used: {error}"[:300]) from error
+    if bomb:
+        raise Unreadable("bad_schema", "an array of items that take no bytes: ten bytes could stand for any number")
     ours = name.startswith("threadlog.") and name.removeprefix("threadlog.") in OURS
-    read = _read_py.schemaless_reader if _may_be_deep(writer, ()) else fastavro.schemaless_reader
+    read = _read_py.schemaless_reader if deep else fastavro.schemaless_reader
     return name, schema.kind, (read, writer, _parsed(name) if ours else None)
 
 
-def _may_be_deep(schema: Any, around: tuple[str, ...]) -> bool:
-    """Whether data of a parsed schema may nest beyond the limit: it refers to a type it is inside of, or is as deep.
-
-    Such data is read in Python. The compiled reader recurses on the C stack without a check, and a few hundred levels,
-    less than a kilobyte, end the process: every TaskManager that meets the record, again and again.
-    """
-    if isinstance(schema, str):
-        return schema in around
-    if len(around) > DEPTH_LEVELS:
-        return True
-    if isinstance(schema, list):
-        return any(_may_be_deep(branch, around) for branch in schema)
-    inside = (*around, schema.get("name", ""))
-    inner = [field["type"] for field in schema.get("fields", ())]
-    inner += [schema[key] for key in ("items", "values") if key in schema]
-    if isinstance(schema["type"], dict | list):
-        inner.append(schema["type"])
-    return any(_may_be_deep(part, inside) for part in inner)
+def _title(schema: Any) -> str:
+    """The name of a JSON schema's records. Ours are Avro: nothing else vouches for their fields."""
+    title = str(schema.get("title", ""))
+    if title.startswith("threadlog."):
+        raise ValueError(f"{title} is one of our own names, and ours are Avro")
+    return title
 
 
 def _read_avro(reader: Any, payload: io.BytesIO) -> Any:
@@ -231,7 +220,13 @@ def _read_json(payload: bytes) -> Any:
 
 def plain(value: Any, depth_left: int = DEPTH_LEVELS) -> Any:
     """Decoded data as plain JSON. Raises Unreadable for what JSON cannot say or what is nested too deeply."""
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            raise Unreadable("number", "an integer of more than 64 bits")
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -242,7 +237,17 @@ def plain(value: Any, depth_left: int = DEPTH_LEVELS) -> Any:
     if depth_left <= 0:
         raise Unreadable("depth", f"nested deeper than {DEPTH_LEVELS}")
     if isinstance(value, dict):
-        return {str(key): plain(child, depth_left - 1) for key, child in value.items()}
+        return {_text(str(key)): plain(child, depth_left - 1) for key, child in value.items()}
     if isinstance(value, list | tuple):
         return [plain(child, depth_left - 1) for child in value]
     return str(value)  # dates, decimals, UUIDs of logical types
+
+
+def _text(value: str) -> str:
+    """JSON can escape half of a surrogate pair, which no UTF-8 can hold."""
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise Unreadable("payload", "a string that is not UTF-8") from None
+    return value

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -99,3 +100,63 @@ def test_codec_never_raises_anything_but_unreadable(id: int, payload: bytes) -> 
     """Arbitrary bytes under any id are read or refused."""
     with contextlib.suppress(Unreadable):
         Codec(FixedSchemas()).decode(b"\0" + id.to_bytes(4, "big") + payload)
+
+
+NULLS = {"type": "array", "items": "null"}
+EMPTY = {"type": "record", "name": "Empty", "fields": []}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [{"name": "x", "type": NULLS}],
+        [{"name": "x", "type": ["null", {"type": "map", "values": NULLS}]}],
+        [{"name": "x", "type": {"type": "array", "items": EMPTY}}],
+        [{"name": "e", "type": EMPTY}, {"name": "x", "type": {"type": "array", "items": "Empty"}}],
+        [{"name": "x", "type": {"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}}],
+    ],
+)
+def test_codec_refuses_schemas_in_which_few_bytes_stand_for_many_items(fields: list[Any]) -> None:
+    """An array of a billion nulls is six bytes, and no process survives reading it."""
+    schemas = FixedSchemas()
+    id = schemas.add("b.Bomb", Schema("AVRO", json.dumps({"type": "record", "name": "b.Bomb", "fields": fields})))
+    assert refused(Codec(schemas), b"\0" + id.to_bytes(4, "big") + b"\2" * 9) == "bad_schema"
+
+
+def test_codec_reads_nulls_that_are_no_items() -> None:
+    """Only arrays multiply what takes no bytes."""
+    schemas = FixedSchemas()
+    fields = [
+        {"name": "a", "type": "null"},
+        {"name": "b", "type": {"type": "map", "values": "null"}},
+        {"name": "c", "type": {"type": "array", "items": ["null", "int"]}},
+    ]
+    id = schemas.add("b.Fine", Schema("AVRO", json.dumps({"type": "record", "name": "b.Fine", "fields": fields})))
+    read = Codec(schemas).decode(b"\0" + id.to_bytes(4, "big") + b"\0" + b"\2\0\0")
+    assert read[2] == {"a": None, "b": {}, "c": [None]}
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b'{"a": "\\ud800"}', "payload"),
+        (b'{"\\ud800": 1}', "payload"),
+        (b'{"a": 9223372036854775808}', "number"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "payload"),
+        (b"[" * 100_000, "payload"),
+        (b'{"a": 1e999}', "number"),
+    ],
+)
+def test_codec_refuses_json_that_cannot_be_written_again(text: bytes, code: str) -> None:
+    """What the journal could not hold is refused where it is read."""
+    schemas = FixedSchemas()
+    id = schemas.add("j.Any", Schema("JSON", '{"title": "j.Any"}'))
+    assert refused(Codec(schemas), b"\0" + id.to_bytes(4, "big") + text) == code
+
+
+@pytest.mark.parametrize("name", ["threadlog.ToolResult", "threadlog.RunCommand", "threadlog.Anything"])
+def test_codec_refuses_records_of_ours_that_are_not_avro(name: str) -> None:
+    """A JSON schema of one of our names would vouch for no field of it."""
+    schemas = FixedSchemas()
+    id = schemas.add(name, Schema("JSON", json.dumps({"title": name})))
+    assert refused(Codec(schemas), b"\0" + id.to_bytes(4, "big") + b"[]") == "bad_schema"
