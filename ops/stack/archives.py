@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Class archives: what a JVM loaded once, laid out so that the next one maps it instead of loading it again.
 
-On two cores the start of the stack is class loading more than anything else, and so is a recovery. Set-up therefore starts
-a stack once whose JVMs write their archives as they end (`python -m ops.stack.archives`); every later one maps them. An
-archive that does not fit the jars or the JDK any more is ignored by the JVM, so nothing depends on them but time."""
+On two cores the start of the stack is class loading more than anything else, and so is a recovery. Set-up therefore
+starts a stack once whose JVMs write their archives as they end (`python -m ops.stack.archives`); every later one maps
+them. An archive that does not fit the jars or the JDK is ignored by the JVM: nothing but time depends on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PORTS = 10
 
 
 def flags(layout: Layout, name: str) -> tuple[str, ...]:
-    """JVM flags that write the archive of that name, in a stack that is there to make them, or use it where it exists."""
+    """JVM flags that use the archive of that name where it exists, or write it in a stack that is there to do so."""
     if layout.is_training:
         return (f"-XX:ArchiveClassesAtExit={layout.archives / f'{name}.jsa'}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off")
     archive = ARCHIVES / f"{name}.jsa"

@@ -16,6 +16,7 @@ from ops.settings import Settings
 JOBS = ("conversation", "tools")
 ENDED = frozenset({"FINISHED", "CANCELED", "FAILED"})
 SAVEPOINT_S = 60
+CANCEL_S = 30
 
 
 @dataclass(frozen=True)
@@ -102,3 +103,24 @@ def stop_with_savepoint(settings: Settings, job: Job, folder: str) -> str:
             raise http.HttpError(base, 500, cause[0] if cause else "no savepoint and no cause")
         time.sleep(0.1)
     raise http.HttpError(base, 0, f"no savepoint within {SAVEPOINT_S} s")
+
+
+def cancel(settings: Settings, job: Job) -> None:
+    """End a job that cannot be stopped because it does not run. Its checkpoints stay.
+
+    Raises HttpError when it has not ended in time."""
+    base = f"{settings.flink_rest}/jobs/{job.id}"
+    http.call(f"{base}?mode=cancel", method="PATCH")
+    until = time.monotonic() + CANCEL_S
+    while http.call(base)["state"] not in ENDED:
+        if time.monotonic() > until:
+            raise http.HttpError(base, 0, f"not cancelled within {CANCEL_S} s")
+        time.sleep(0.1)
+
+
+def last_failure(settings: Settings, job_id: str) -> str:
+    """Why a job last failed, in one line with the place in the Python code; empty when it never did."""
+    entries = http.call(f"{settings.flink_rest}/jobs/{job_id}/exceptions?maxExceptions=1")["exceptionHistory"]["entries"]
+    trace = str(entries[0]["stacktrace"]).splitlines() if entries else [""]
+    place = next((found.group(1) for line in trace if (found := re.search(r"\((\w+\.py:\d+)\)", line))), "")
+    return trace[0].removeprefix("pemja.core.PythonException: ")[:300] + (f" ({place})" if place else "")

@@ -2,8 +2,9 @@
 """What the state folder remembers of each submitted job, and from where the job may go on.
 
 A job that was stopped goes on from its savepoint; one that died (or was cancelled) with the whole cluster gone goes on
-from its newest complete checkpoint. A savepoint is used once: the record of the next submission replaces it, since a
-second restore of an old savepoint would decide again what the journal already holds."""
+from its newest complete checkpoint, or, when it made none, from where it had started: nothing was committed since. A
+savepoint is used once: the record of the next submission replaces it, since a second restore of an old savepoint would
+decide again what the journal already holds."""
 
 from __future__ import annotations
 
@@ -16,13 +17,14 @@ from ops.stack.layout import Layout
 
 @dataclass(frozen=True)
 class Record:
-    """One submission. `savepoint` is set when the job was stopped properly afterwards."""
+    """One submission. `began_from` is where it started; `savepoint` is set when it was stopped properly afterwards."""
 
     kind: str
     job_id: str
     app: str
     code: str
     savepoint: str = ""
+    began_from: str = ""
 
 
 def _path(layout: Layout, kind: str) -> Path:
@@ -54,7 +56,7 @@ def restore_point(layout: Layout, kind: str) -> str:
     record = read(layout, kind)
     if record is None:
         return ""
-    return record.savepoint or _newest_checkpoint(layout, record.job_id)
+    return record.savepoint or _newest_checkpoint(layout, record.job_id) or record.began_from
 
 
 def code_on_taskmanagers(layout: Layout) -> str:

@@ -27,6 +27,8 @@ from wire.app_code import AppCodeError, digest, files_digest, package_root, spli
 PACKAGES = ("schemas", "threadlog", "wire", "udfs", "jobs")
 CLIENT_S = 120
 RUNNING_S = 90
+# A job that is just recovering from a crash runs again within this; one that does not cannot run this code.
+RECOVERY_S = 20
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
 Say = Callable[[str], None]
@@ -146,6 +148,19 @@ def stop_jobs(settings: Settings, layout: Layout, kinds: list[str], say: Say) ->
     return failed
 
 
+def end_jobs(settings: Settings, layout: Layout, kinds: list[str], say: Say) -> None:
+    """Make room for new code: jobs that run are stopped with savepoints, jobs that only try to are cancelled.
+
+    Raises SubmitFailed when a job that runs could not be stopped: it runs on."""
+    flink.wait_running(settings, [kind for kind in kinds if kind in flink.live_jobs(settings)], RECOVERY_S)
+    stuck = {kind: job for kind, job in flink.live_jobs(settings).items() if kind in kinds and not job.is_running}
+    if failed := stop_jobs(settings, layout, [kind for kind in kinds if kind not in stuck], say):
+        raise SubmitFailed(f"{' and '.join(failed)} still run as before; nothing was submitted")
+    for kind, job in stuck.items():
+        flink.cancel(settings, job)
+        say(f"  {kind} did not come to run ({job.state.lower()}) and was cancelled; its checkpoints stay")
+
+
 def recycle_taskmanagers(settings: Settings, layout: Layout, say: Say) -> None:
     """Restart every TaskManager, all at once, and wait until they are registered again."""
     supervisor = Supervisor(layout)
@@ -165,8 +180,7 @@ def submit(
 
     `savepoint` overrides from where they start. Returns the job ids by kind."""
     folder, code = pack(layout, spec)
-    if failed := stop_jobs(settings, layout, kinds, say):
-        raise SubmitFailed(f"{' and '.join(failed)} still run as before; nothing was submitted")
+    end_jobs(settings, layout, kinds, say)
     if records.code_on_taskmanagers(layout) not in ("", code):
         recycle_taskmanagers(settings, layout, say)
     records.note_code(layout, code)
@@ -175,8 +189,10 @@ def submit(
         runs = {kind: pool.submit(_run, settings, layout, spec, kind, folder, points[kind]) for kind in kinds}
         ids = {kind: run.result() for kind, run in runs.items()}
     for kind, job_id in ids.items():
-        records.write(layout, records.Record(kind, job_id, spec, code))
+        records.write(layout, records.Record(kind, job_id, spec, code, began_from=points[kind]))
         say(f"  {kind} submitted as {job_id}" + (f" from {points[kind]}" if points[kind] else ""))
     if wait and (waiting := flink.wait_running(settings, kinds, RUNNING_S)):
-        raise SubmitFailed(f"{' and '.join(waiting)} do not run after {RUNNING_S} s; see `threadlog logs jobmanager`")
+        causes = [f"  {kind}: {flink.last_failure(settings, ids[kind]) or 'no error yet'}" for kind in waiting]
+        hint = "Mend the app and submit again, or read `threadlog logs jobmanager`."
+        raise SubmitFailed("\n".join([f"{' and '.join(waiting)} not running after {RUNNING_S} s:", *causes, hint]))
     return ids
