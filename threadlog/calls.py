@@ -21,6 +21,7 @@ from threadlog.requests import Call
 from threadlog.turn import Turn
 
 _QUEUE_ALLOWANCE_S = 30  # a call may wait for its quota before its first attempt
+_TENANT_CHARS = 200
 _KEY_MARGIN_MS = 60_000  # clocks of callee and caller differ; an ask this close to the key's end is not made
 
 
@@ -58,11 +59,14 @@ def open_call(turn: Turn, asked: Asked) -> None:
 
 
 def _quota_key(tool: Any, args: dict[str, Any]) -> str:
+    """The tool, or the tool and a tenant: by its digest where no header and no key of Flink could hold its name."""
     try:
         tenant = tool.tenant(args) if tool.tenant is not None else None
+        name = "" if tenant is None else f":{tenant}"
+        plain = name.isascii() and name.isprintable() and len(name) <= _TENANT_CHARS
+        return f"{tool.name}{name if plain else f':{digest(name)[:32]}'}"
     except Exception:  # the author's function chokes on these arguments: the tool itself will say what is wrong
-        tenant = None
-    return tool.name if tenant is None else f"{tool.name}:{str(tenant)[:200]}"
+        return str(tool.name)
 
 
 def close_call(turn: Turn, call_id: str) -> None:

@@ -60,6 +60,16 @@ def _check_children(value: Any, depth_max: int, path: str) -> None:
             check_plain(child, depth_max, f"{path}[{index}]")
 
 
+def parse(text: str, depth_max: int = 64) -> Any:
+    """Plain JSON from outside. Raises NotPlain, also for what is nested deeper than any parser's stack."""
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise NotPlain(f"not JSON: {error}") from error
+    check_plain(value, depth_max)
+    return value
+
+
 def canonical(value: Any) -> bytes:
     """UTF-8 JSON with sorted keys and no white space. The value must be plain (see `check_plain`)."""
     return _encoder.encode(value)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from threadlog import calls, runs
+from threadlog.canonical import NotPlain, parse
 from threadlog.execution import Execution
 from threadlog.live import LiveRuns
 from threadlog.state import identity
@@ -58,9 +57,9 @@ def _unpacked(turn: Turn, signal: dict[str, Any]) -> dict[str, Any] | None:
     """The event that another thread spawned here, or None if the signal is not one."""
     data = signal["data"]
     try:
-        spawned = msgspec.json.decode(data["data"])
+        spawned = parse(data["data"], turn.limits.depth_levels)
         type_, body = spawned["type"], spawned["data"]
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (NotPlain, KeyError, TypeError):
         return None
     if data.get("name") != "spawn" or not isinstance(type_, str) or not isinstance(body, dict):
         return None
@@ -134,9 +133,9 @@ def _on_result(turn: Turn, live: Execution | None) -> Execution | None:
         turn.refuse("forged", forged or f"no result has status {result['status'][:50]!r}", dead_letter=True)
         return live
     try:
-        value = msgspec.json.decode(result["value"])
-    except msgspec.DecodeError:
-        turn.refuse("forged", "the value is not JSON", dead_letter=True)
+        value = parse(result["value"], turn.limits.depth_levels)
+    except NotPlain as error:
+        turn.refuse("forged", f"the value is no plain JSON: {error}", dead_letter=True)
         return live
     if call is None:
         _late(turn, result)
@@ -146,14 +145,14 @@ def _on_result(turn: Turn, live: Execution | None) -> Execution | None:
 
 
 def _late(turn: Turn, result: dict[str, Any]) -> None:
-    """An answer to a call that is closed. One that settles a doubt is news; any other is a harmless repeat."""
+    """An answer to a call that is closed. One that settles a doubt is news; any other changes nothing."""
     if result["status"] == "done" and turn.get("doubts", result["call_id"]) is not None:
         turn.delete("doubts", result["call_id"])
         turn.effects.append({"do": "late_success", "call_id": result["call_id"], "tool": result["tool"]})
         turn.put("orphans", result["call_id"], _orphan(result, result["value"]))
         turn.verdict, turn.reason = "late_success", "a call closed in doubt has happened after all"
     else:
-        turn.refuse("late", "the call is closed")
+        turn.refuse("late", "the call is closed", dead_letter=True)
 
 
 def _orphan(result: dict[str, Any], value: Any) -> dict[str, Any]:

@@ -51,6 +51,9 @@ def step(state: State, input: Input, app: App, limits: Limits, cache: LiveRuns |
         turn = Turn(state, input, app, limits)
         live = decide(turn, live_runs)
         decision = _decision(turn, by_reference=turn.verdict == "oversize")
+        if _size(decision.entry) > limits.entry_bytes and not turn.has_written:
+            # Refused, and only its own bytes are too many: the dead letter has them; no open run may suffer for it.
+            decision = _decision(turn, by_reference=True)
         if _size(decision.entry) > limits.entry_bytes:
             if live is not None:
                 live.close()

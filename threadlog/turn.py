@@ -42,6 +42,11 @@ class Turn:
         """The thread's id."""
         return self.input.thread
 
+    @property
+    def has_written(self) -> bool:
+        """Whether anything but heads and positions will move."""
+        return any(self._writes.values())
+
     def get(self, section: str, key: str, default: Any = None) -> Any:
         """The value as of now in this step."""
         written = self._writes.get(section)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
@@ -308,7 +309,60 @@ def test_forged_and_foreign_results_are_refused_and_late_ones_noted() -> None:
     thread.answer({"total": 1})
     thread.take(thread.result(call, {"total": 2}))
     assert thread.verdicts() == ["began", *["forged"] * len(wrong), "resumed", "late"]
-    assert len(thread.effects("dead_letter")) == len(wrong)
+    assert len(thread.effects("dead_letter")) == len(wrong) + 1
+
+
+DEEP = pytest.param("[" * 100_000, id="deep")
+
+
+@pytest.mark.parametrize("value", ["{", "NaN", "[" * 65 + "]" * 65, DEEP, '"\\ud800"'])
+def test_result_whose_value_is_no_plain_json_is_forged(value: str) -> None:
+    """Whatever a result carries is refused or taken; nothing of it raises, and the call stays open."""
+    thread = desk(refund)
+    thread.send(order="o")
+    good = thread.result(thread.calls()[0])
+    thread.take(dataclasses.replace(good, data={**good.data, "value": value}))
+    assert thread.verdicts() == ["began", "forged"]
+    assert len(thread.calls()) == 1
+
+
+@pytest.mark.parametrize("data", ["{", "[]", "3", '{"type": 1, "data": {}}', DEEP])
+def test_signal_that_spawns_nothing_is_refused(data: str) -> None:
+    """A signal comes from a topic like any other input: what is wrong with it is data."""
+    thread = desk(refund)
+    signal = {"name": "spawn", "from_thread": "x", "data": data}
+    input = thread.input(
+        "event", "agent-signals", source="/s", id="1", type="threadlog.Signal", data=signal, value=b"v"
+    )
+    assert thread.take(input).entry.verdict == "refused"
+
+
+@pytest.mark.parametrize("kind", ["poison", "result"])
+def test_refused_bytes_that_fit_no_entry_leave_the_open_run_alone(kind: str) -> None:
+    """A megabyte of garbage is refused by reference; the run that happens to be open goes on."""
+    thread = desk(refund)
+    thread.send(order="o")
+    large = {"value": b"x" * 950_000, "reason": "magic: the first byte is 120"}
+    if kind == "poison":
+        thread.take(thread.input("poison", "agent-events", **large))
+    else:
+        forged = thread.result(thread.calls()[0], {"total": 1}, args_digest="0" * 32)
+        thread.take(dataclasses.replace(forged, value=large["value"]))
+    assert thread.journal[-1].input.value == b""
+    thread.answer({"total": 1})
+    assert thread.effects("park_run") == []
+    assert thread.verdicts() == ["began", "unreadable" if kind == "poison" else "forged", "resumed"]
+
+
+@pytest.mark.parametrize("tenant", ["a\nb", "ü" * 9, "x" * 300, "\ud800", ""])
+def test_quota_key_fits_header_and_key_whatever_the_tenant(tenant: str) -> None:
+    """An ask that its own header made unreadable would never be answered."""
+    thread = desk(refund)
+    tool = dataclasses.replace(thread.app.tools["look"], tenant=lambda args: tenant)
+    thread.app.tools["look"] = tool
+    thread.send(order="o")
+    [key] = [call["quota_key"] for call in thread.calls()]
+    assert key.startswith("look") and key.isascii() and key.isprintable() and len(key) <= 300
 
 
 def test_unanswered_effect_is_asked_again_then_in_doubt_then_late_success_is_news() -> None:
