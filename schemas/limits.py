@@ -9,3 +9,5 @@ ATTRIBUTE_BYTES = 512
 DEPTH_LEVELS = 64
 # A topic accepts what our largest entry needs with its envelope.
 TOPIC_MESSAGE_BYTES = 2 * 1024 * 1024
+# A dead letter carries the record as it was and why; a compressed record can be far larger than what a topic accepts.
+DEAD_LETTER_BYTES = TOPIC_MESSAGE_BYTES - 16 * 1024

@@ -75,7 +75,7 @@ class Queue:
 
     def accept(self, ask: Ask) -> list[Action]:
         """An ask has come."""
-        if wrong := _forged(ask):
+        if wrong := forged(ask):
             return [Action("refuse", ask, reason=wrong)]
         call_id = ask["call_id"]
         in_hand = self._slots.get(f"p:{call_id}") or self._slots.get(f"w:{call_id}")
@@ -116,7 +116,7 @@ class Queue:
                 status = "failed" if pending["ask"]["effect"] == "read" else "in_doubt"
                 actions.append(Action("answer", pending["ask"], status, f"in flight at {restarts} restarts in a row"))
             else:
-                actions.append(Action("fire", pending["ask"], again=True))
+                actions.append(self._begin(pending["ask"], again=True))
         return actions + self._next()
 
     def busy(self) -> bool:
@@ -142,10 +142,16 @@ class Queue:
         self._slots.put(f"p:{ask['call_id']}", {"ask": ask, "restarts": restarts})
         meta["open"] += 1
         self._slots.put("meta", meta)
-        return Action("fire", ask, again=self._maybe_fired(ask))
+        return self._begin(ask, self._maybe_fired(ask))
 
-    def _reject(self, ask: Ask, reason: str) -> Action:
-        doubt = ask["effect"] != "read" and self._maybe_fired(ask)
+    def _begin(self, ask: Ask, again: bool) -> Action:
+        """Fire, unless the tool went out of the app while its call waited or was in flight."""
+        if ask["tool"] in self._app.tools:
+            return Action("fire", ask, again=again)
+        return self._reject(ask, f"there is no tool {ask['tool']!r} in this app any more", again)
+
+    def _reject(self, ask: Ask, reason: str, again: bool = False) -> Action:
+        doubt = ask["effect"] != "read" and (again or self._maybe_fired(ask))
         return Action("answer", ask, "in_doubt" if doubt else "rejected", reason)
 
     def _maybe_fired(self, ask: Ask) -> bool:
@@ -159,7 +165,7 @@ class Queue:
         return tool.quota.concurrency if tool is not None else 1
 
 
-def _forged(ask: Ask) -> str:
-    """Why the ask cannot be one of ours, or ""."""
+def forged(ask: Ask) -> str:
+    """Why an ask, or the result that repeats its fields, cannot be one of ours, or ""."""
     key = call_key(ask["thread"], ask["run_id"], ask["ordinal"], ask["tool"], ask["args_digest"])
     return "" if key == ask["call_id"] else "the call id is not the key of what is asked"

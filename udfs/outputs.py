@@ -13,6 +13,7 @@ from typing import Any
 
 from schemas.cloudevents import child_traceparent, root_traceparent, write_headers
 from schemas.codec import Codec
+from schemas.limits import DEAD_LETTER_BYTES
 from schemas.topics import kafka_name
 from threadlog.engine import Decision
 from threadlog.entry import Entry
@@ -32,6 +33,9 @@ RECORDS = {
     JOURNAL: "threadlog.Decision", OUTBOX: "threadlog.ToolCall", READS: "threadlog.ToolCall",
     REPLIES: "threadlog.Reply", SIGNALS: "threadlog.Signal",
 }  # fmt: skip
+
+
+_HEADER_BYTES = 12  # what Kafka adds to a header's name and value at most
 
 
 class Outputs:
@@ -61,13 +65,21 @@ class Outputs:
         return committed, at_once
 
     def dead_letter(self, record: Record, code: str, message: str) -> OutRecord:
-        """The record as it was, with headers that say what is wrong with it and where it was read."""
+        """The record as it was, with headers that say what is wrong with it and where it was read.
+
+        A record that no letter can hold is left out, key, value and headers: a sink that cannot write stops the job.
+        """
+        kept = (record.key, record.value, record.headers)
+        if (size := _size(record)) > DEAD_LETTER_BYTES:
+            kept = (None, None, [])
+            message = f"{message} (left out: {size} bytes, {DEAD_LETTER_BYTES} fit; it lies where it was read)"
         reasons = {
             "exception": code, "message": message, "stacktrace": "", "topic": record.topic,
             "partition": str(record.partition), "offset": str(record.offset),
         }  # fmt: skip
         added = [(f"__streams.errors.{name}", value.encode("utf-8", "replace")) for name, value in reasons.items()]
-        return OutRecord(self._names[DEAD_LETTERS], record.key, record.value, [*record.headers, *added])
+        key, value, headers = kept
+        return OutRecord(self._names[DEAD_LETTERS], key, value, [*headers, *added])
 
     def _entry(self, entry: Entry) -> OutRecord:
         came = entry.input
@@ -88,3 +100,9 @@ class Outputs:
             traceparent=fields["traceparent"], **keys,
         )  # fmt: skip
         return OutRecord(self._names[topic], thread.encode(), value, headers)
+
+
+def _size(record: Record) -> int:
+    """Bytes that the record takes in a topic, at most."""
+    headers = sum(len(name.encode()) + len(value or b"") + _HEADER_BYTES for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers

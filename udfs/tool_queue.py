@@ -17,7 +17,7 @@ from pyflink.datastream.state import MapStateDescriptor
 from schemas.cloudevents import read_headers
 from schemas.codec import Codec
 from schemas.errors import Unreadable
-from threadlog.queueing import Action, Queue
+from threadlog.queueing import Action, Queue, forged
 from udfs.app_guard import AppCode
 from udfs.outputs import Outputs
 from udfs.reactor import Reactor, now_ms, take_over
@@ -94,10 +94,14 @@ class ToolQueue(KeyedProcessFunction):
         trace = read_headers(record.headers).traceparent
         type_, _, data = patiently(lambda: self._codec.decode(record.value))
         if type_ == RESULT:
+            if data["quota_key"] != key or forged(data):
+                return []  # not the answer of any call here; the conversation reports it
             self._reactor.forget(data["call_id"])
             return self._queue.finished(data["call_id"])
         if type_ != ASK:
             raise Unreadable("misplaced", f"a {type_!r} is neither an ask nor a result")
+        if data["quota_key"] != key:  # its result would come back under that other key and never free the slot here
+            raise Unreadable("misplaced", f"the header quota-key says {key!r}, the ask {data['quota_key']!r}")
         return self._queue.accept({**data, "traceparent": trace})
 
     def _carry_out(self, action: Action, record: Record | None) -> Any:

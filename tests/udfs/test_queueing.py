@@ -83,6 +83,17 @@ def test_queue_fires_again_after_a_crash_but_not_for_ever() -> None:
     assert [(a.do, a.status) for a in pays.recover(set())] == [("answer", "in_doubt")]
 
 
+def test_queue_answers_calls_whose_tool_has_left_the_app() -> None:
+    """New code may lack a tool of which calls wait or are in flight: they end, as in doubt or as never tried."""
+    pays = queue()
+    pays.accept(ask(1))
+    pays.accept(ask(2))
+    del pays._app.tools["pay"]
+    assert [(a.do, a.status) for a in pays.recover(set())] == [("answer", "in_doubt")]
+    assert [(a.do, a.status) for a in pays.finished(ask(1)["call_id"])] == [("answer", "rejected")]
+    assert pays.finished(ask(2)["call_id"]) == [] and not pays.busy()
+
+
 def test_queue_fires_again_what_was_asked_before_its_process_began() -> None:
     """The state may be older than what was done with it: such a call may have been fired, whatever the state says."""
     pays = queue(queue_asks_max=1)
