@@ -25,6 +25,7 @@ PYTHON = VENV / "bin" / "python"
 FLINK = VENV / "lib" / "python3.11" / "site-packages" / "pyflink"
 FLINK_LIB = BUILD / "flink-lib"
 ARCHIVES = BUILD / "class-archives"
+HERE = Path(__file__).resolve()
 POM = ROOT / "ops" / "bootstrap" / "pom.xml"
 JAVA_SOURCES = ROOT / "connector" / "src" / "main" / "java"
 JAR = FLINK_LIB / "threadlog-connector.jar"
@@ -135,6 +136,8 @@ def _flink_lib(say: Say) -> None:
         if old != JAR:
             old.unlink()
     jars = [*(FLINK / "lib").glob("*.jar"), *(FLINK / "opt").glob("flink-python-*.jar")]
+    # The connector comes without zstd: one record that a producer compressed with it would stop the job for good.
+    jars += (BUILD / "kafka").glob("zstd-jni-*.jar")
     for jar in [*jars, *(BUILD / "connector").glob("*.jar")]:
         (FLINK_LIB / jar.name).symlink_to(jar)
     say("    %d jars" % len(list(FLINK_LIB.glob("*.jar"))))
@@ -173,7 +176,7 @@ STEPS = (
     Step("kafka", "Kafka 4.2.0, 45 jars, 43 MB", (POM,), BUILD / "kafka", _maven("copy-dependencies@kafka")),
     Step("registry", "Apicurio schema registry 2.6.13, 142 MB", (POM,), BUILD / "registry", _maven("unpack@registry")),
     Step("connector", "Flink's Kafka connector 5.0.0, 11 MB", (POM,), BUILD / "connector", _maven("copy@connector")),
-    Step("flink-lib", "Flink's jars in one folder", (ROOT / "requirements.lock", POM), FLINK_LIB, _flink_lib),
+    Step("flink-lib", "Flink's jars in one folder", (ROOT / "requirements.lock", POM, HERE), FLINK_LIB, _flink_lib),
     Step(
         "connector-jar",
         "our Java classes",
@@ -184,7 +187,7 @@ STEPS = (
     Step(
         "class-archives",
         "starting the stack once, so that later starts take half as long, 400 MB",
-        (ROOT / "requirements.lock", POM, JAVA_SOURCES),
+        (ROOT / "requirements.lock", POM, JAVA_SOURCES, HERE),
         ARCHIVES,
         _class_archives,
     ),
