@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The yardstick's reading of calls, and its checker: every planted difference is seen, and none in an equal run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from examples.yardstick import check
+from examples.yardstick.tasks import BadCall, Call, parse
+
+
+def test_yardstick_call_is_read_with_its_types() -> None:
+    """Positional and keyword arguments come out as Python would pass them, 1 and 1.0 apart."""
+    read = parse("f('a', [1, -2.0], x={'k': None}, y=True)")
+    assert repr(read) == repr(Call("f", ["a", [1, -2.0]], {"x": {"k": None}, "y": True}))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "f",
+        "f(g())",
+        "a.f()",
+        "f(x)",
+        "f(**{})",
+        "f(*[])",
+        "f(",
+        "f(x=(1, 2))",
+        "f(x={1: 2})",
+        "__import__('os').remove('x')",
+    ],
+)
+def test_yardstick_call_that_is_no_plain_literal_call_is_refused(source: str) -> None:
+    """Nothing is evaluated, and no argument is changed on its way through JSON."""
+    with pytest.raises(BadCall):
+        parse(source)
+
+
+def effect(n: int) -> check.Line:
+    about = {"request": n, "key": f"k{n}", "thread": "t", "function": "f", "args": [n], "kwargs": {}}
+    return {"kind": "effect", "output": f"o{n}", **about}
+
+
+def entry(n: int) -> check.Line:
+    place = {"topic": "tool-results", "partition": 0, "offset": n}
+    return {"thread": "t", "seq": n + 1, "prev": ("", "h1")[n], "hash": f"h{n + 1}", "input": place, "kind": "result"}
+
+
+def equal() -> check.Run:
+    """A run of one task with two turns of one call each, the first of which arrived twice."""
+    calls = [{"function": "f", "args": [n], "kwargs": {}} for n in (0, 1)]
+    direct = {"t": {"turns": [1, 1], "calls": calls, "outputs": ["o0", "o1"], "state": {"x": 1}}}
+    arrived = [{"kind": "arrived", "key": f"k{n}", "request": n, "thread": "t"} for n in (0, 0, 1)]
+    ledger = [arrived[0], effect(0), arrived[1], arrived[2], effect(1)]
+    return check.Run(
+        direct,
+        ledger,
+        states={"t": {"x": 1}},
+        decisions={"t": [entry(0), entry(1)]},
+        results={"t": [{"call_id": f"k{n}", "status": "done", "value": f"o{n}"} for n in (0, 1)]},
+        replies={"t": [{"turn": n, "outputs": [f"o{n}"]} for n in (0, 1)]},
+    )
+
+
+def test_yardstick_equal_run_has_no_fault() -> None:
+    """Nothing is wrong with an equal run, and its one repeated request is counted."""
+    table = check.compare(equal())
+    assert check.faults(table, crashed=True) == []
+    assert (table["repeated_by_crashes"], table["effects"], table["turns"]) == (1, 2, 2)
+
+
+PLANTED: dict[str, tuple[str, Callable[[check.Run], Any]]] = {
+    "a turn without a reply": ("turns_unanswered", lambda run: run.replies["t"].pop()),
+    "a turn with two replies": ("turns_doubled", lambda run: run.replies["t"].append(run.replies["t"][0])),
+    "a reply to a turn that is none": (
+        "turns_doubled",
+        lambda run: run.replies["t"].append({"turn": 9, "outputs": []}),
+    ),
+    "another output in a reply": ("reply_outputs_differ", lambda run: run.replies["t"][0].update(outputs=["o1"])),
+    "another output in the journal": ("journal_outputs_differ", lambda run: run.results["t"][0].update(value="o1")),
+    "a result missing in the journal": ("journal_outputs_differ", lambda run: run.results["t"].pop()),
+    "another output in the ledger": ("ledger_outputs_differ", lambda run: run.ledger[1].update(output="o1")),
+    "another type in the state": ("states_differ", lambda run: run.states.update(t={"x": 1.0})),
+    "no state": ("states_differ", lambda run: run.states.clear()),
+    "effects in another order": ("order_differs", lambda run: run.ledger.insert(0, run.ledger.pop())),
+    "an effect twice under one key": ("effects_twice", lambda run: run.ledger.append(effect(0))),
+    "an effect twice under two keys": ("effects_twice", lambda run: run.ledger.append({**effect(0), "key": "new"})),
+    "an effect on a foreign thread": ("effects_twice", lambda run: run.ledger.append({**effect(0), "thread": "u"})),
+    "an effect lost": ("effects_lost", lambda run: run.ledger.pop(1)),
+    "a result without its effect": ("effects_lost", lambda run: run.ledger[1].update(key="other")),
+    "a call in doubt": ("calls_not_done", lambda run: run.results["t"][0].update(status="in_doubt")),
+    "a fork in the journal": ("journal_gaps", lambda run: run.decisions["t"][1].update(prev="other")),
+    "a gap in the journal": ("journal_gaps", lambda run: run.decisions["t"].pop(0)),
+    "kills that hit nothing": ("repeated_by_crashes", lambda run: run.ledger.pop(2)),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_yardstick_planted_difference_is_seen(fault: str) -> None:
+    """The row that names the difference is wrong."""
+    row, plant = PLANTED[fault]
+    run = equal()
+    plant(run)
+    assert row in check.faults(check.compare(run), crashed=True)
+
+
+def test_yardstick_request_that_was_turned_away_is_not_repeated_by_a_crash() -> None:
+    """A second request after a 409 is the first one's doing."""
+    ledger = equal().ledger
+    ledger.insert(1, {"kind": "answered", "key": "k0", "request": 0, "status": 409})
+    assert check.requests(ledger) == {"requests": 3, "repeated_by_crashes": 0}
