@@ -10,7 +10,7 @@ setup:
 	@$(PYTHON) -m ops.bootstrap
 
 demo: setup
-	$(THREADLOG) demo
+	$(THREADLOG) demo --fresh
 
 test: setup
 	.venv/bin/python -m pytest

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from schemas.topics import TOPICS, Topic, kafka_name
+from wire.kafka import WARNINGS
 
 _TIMEOUT_S = 30
 
@@ -32,7 +33,7 @@ class Difference:
 
 def ensure_topics(bootstrap: str, namespace: str, partitions: int = 8) -> list[Difference]:
     """Create missing topics and compare the others. Safe to repeat. Raises KafkaException if the broker fails."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": WARNINGS})
     existing = admin.list_topics(timeout=_TIMEOUT_S).topics
     wanted = {kafka_name(namespace, name): topic for name, topic in TOPICS.items()}
     missing = [NewTopic(n, partitions, 1, config=t.config) for n, t in wanted.items() if n not in existing]

@@ -11,6 +11,7 @@ from wire.frames import Record
 
 _METADATA_S = 10.0
 _POLL_S = 0.2
+WARNINGS = 4  # librdkafka's notices about its own housekeeping say nothing to a person
 
 
 def producer(bootstrap: str) -> Producer:
@@ -18,6 +19,7 @@ def producer(bootstrap: str) -> Producer:
     return Producer({
         "bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all", "linger.ms": 1,
         "partitioner": "murmur2_random", "message.max.bytes": 2 * 1024 * 1024,
+        "log_level": WARNINGS,
     })  # fmt: skip
 
 
@@ -26,7 +28,7 @@ def consumer(bootstrap: str, group: str = "threadlog-reader") -> Consumer:
     return Consumer({
         "bootstrap.servers": bootstrap, "group.id": group, "isolation.level": "read_committed",
         "enable.auto.commit": False, "auto.offset.reset": "earliest", "enable.partition.eof": False,
-        "fetch.wait.max.ms": 50,
+        "fetch.wait.max.ms": 50, "log_level": WARNINGS,
     })  # fmt: skip
 
 

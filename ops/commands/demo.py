@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import click
@@ -74,18 +73,19 @@ def _check(ctx: Context, sent: Path, ledger: Path, crashed: bool) -> int:
 @click.option("--kills", type=click.IntRange(0, 10), default=3, show_default=True, help="TaskManagers to SIGKILL.")
 @click.option("--rate", type=float, default=25, show_default=True, help="Events a second.")
 @click.option("--dedup-off", is_flag=True, help="A payment service that honours no idempotency key.")
+@click.option("--fresh", is_flag=True, help="First remove the stack and data of an earlier demo.")
 @pass_context
-def command(ctx: Context, conversations: int, seed: int, kills: int, rate: float, dedup_off: bool) -> None:
+def command(ctx: Context, conversations: int, seed: int, kills: int, rate: float, dedup_off: bool, fresh: bool) -> None:
     """Refund customers while processes are killed, then check that every cent adds up."""
-    folder = ctx.settings.state_dir / "demo" / time.strftime("%Y%m%d-%H%M%S")
-    if folder.parent.exists():
+    earlier = ctx.settings.state_dir / "demo"
+    if earlier.exists() and fresh:
+        lifecycle.down(ctx.settings, ctx.say, purge=True)
+    elif earlier.exists():
         # The checker counts whole topics, and a seed's event ids are known to the threads already.
-        raise Trouble(
-            "This state folder has seen a demo.", "Run `threadlog down --purge`, or choose another --state-dir."
-        )
+        raise Trouble("This state folder has seen a demo.", "Use --fresh, or choose another --state-dir.")
     _stack(ctx)
-    folder.mkdir(parents=True)
-    sent, payments = folder / "sent.jsonl", run.Payments(ctx.settings, folder / "ledger.jsonl", seed, dedup_off)
+    earlier.mkdir(parents=True)
+    sent, payments = earlier / "sent.jsonl", run.Payments(ctx.settings, earlier / "ledger.jsonl", seed, dedup_off)
     try:
         payments.start()
     except OSError as error:
@@ -104,11 +104,16 @@ def command(ctx: Context, conversations: int, seed: int, kills: int, rate: float
     if not run.wait_quiet(ctx.settings, payments.ledger, 120):
         ctx.say("  still busy after 120 s; checking all the same")
     code = _check(ctx, sent, payments.ledger, kills > 0)
-    ctx.say(
-        f"The stack is still up: `threadlog show c{seed}-00000`, `threadlog tail agent-decisions`, "
-        f"{ctx.settings.flink_rest}"
-    )
-    ctx.say(
-        f"End it with `make down`; the payment service is process {payments.process.pid if payments.process else '?'}."
-    )
+    _next(ctx, f"c{seed}-00000", dedup_off)
     raise SystemExit(code)
+
+
+def _next(ctx: Context, thread: str, dedup_off: bool) -> None:
+    """What to try now."""
+    if dedup_off:
+        ctx.say("The service honoured no key, so whatever a crash repeated was paid again: that is the callee's part.")
+    here = "" if ctx.settings.state_dir == Path(".threadlog").resolve() else f" --state-dir {ctx.settings.state_dir}"
+    ctx.say("The stack and the payment service are still up. Try")
+    for command in (f"show {thread}", "tail agent-decisions -n 5", "status", "down"):
+        ctx.say(f"  .venv/bin/threadlog{here} {command}")
+    ctx.say(f"and Flink's page: {ctx.settings.flink_rest}")

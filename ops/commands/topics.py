@@ -6,7 +6,7 @@ from __future__ import annotations
 import click
 from confluent_kafka import KafkaException
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from ops.context import Context, Trouble, pass_context
 from schemas.topics import TOPICS, kafka_name
@@ -18,11 +18,21 @@ from wire.admin import ensure_topics
 @pass_context
 def command(ctx: Context, ensure: bool) -> None:
     """The topics: who writes them and how, who reads them, how long they are kept."""
-    table = Table("topic", "key", "written by", "guarantee", "read by", "cleanup", "days")
+    table = Table(
+        Column("topic", no_wrap=True, min_width=16),
+        "key",
+        "written by",
+        "guarantee",
+        "read by",
+        "kept",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
     for topic in TOPICS.values():
         days = topic.retention_ms / 86_400_000
-        readers = ", ".join(topic.readers)
-        table.add_row(topic.name, topic.key, topic.writer, topic.guarantee, readers, topic.cleanup, f"{days:g}")
+        guarantee = topic.guarantee.partition(":")[0].partition(" producer")[0]
+        kept = f"{days:g} days" if topic.cleanup == "delete" else topic.cleanup
+        table.add_row(topic.name, topic.key, topic.writer, guarantee, ", ".join(topic.readers), kept)
         ctx.emit(
             topic=topic.name, kafka_name=kafka_name(ctx.settings.namespace, topic.name), key=topic.key,
             writer=topic.writer,

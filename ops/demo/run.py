@@ -15,7 +15,7 @@ from typing import Any
 
 from ops import http
 from ops.settings import Settings
-from ops.stack import flink, processes
+from ops.stack import flink, health, processes
 from ops.stack.layout import PYTHON, ROOT, Layout
 
 UNANSWERED = 3
@@ -24,7 +24,7 @@ QUIET_S = 16  # longer than the app waits for a confirmation, so that silence me
 
 @dataclass
 class Payments:
-    """The payment service's process. It goes on from its ledger after each kill, and outlives the demo."""
+    """The payment service's process. After a kill it goes on from its ledger; it outlives the demo, until `down`."""
 
     settings: Settings
     ledger: Path
@@ -35,6 +35,8 @@ class Payments:
     def start(self) -> None:
         """Start it and wait until it answers."""
         url = f"http://127.0.0.1:{self.settings.port(0)}"
+        if health.listens(self.settings.port(0)):
+            raise OSError(f"port {self.settings.port(0)}, the payment service's, is taken by another program")
         command = [PYTHON, "-m", "examples.support_desk.payments", "--port", self.settings.port(0)]
         command += ["--ledger", self.ledger, "--seed", self.seed, *(["--dedup-off"] if self.dedup_off else [])]
         with (self.ledger.parent / "payments.log").open("ab") as log:
@@ -49,6 +51,7 @@ class Payments:
                 time.sleep(0.1)
                 continue
             if self.process.poll() is None:
+                processes.note(Layout(self.settings.state_dir), "payments", self.process.pid)
                 return
             break
         raise OSError(f"the payment service does not start on {url}; read {self.ledger.parent / 'payments.log'}")

@@ -120,7 +120,8 @@ def cancel(settings: Settings, job: Job) -> None:
 
 def last_failure(settings: Settings, job_id: str) -> str:
     """Why a job last failed, in one line with the place in the Python code; empty when it never did."""
-    entries = http.call(f"{settings.flink_rest}/jobs/{job_id}/exceptions?maxExceptions=1")["exceptionHistory"]["entries"]
+    history = http.call(f"{settings.flink_rest}/jobs/{job_id}/exceptions?maxExceptions=1")["exceptionHistory"]
+    entries = history["entries"]
     trace = str(entries[0]["stacktrace"]).splitlines() if entries else [""]
     place = next((found.group(1) for line in trace if (found := re.search(r"\((\w+\.py:\d+)\)", line))), "")
     return trace[0].removeprefix("pemja.core.PythonException: ")[:300] + (f" ({place})" if place else "")

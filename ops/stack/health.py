@@ -25,6 +25,11 @@ def _connects(port: int, say: bytes = b"") -> str | None:
         return f"does not listen on port {port}"
 
 
+def listens(port: int) -> bool:
+    """Whether anything listens on this machine's port."""
+    return _connects(port) is None
+
+
 def _answers(url: str) -> str | None:
     try:
         http.call(url, timeout_s=2)

@@ -55,10 +55,10 @@ def _check_built() -> None:
 
 
 def end_orphans(layout: Layout, say: Say) -> None:
-    """End what a killed supervisor left running; without one, nobody would restart it."""
+    """End what runs without a supervisor: what a killed one left, and the services of a demo."""
     orphans = [] if processes.supervisor(layout) else processes.living(layout)
     if orphans:
-        say(f"  ending {', '.join(orphan.name for orphan in orphans)}: left over from a supervisor that was killed")
+        say(f"  ending {', '.join(orphan.name for orphan in orphans)}: running without a supervisor")
         processes.end(orphans, GRACE_S)
 
 

@@ -44,6 +44,11 @@ def read(layout: Layout, name: str) -> Process | None:
     return Process(name, int(pid), int(started))
 
 
+def note(layout: Layout, name: str, pid: int) -> None:
+    """Write a process down as the start scripts do, so that `down` ends it."""
+    (layout.run / f"{name}.pid").write_text(f"{pid} {start_time(pid)}")
+
+
 def starts(layout: Layout, name: str) -> int:
     """How often the part was started since `up`."""
     path = layout.run / f"{name}.starts"
