@@ -125,3 +125,10 @@ def last_failure(settings: Settings, job_id: str) -> str:
     trace = str(entries[0]["stacktrace"]).splitlines() if entries else [""]
     place = next((found.group(1) for line in trace if (found := re.search(r"\((\w+\.py:\d+)\)", line))), "")
     return trace[0].removeprefix("pemja.core.PythonException: ")[:300] + (f" ({place})" if place else "")
+
+
+def causes(settings: Settings, kinds: list[str]) -> str:
+    """One line for each of these jobs: why it last failed."""
+    known = live_jobs(settings)
+    failures = {kind: last_failure(settings, known[kind].id) if kind in known else "is not there" for kind in kinds}
+    return "\n".join(f"  {kind}: {failure or 'no error yet'}" for kind, failure in failures.items())

@@ -128,9 +128,8 @@ def ensure_jobs(settings: Settings, layout: Layout, app: str, say: Say, cold: bo
     if missing:
         submit(settings, layout, app, missing, say, wait=False)
     if waiting := flink.wait_running(settings, list(flink.JOBS), WELL_S):
-        raise StackFailed(
-            f"{' and '.join(waiting)} did not come to run within {WELL_S} s.", "Read `threadlog logs jobmanager`."
-        )
+        said = f"{' and '.join(waiting)} not running after {WELL_S} s:\n{flink.causes(settings, waiting)}"
+        raise StackFailed(said, "Mend the app and `threadlog submit`, or read `threadlog logs jobmanager`.")
 
 
 def up(settings: Settings, say: Say, with_jobs: bool = True) -> None:

@@ -58,9 +58,11 @@ def pack(layout: Layout, spec: str) -> tuple[Path, str]:
     if not folder.is_dir():
         fresh = folder.with_suffix(f".{os.getpid()}")
         for root in roots:
-            copy = shutil.copytree if root.is_dir() else shutil.copy
             fresh.mkdir(parents=True, exist_ok=True)
-            copy(root, fresh / root.name, **({"ignore": IGNORED} if root.is_dir() else {}))
+            if root.is_dir():
+                shutil.copytree(root, fresh / root.name, ignore=IGNORED)
+            else:
+                shutil.copy(root, fresh / root.name)
         fresh.replace(folder)
     return folder, code
 
@@ -192,7 +194,7 @@ def submit(
         records.write(layout, records.Record(kind, job_id, spec, code, began_from=points[kind]))
         say(f"  {kind} submitted as {job_id}" + (f" from {points[kind]}" if points[kind] else ""))
     if wait and (waiting := flink.wait_running(settings, kinds, RUNNING_S)):
-        causes = [f"  {kind}: {flink.last_failure(settings, ids[kind]) or 'no error yet'}" for kind in waiting]
         hint = "Mend the app and submit again, or read `threadlog logs jobmanager`."
-        raise SubmitFailed("\n".join([f"{' and '.join(waiting)} not running after {RUNNING_S} s:", *causes, hint]))
+        said = f"{' and '.join(waiting)} not running after {RUNNING_S} s:\n{flink.causes(settings, waiting)}\n{hint}"
+        raise SubmitFailed(said)
     return ids
