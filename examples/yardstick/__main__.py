@@ -12,15 +12,13 @@ import os
 import random
 import subprocess
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import click
 
-from examples.yardstick import fetch
+from examples.yardstick import fetch, report
 from examples.yardstick import run as runs
-from examples.yardstick.simulators import WALL_CLOCK
 from examples.yardstick.tasks import Task, load
 from ops.context import Trouble
 from ops.settings import Settings, SettingsError
@@ -87,39 +85,6 @@ def _check(settings: Settings, folder: Path, name: str, crashed: bool) -> dict[s
     return table
 
 
-def writes(direct: dict[str, Any]) -> dict[str, Counter[str]]:
-    """By function: its calls, how many of them are writes, and of how many a duplicate would show."""
-    found: dict[str, Counter[str]] = {}
-    for one in direct.values():
-        rows = zip(one["calls"], one["writes"], one["shows_in_state"], one["shows_in_answer"], strict=True)
-        for call, write, state, answer in rows:
-            counts = {"calls": 1, "writes": write, "in_state": state, "in_answer": answer, "shown": state or answer}
-            found.setdefault(call["function"], Counter()).update(counts)
-    return found
-
-
-def _say_direct(direct: dict[str, Any]) -> dict[str, Counter[str]]:
-    by_function = writes(direct)
-    all_of = sum(by_function.values(), Counter())
-    click.echo(
-        f"{len(direct)} tasks, {all_of['calls']} calls, {all_of['writes']} of them writes; a duplicate would show for "
-        f"{all_of['shown']}: for {all_of['in_state']} in the state, for {all_of['in_answer']} in its answer"
-    )
-    left_out = ", ".join(f"{owner}.{name}" for owner, name in sorted(WALL_CLOCK))
-    click.echo(f"Wall clock, left out of states: {left_out}")
-    return by_function
-
-
-def _table(tables: dict[str, dict[str, Any]]) -> None:
-    click.echo(f"\n  {'':<26}" + "".join(f"{name:>10}" for name in tables))
-    for row in next(iter(tables.values())):
-        if row != "wrong":
-            mark = "   <- wrong" if any(row in table["wrong"] for table in tables.values()) else ""
-            click.echo(
-                f"  {row.replace('_', ' '):<26}" + "".join(f"{table[row]:>10}" for table in tables.values()) + mark
-            )
-
-
 def _chosen(count: int | None, seed: int) -> list[Task]:
     tasks = load(fetch.package())
     random.Random(seed).shuffle(tasks)
@@ -132,15 +97,15 @@ def _runs(settings: Settings, folder: Path, tasks: list[Task], given: dict[str, 
     low, high = given["delay_ms"]
     options = ["--seed", str(given["seed"]), "--delay-ms", str(low), str(high)]
     options += ["--dedup-off"] if given["dedup_off"] else []
-    report: dict[str, Any] = {"runs": {}, "tables": {}}
+    found: dict[str, Any] = {"runs": {}, "tables": {}}
     for name, kills in (("straight", 0), ("killed", given["kills"])):
         if name == "killed" and not kills:
             continue
         click.echo(f"Run {name!r}: {len(tasks)} tasks, {kills} kills")
         service = runs.Service(url, folder / f"{name}.jsonl", options)
-        report["runs"][name] = runs.run(settings, name, tasks, service, kills, click.echo)
-        report["tables"][name] = _check(settings, folder, name, kills > 0)
-    return report
+        found["runs"][name] = runs.run(settings, name, tasks, service, kills, click.echo)
+        found["tables"][name] = _check(settings, folder, name, kills > 0)
+    return found
 
 
 @click.command()
@@ -167,26 +132,28 @@ def main(**given: Any) -> None:
     try:
         fetch.ensure(click.echo)
         tasks = _chosen(given["tasks"], given["seed"])
-        found = runs.direct(folder / "direct.json")
+        direct = runs.direct(folder / "direct.json")
     except (fetch.FetchFailed, subprocess.CalledProcessError) as error:
         raise Trouble(str(error), "Run it again to continue.") from error
-    found = {task.id: found[task.id] for task in tasks}
-    (folder / "direct.json").write_text(json.dumps(found))
-    by_function = _say_direct(found)
+    direct = {task.id: direct[task.id] for task in tasks}
+    (folder / "direct.json").write_text(json.dumps(direct))
+    whole: dict[str, Any] = {
+        "settings": {key: value for key, value in given.items() if key not in (*DEFAULTS, "tasks", "keep")},
+        "writes": report.writes(direct),
+    }
+    click.echo(report.calls(whole["writes"]))
     equal = False
     try:
-        report = _runs(settings, folder, tasks, given)
-        _table(report["tables"])
-        equal = not any(table["wrong"] for table in report["tables"].values())
-        settled = {key: value for key, value in given.items() if key not in DEFAULTS and key != "keep"}
-        seconds = round(time.monotonic() - began)
-        whole = {"equal": equal, "seconds": seconds, "settings": settled, **report, "writes": by_function}
-        (folder / "report.json").write_text(json.dumps(whole, indent=1))
+        whole.update(_runs(settings, folder, tasks, given))
+        equal = not any(table["wrong"] for table in whole["tables"].values())
     finally:
         if not given["keep"]:
             lifecycle.down(settings, click.echo, purge=equal)
-    verdict = "Every run is equal to direct execution." if equal else "NOT equal to direct execution."
-    click.echo(f"{verdict} {seconds} s; ledgers, states and report.json in {folder.relative_to(ROOT)}")
+    whole.update(equal=equal, seconds=round(time.monotonic() - began), cores=os.cpu_count())
+    (folder / "report.json").write_text(json.dumps(whole, indent=1))
+    (folder / "report.md").write_text(report.page(whole))
+    click.echo(f"\n{report.table(whole['tables'])}\n{report.verdict(whole)}")
+    click.echo(f"The ledgers, the states and report.md are in {folder.relative_to(ROOT)}")
     raise SystemExit(0 if equal else 1)
 
 

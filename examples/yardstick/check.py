@@ -47,19 +47,24 @@ def differing(wanted: list[Any], found: list[Any]) -> int:
 
 
 def requests(ledger: list[Line]) -> dict[str, int]:
-    """Requests, and those that came again although the service had not turned the one before them away."""
-    arrived, turned_away, repeated = set[str](), set[str](), 0
-    count = 0
+    """Requests; those that came again although the service had not turned the one before them away; and those of them
+    whose effect was there already, which a service without keys would have had twice."""
+    arrived, turned_away, settled = set[str](), set[str](), set[str]()
+    count = repeated = after_effect = 0
     for line in ledger:
-        key = line.get("key")
+        key = str(line.get("key"))
         if line["kind"] == "arrived":
             count += 1
-            repeated += key in arrived and key not in turned_away
+            again = key in arrived and key not in turned_away
+            repeated += again
+            after_effect += again and key in settled
             turned_away.discard(key)
             arrived.add(key)
         elif line["kind"] == "answered" and line["status"] == 409:
             turned_away.add(key)
-    return {"requests": count, "repeated_by_crashes": repeated}
+        elif line["kind"] == "effect":
+            settled.add(key)
+    return {"requests": count, "repeated_by_crashes": repeated, "repeated_after_effect": after_effect}
 
 
 def effects(run: Run) -> dict[str, int]:

@@ -69,7 +69,7 @@ def test_yardstick_equal_run_has_no_fault() -> None:
     """Nothing is wrong with an equal run, and its one repeated request is counted."""
     table = check.compare(equal())
     assert check.faults(table, crashed=True) == []
-    assert (table["repeated_by_crashes"], table["effects"], table["turns"]) == (1, 2, 2)
+    assert (table["repeated_by_crashes"], table["repeated_after_effect"], table["effects"]) == (1, 1, 2)
 
 
 PLANTED: dict[str, tuple[str, Callable[[check.Run], Any]]] = {
@@ -111,4 +111,4 @@ def test_yardstick_request_that_was_turned_away_is_not_repeated_by_a_crash() -> 
     """A second request after a 409 is the first one's doing."""
     ledger = equal().ledger
     ledger.insert(1, {"kind": "answered", "key": "k0", "request": 0, "status": 409})
-    assert check.requests(ledger) == {"requests": 3, "repeated_by_crashes": 0}
+    assert check.requests(ledger) == {"requests": 3, "repeated_by_crashes": 0, "repeated_after_effect": 0}
