@@ -20,6 +20,7 @@ yardstick: setup
 
 lint: setup
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check --quiet .
 	.venv/bin/mypy
 
 down:

@@ -62,7 +62,7 @@ class Sender:
             id=id, source=source, type=type, thread=thread, time_ms=int(time.time() * 1000), value=value,
             traceparent=root_traceparent(source, id),
         )  # fmt: skip
-        self._producer.produce(self._topic, value, thread.encode(), headers=headers, on_delivery=self._delivered)
+        self._producer.produce(self._topic, value, thread.encode(), headers=[*headers], on_delivery=self._delivered)
         self._producer.poll(0)
         return id
 

@@ -93,7 +93,7 @@ CHECKS: dict[str, Check] = {
     "app": _matches(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "package.module:attribute"),
     "state_retention_days": _between(1, 3650),
 }
-DEFAULTS = {field.name: field.default for field in dataclasses.fields(Settings)}
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}
 
 
 def _converted(key: str, raw: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from threadlog.errors import AppError
 from threadlog.thread import Event, Thread
-from threadlog.tools import Quota, Retry, Tool, ToolCall
+from threadlog.tools import Declare, Quota, Retry, Tool, ToolCall
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,7 +59,7 @@ class App:
         retry: Retry = Retry(),
         tenant: Callable[[dict[str, Any]], str | None] | None = None,
         blocking: bool = False,
-    ) -> Callable[[Callable[Concatenate[ToolCall, P], Awaitable[R] | R]], Tool[P, R]]:
+    ) -> Declare:
         """Declare a tool. See `threadlog.tools.Tool` for what each option means."""
         if effect not in ("read", "keyed"):
             raise AppError(f"effect={effect!r}: a tool is 'read' (may repeat) or 'keyed' (its callee honours the key)")

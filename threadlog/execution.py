@@ -207,6 +207,7 @@ class Execution:
 
     def _content(self, request: Request[Any]) -> Any:
         """What identifies the request on re-execution; checked to be plain JSON within the limits."""
+        content: list[Any]
         match request:
             case Call():
                 content = [request.tool, request.effect, request.args]

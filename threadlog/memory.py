@@ -17,7 +17,7 @@ from threadlog.turn import Turn
 def vars_at_start(turn: Turn, base: dict[str, list[Any]]) -> dict[str, Any]:
     """The variables as the open run found them: `base` maps a changed name to [value before], or [] if it was new."""
     variables = {**turn.small("vars"), **{name: before[0] for name, before in base.items() if before}}
-    return copy({name: value for name, value in variables.items() if base.get(name) != []})
+    return {name: copy(value) for name, value in variables.items() if base.get(name) != []}
 
 
 def history(turn: Turn, bounds: list[int], last: int) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ R = TypeVar("R")
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
+D = TypeVar("D")
 
 
 class Request(Generic[R]):
@@ -99,12 +100,35 @@ class Gather(Request[R]):
         self.branches, self.return_exceptions = branches, return_exceptions
 
 
+# Up to four branches keep a type each; more are typed by what they have in common.
 @overload
-def gather(a: Awaitable[A], /) -> Gather[tuple[A]]: ...
+def gather(a: Awaitable[A], /, *, return_exceptions: Literal[False] = False) -> Gather[tuple[A]]: ...
 @overload
-def gather(a: Awaitable[A], b: Awaitable[B], /) -> Gather[tuple[A, B]]: ...
+def gather(
+    a: Awaitable[A], b: Awaitable[B], /, *, return_exceptions: Literal[False] = False
+) -> Gather[tuple[A, B]]: ...
 @overload
-def gather(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], /) -> Gather[tuple[A, B, C]]: ...
+def gather(
+    a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], /, *, return_exceptions: Literal[False] = False
+) -> Gather[tuple[A, B, C]]: ...
+@overload
+def gather(
+    a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], d: Awaitable[D], /, *, return_exceptions: Literal[False] = False
+) -> Gather[tuple[A, B, C, D]]: ...
+@overload
+def gather(a: Awaitable[A], /, *, return_exceptions: bool) -> Gather[tuple[A | BaseException]]: ...
+@overload
+def gather(
+    a: Awaitable[A], b: Awaitable[B], /, *, return_exceptions: bool
+) -> Gather[tuple[A | BaseException, B | BaseException]]: ...
+@overload
+def gather(
+    a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], /, *, return_exceptions: bool
+) -> Gather[tuple[A | BaseException, B | BaseException, C | BaseException]]: ...
+@overload
+def gather(
+    a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], d: Awaitable[D], /, *, return_exceptions: bool
+) -> Gather[tuple[A | BaseException, B | BaseException, C | BaseException, D | BaseException]]: ...
 @overload
 def gather(*branches: Awaitable[A], return_exceptions: Literal[False] = False) -> Gather[tuple[A, ...]]: ...
 @overload

@@ -144,7 +144,7 @@ def _hand_over(execution: Execution, outcome: dict[str, Any]) -> list[Asked]:
 
 def _as_python(request: Any, outcome: dict[str, Any]) -> tuple[Any, BaseException | None]:
     """A recorded outcome as the handler sees it: a value of its own, or the error to raise."""
-    raw = outcome.get("v")
+    raw: Any = outcome.get("v")
     match outcome["k"]:
         case "value":
             try:

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, get_type_hints, overload
 
 import msgspec
 
@@ -136,4 +136,15 @@ class Tool(Generic[P, R]):
 
     def invoke(self, call: ToolCall, args: dict[str, Any]) -> Awaitable[R] | R:
         """Start the function; `args` as from `arguments`."""
-        return self.fn(call, **args)  # type: ignore[arg-type]
+        fn: Callable[..., Awaitable[R] | R] = self.fn
+        return fn(call, **args)
+
+
+class Declare(Protocol):
+    """What `@app.tool(...)` makes of a function. Awaiting the tool gives what the function returns, async or not."""
+
+    # The second also fits an async function, by another R; the first is asked first, so the order decides.
+    @overload
+    def __call__(self, fn: Callable[Concatenate[ToolCall, P], Awaitable[R]], /) -> Tool[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[ToolCall, P], R], /) -> Tool[P, R]: ...

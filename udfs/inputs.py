@@ -33,7 +33,7 @@ class Inputs:
         kind: Kind = "result" if topic == RESULTS else "event"
         return Input(
             kind, *place, source=envelope.source, id=envelope.id, type=type_, data=data, schema_id=schema_id,
-            value=record.value, traceparent=envelope.traceparent,
+            value=record.value or b"", traceparent=envelope.traceparent,
         )  # fmt: skip
 
 

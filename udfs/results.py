@@ -46,7 +46,7 @@ class ResultSink:
 
         while not self._closed.is_set():
             try:
-                self._producer.produce(self._topic, value, key, headers=headers, on_delivery=delivered)
+                self._producer.produce(self._topic, value, key, headers=[*headers], on_delivery=delivered)
                 return
             except BufferError:
                 time.sleep(_AGAIN_S / 10)

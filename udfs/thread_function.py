@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from pyflink.common import Types
@@ -55,7 +56,7 @@ class ThreadFunction(KeyedProcessFunction):
         schemas = Registry(self._registry_url)
         codec = Codec(schemas)
         for name in set(RECORDS.values()):  # from here on, writing needs no registry
-            patiently(lambda name=name: schemas.id_of(name))
+            patiently(partial(schemas.id_of, name))
         self._inputs, self._outputs = Inputs(codec, self._namespace), Outputs(codec, self._namespace)
         small = context.get_state(ValueStateDescriptor("thread", Types.STRING()))
         maps = context.get_map_state(MapStateDescriptor("maps", Types.STRING(), Types.STRING()))

@@ -7,6 +7,7 @@ and fires again what was pending there. A quiet key would otherwise never wake u
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -63,7 +64,7 @@ class ToolQueue(KeyedProcessFunction):
         schemas = Registry(self._registry_url)
         self._codec = Codec(schemas)
         for name in (ASK, RESULT):
-            patiently(lambda name=name: schemas.id_of(name))
+            patiently(partial(schemas.id_of, name))
         self._outputs = Outputs(self._codec, self._namespace)
         state = context.get_map_state(MapStateDescriptor("queue", Types.STRING(), Types.STRING()))
         self._queue = Queue(MapSlots(state), app, now_ms())

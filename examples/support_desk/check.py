@@ -36,7 +36,7 @@ def money(ledger: list[dict[str, Any]], asked: set[str], done: set[str]) -> dict
     ended: dict[str, Any] = {}
     repeated = 0
     for line in ledger:
-        key = line.get("key")
+        key = str(line.get("key"))
         if line["kind"] == "arrived":
             # Repeats the service itself provoked (429, 500, 409, a dropped connection) are not the crashes' doing.
             repeated += key in ended and ended[key] not in (429, 500, 409, "dropped")
@@ -59,7 +59,8 @@ def journal(decisions: list[dict[str, Any]]) -> dict[str, int]:
         threads[decision["thread"]].append(decision)
     gaps = disorder = 0
     for chain in threads.values():
-        previous, last = "", {}
+        previous = ""
+        last: dict[tuple[str, int], int] = {}
         for expected, entry in enumerate(chain, 1):
             gaps += entry["seq"] != expected or entry["prev"] != previous
             previous = entry["hash"]
@@ -110,10 +111,11 @@ class Reader:
     """Decodes the Confluent wire format with schemas fetched from the registry."""
 
     def __init__(self, registry: str) -> None:
-        self.registry, self.schemas = registry, {}
+        self.registry = registry
+        self.schemas: dict[int, Any] = {}
         self.open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
-    def value(self, raw: bytes) -> dict[str, Any]:
+    def value(self, raw: bytes) -> Any:
         """One record's fields."""
         number = int.from_bytes(raw[1:5], "big")
         if number not in self.schemas:

@@ -69,7 +69,7 @@ class Desk:
         ledger.append("started", seed=seed, dedup=dedup)
 
     def _remember(self, line: dict[str, Any]) -> None:
-        key = line.get("key")
+        key: str = line.get("key") or ""
         if line["kind"] == "arrived":
             self.requests = max(self.requests, line["request"])
             self.arrivals[line["order"]] = self.arrivals.get(line["order"], 0) + 1

@@ -158,7 +158,7 @@ def send(
         for event in paced(items, rate):
             key, value, headers = encode(event, ids)
             told = functools.partial(note, event)
-            producer.produce(f"{namespace}.agent-events", value, key, headers=headers, on_delivery=told)
+            producer.produce(f"{namespace}.agent-events", value, key, headers=[*headers], on_delivery=told)
             producer.poll(0)
         if producer.flush(60):
             raise RuntimeError("the broker did not take all events within 60 s")

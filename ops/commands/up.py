@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import click
 
@@ -20,7 +21,7 @@ from wire.app_code import AppCodeError
 @pass_context
 def command(ctx: Context, app: str | None, no_jobs: bool, taskmanagers: int | None) -> None:
     """Start the local stack and its jobs, or what of it does not run."""
-    given = {"app": app, "taskmanagers": taskmanagers}
+    given: dict[str, Any] = {"app": app, "taskmanagers": taskmanagers}
     settings = dataclasses.replace(ctx.settings, **{key: value for key, value in given.items() if value is not None})
     ctx.say(f"Starting in {settings.state_dir}, ports from {settings.port_base}")
     try:
