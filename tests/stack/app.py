@@ -35,7 +35,7 @@ _sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSe
 
 
 async def _ask(call: ToolCall, item: str) -> str:
-    """One request. 503: turned away; 404: a final no, which proves nothing about an earlier attempt; a cut line: unknown."""
+    """One request. 503: turned away. 404: a final no, but no proof about an attempt before. A cut line: unknown."""
     loop = asyncio.get_running_loop()
     if loop not in _sessions:
         _sessions[loop] = aiohttp.ClientSession(SERVICE_URL, connector=aiohttp.TCPConnector(limit=0))

@@ -50,7 +50,7 @@ class Follower:
         self.threads: dict[str, list[Seen]] = defaultdict(list)
         self.entries: dict[Place, list[Seen]] = defaultdict(list)
         self.letters: dict[Place, list[Record]] = defaultdict(list)
-        self.replies: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.replies: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         self.outbox: list[dict[str, Any]] = []
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
         self._thread.start()
@@ -76,7 +76,7 @@ class Follower:
                 self.entries[place].append(seen)
         elif topic == "agent-replies":
             reply = self._codec.decode(record.value)[2]
-            self.replies[reply["event_id"]].append(reply)
+            self.replies[reply["thread"], reply["event_id"]].append(reply)
         else:
             self.outbox.append(self._codec.decode(record.value)[2])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TaskManagers killed with calls in flight. What must be true afterwards is in `laws.py` and holds for every test here."""
+"""TaskManagers killed with calls in flight. What must be true afterwards is in `laws.py`, for every test here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CALLS = 8
 
 @pytest.mark.parametrize("kind", ["conversation", "tools"])
 def test_crash_of_a_taskmanager_loses_nothing_and_pays_nothing_twice(world: World, kind: str) -> None:
-    """With calls before and after their effect in flight, every event is answered once and every effect happens once."""
+    """With calls in flight before and after their effect, each event is answered once and each effect happens once."""
     gate = fresh("crash")
     world.wait_running()
     before = world.attempts()

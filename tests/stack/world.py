@@ -29,14 +29,16 @@ from wire.kafka import producer
 from wire.registry import Registry
 
 SOURCE = "/tests"
-STRING = {"type": "string"}
 TYPES: dict[str, Any] = {
-    "it.Go": {"type": "record", "name": "Go", "namespace": "it", "fields": [{"name": "plan", **STRING}]},
-    "it.More": {"type": "record", "name": "More", "namespace": "it", "fields": [{"name": "text", **STRING}]},
-    "it.Unknown": {"type": "record", "name": "Unknown", "namespace": "it", "fields": [{"name": "text", **STRING}]},
-    "it.Number": {"type": "record", "name": "Number", "namespace": "it", "fields": [{"name": "x", "type": "double"}]},
-    "it.Tree": {"type": "record", "name": "Tree", "namespace": "it", "fields": [{"name": "next", "type": ["null", "Tree"]}]},
-}  # fmt: skip
+    f"it.{name}": {"type": "record", "name": name, "namespace": "it", "fields": [{"name": field, "type": type}]}
+    for name, field, type in (
+        ("Go", "plan", "string"),
+        ("More", "text", "string"),
+        ("Nobodys", "text", "string"),
+        ("Number", "x", "double"),
+        ("Tree", "next", ["null", "Tree"]),
+    )
+}
 Headers = list[tuple[str, bytes | None]]
 _numbers = itertools.count(1)
 
@@ -131,10 +133,19 @@ class World:
 
     # --- waiting
 
-    def wait_replied(self, events: list[Event], seconds: float = 90) -> None:
+    def replied(self, event: Event) -> str:
+        """What the run of an event said came of it; empty as long as it has not."""
+        said = self.log.replies.get((thread_of(event), event.id))
+        return said[0]["text"] or "nothing" if said else ""
+
+    def wait_replied(self, events: list[Event], seconds: float = 90) -> list[str]:
         """Wait until the run of each event has said what came of it."""
-        log = self.log
-        log.wait("a reply to every event", lambda: all(log.replies.get(event.id) for event in events), seconds)
+
+        def missing() -> list[str]:
+            return [event.id for event in events if not self.replied(event)]
+
+        wait_until("a reply to every event", lambda: not missing(), seconds, missing)
+        return [self.replied(event) for event in events]
 
     def wait_arrived(self, word: str, count: int, seconds: float = 60) -> None:
         """Wait until the service has seen so many requests for items with this word."""
@@ -193,11 +204,11 @@ def _attempts(settings: Settings, job_id: str) -> list[int]:
     return [task["attempt"] for detail in details for task in detail["subtasks"]]
 
 
-def wait_until(what: str, done: Callable[[], bool], seconds: float = 90) -> None:
-    """Wait for something that only asking can tell."""
+def wait_until(what: str, done: Callable[[], bool], seconds: float = 90, state: Callable[[], Any] = lambda: "") -> None:
+    """Wait for something that only asking can tell; fails with `what` and the `state` when the time is over."""
     until = time.monotonic() + seconds
     while not done():
-        assert time.monotonic() < until, f"not within {seconds:g} s: {what}"
+        assert time.monotonic() < until, f"not within {seconds:g} s: {what} {state()}"
         time.sleep(0.1)
 
 
