@@ -43,7 +43,11 @@ class Schema:
 
 
 class SchemaSource(Protocol):
-    """Where schemas come from. Raises UnknownSchema (the registry's own 404) or RegistryUnavailable."""
+    """Where schemas come from. Raises UnknownSchema (the registry's own 404) or RegistryUnavailable.
+
+    `id_of` gives the newest version of a name; of our own records the version that this code writes, which need not be
+    the newest: a newer installation may have registered its own.
+    """
 
     def by_id(self, id: int) -> Schema:
         """The schema that a value's four bytes name."""
@@ -78,13 +82,16 @@ class FixedSchemas:
 
     def __post_init__(self) -> None:
         for name in OURS:
-            self.add(f"threadlog.{name}", Schema("AVRO", our_schema(f"threadlog.{name}")))
-        self.add("threadlog.Note", Schema("PROTOBUF", our_proto()))
+            self.register(f"threadlog.{name}", Schema("AVRO", our_schema(f"threadlog.{name}")))
+        self.register("threadlog.Note", Schema("PROTOBUF", our_proto()))
 
-    def add(self, name: str, schema: Schema) -> int:
-        """Register a schema; its id."""
-        id = len(self.schemas) + 1
-        self.schemas[id], self.ids[name] = schema, id
+    def register(self, name: str, schema: Schema) -> int:
+        """Register a schema under a name, as its newest version; the id it has or gets."""
+        known = next((id for id, other in self.schemas.items() if other == schema), None)
+        id = len(self.schemas) + 1 if known is None else known
+        self.schemas[id] = schema
+        if name not in self.ids or name.removeprefix("threadlog.") not in OURS:
+            self.ids[name] = id
         return id
 
     def by_id(self, id: int) -> Schema:

@@ -43,9 +43,15 @@ class Registry:
     def id_of(self, name: str) -> int:
         """The id of the schema under which records of this name are written: ours as it is in this checkout."""
         if name not in self._ids:
-            found = _ask(f"the subject {name}", lambda: self._client.get_latest_version(name))
+            found = _ask(f"the subject {name}", lambda: self._version(name))
             self._ids[name] = int(found.schema_id)
         return self._ids[name]
+
+    def _version(self, name: str) -> Any:
+        """The version to write: a newer one of ours under the bytes of this code would be read as what they are not."""
+        if name.startswith("threadlog.") and name.removeprefix("threadlog.") in OURS:
+            return self._client.lookup_schema(name, RegistrySchema(our_schema(name), "AVRO"))
+        return self._client.get_latest_version(name)
 
     def register(self, name: str, schema: Schema) -> int:
         """Register a schema under the record's full name; its id. Raises Incompatible or RegistryUnavailable."""
@@ -56,7 +62,7 @@ class Registry:
             if error.http_status_code in _CONFLICT:
                 raise Incompatible(f"{name} does not fit its earlier versions ({COMPATIBILITY}): {error}") from error
             raise
-        self._ids[name] = int(id)
+        self._ids.pop(name, None)  # whether it is the one to write is asked when somebody writes
         return int(id)
 
     def ensure_subjects(self) -> dict[str, int]:

@@ -39,7 +39,7 @@ def main(how: str, levels: int) -> None:
     """Decode it and print the code of the refusal, or "read"."""
     schema, payload = nested(how, levels)
     schemas = FixedSchemas()
-    id = schemas.add("deep.Record", Schema("AVRO", json.dumps(schema)))
+    id = schemas.register("deep.Record", Schema("AVRO", json.dumps(schema)))
     codec = Codec(schemas)
 
     def decode() -> None:

@@ -59,7 +59,7 @@ def test_codec_reads_a_users_type() -> None:
     schemas = FixedSchemas()
     text = {"type": "record", "name": "Order", "namespace": "shop", "fields": [
         {"name": "note", "type": ["null", "string"]}, {"name": "raw", "type": "bytes"}]}  # fmt: skip
-    id = schemas.add("shop.Order", Schema("AVRO", json.dumps(text)))
+    id = schemas.register("shop.Order", Schema("AVRO", json.dumps(text)))
     value = b"\0" + id.to_bytes(4, "big") + b"\x00" + b"\x04\xff\xfe"
     assert Codec(schemas).decode(value) == ("shop.Order", id, {"note": None, "raw": "//4="})
 
@@ -77,8 +77,8 @@ def test_codec_refuses_deep_and_infinite_data() -> None:
     """What JSON cannot say, or no reader's stack can hold, is refused."""
     schemas = FixedSchemas()
     text = {"type": "record", "name": "Tree", "namespace": "t", "fields": [{"name": "next", "type": ["null", "Tree"]}]}
-    tree = schemas.add("t.Tree", Schema("AVRO", json.dumps(text)))
-    number = schemas.add(
+    tree = schemas.register("t.Tree", Schema("AVRO", json.dumps(text)))
+    number = schemas.register(
         "t.N", Schema("AVRO", json.dumps({"type": "record", "name": "N", "fields": [{"name": "x", "type": "double"}]}))
     )
     codec = Codec(schemas)
@@ -119,7 +119,7 @@ EMPTY = {"type": "record", "name": "Empty", "fields": []}
 def test_codec_refuses_schemas_in_which_few_bytes_stand_for_many_items(fields: list[Any]) -> None:
     """An array of a billion nulls is six bytes, and no process survives reading it."""
     schemas = FixedSchemas()
-    id = schemas.add("b.Bomb", Schema("AVRO", json.dumps({"type": "record", "name": "b.Bomb", "fields": fields})))
+    id = schemas.register("b.Bomb", Schema("AVRO", json.dumps({"type": "record", "name": "b.Bomb", "fields": fields})))
     assert refused(Codec(schemas), b"\0" + id.to_bytes(4, "big") + b"\2" * 9) == "bad_schema"
 
 
@@ -131,7 +131,7 @@ def test_codec_reads_nulls_that_are_no_items() -> None:
         {"name": "b", "type": {"type": "map", "values": "null"}},
         {"name": "c", "type": {"type": "array", "items": ["null", "int"]}},
     ]
-    id = schemas.add("b.Fine", Schema("AVRO", json.dumps({"type": "record", "name": "b.Fine", "fields": fields})))
+    id = schemas.register("b.Fine", Schema("AVRO", json.dumps({"type": "record", "name": "b.Fine", "fields": fields})))
     read = Codec(schemas).decode(b"\0" + id.to_bytes(4, "big") + b"\0" + b"\2\0\0")
     assert read[2] == {"a": None, "b": {}, "c": [None]}
 
@@ -150,7 +150,7 @@ def test_codec_reads_nulls_that_are_no_items() -> None:
 def test_codec_refuses_json_that_cannot_be_written_again(text: bytes, code: str) -> None:
     """What the journal could not hold is refused where it is read."""
     schemas = FixedSchemas()
-    id = schemas.add("j.Any", Schema("JSON", '{"title": "j.Any"}'))
+    id = schemas.register("j.Any", Schema("JSON", '{"title": "j.Any"}'))
     assert refused(Codec(schemas), b"\0" + id.to_bytes(4, "big") + text) == code
 
 
@@ -158,5 +158,5 @@ def test_codec_refuses_json_that_cannot_be_written_again(text: bytes, code: str)
 def test_codec_refuses_records_of_ours_that_are_not_avro(name: str) -> None:
     """A JSON schema of one of our names would vouch for no field of it."""
     schemas = FixedSchemas()
-    id = schemas.add(name, Schema("JSON", json.dumps({"title": name})))
+    id = schemas.register(name, Schema("JSON", json.dumps({"title": name})))
     assert refused(Codec(schemas), b"\0" + id.to_bytes(4, "big") + b"[]") == "bad_schema"
