@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python3 -m ops.bootstrap`: bring a checkout from nothing to ready, or see in a moment that it is ready.
+"""`python3 -m ops.bootstrap [STEP ...]`: bring a checkout from nothing to ready, or see in a moment that it is ready.
 
 Checks the machine's programs first, then makes what is missing, one step after the other, saying what and how big.
 Safe to interrupt and to repeat."""
@@ -25,9 +25,16 @@ def _make(pending: list[steps.Step]) -> None:
         _say("    done in %.0f s" % (time.monotonic() - began))
 
 
-def main() -> int:
-    """Exit code 0 when everything is there, 1 when a step failed, 2 when the machine lacks a program."""
-    pending = [step for step in steps.STEPS if not steps.is_done(step)]
+def main(names: list[str]) -> int:
+    """Exit code 0 when everything is there, 1 when a step failed, 2 when the machine lacks a program or a name is none.
+
+    `names`: the steps that are wanted; none: all."""
+    unknown = sorted(set(names) - {step.name for step in steps.STEPS})
+    if unknown:
+        _say("There is no step %s; there are %s." % (", ".join(unknown), ", ".join(step.name for step in steps.STEPS)))
+        return 2
+    wanted = [step for step in steps.STEPS if not names or step.name in names]
+    pending = [step for step in wanted if not steps.is_done(step)]
     if not pending:
         return 0
     complaints = programs.missing()
@@ -40,7 +47,7 @@ def main() -> int:
     with open(steps.BUILD / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            _make([step for step in steps.STEPS if not steps.is_done(step)])
+            _make([step for step in wanted if not steps.is_done(step)])
         except steps.StepFailed as error:
             _say("Set-up stopped here; run it again to continue.\n%s" % error)
             return 1
@@ -49,4 +56,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -35,14 +35,14 @@ def command(ctx: Context, ensure: bool) -> None:
         table.add_row(topic.name, topic.key, topic.writer, guarantee, ", ".join(topic.readers), kept)
         ctx.emit(
             topic=topic.name, kafka_name=kafka_name(ctx.settings.namespace, topic.name), key=topic.key,
-            writer=topic.writer,
-            guarantee=topic.guarantee, readers=list(topic.readers), partitions=topic.partitions, config=topic.config,
+            writer=topic.writer, guarantee=topic.guarantee, readers=list(topic.readers),
+            partitions=ctx.settings.partitions, config=topic.config,
         )  # fmt: skip
     if not ctx.json:
         Console().print(table)
     if ensure:
         try:
-            differences = ensure_topics(ctx.settings.bootstrap, ctx.settings.namespace)
+            differences = ensure_topics(ctx.settings.bootstrap, ctx.settings.namespace, ctx.settings.partitions)
         except KafkaException as error:
             raise Trouble(
                 f"{ctx.settings.bootstrap} does not answer: {error}", "Is the stack up? `threadlog status`."

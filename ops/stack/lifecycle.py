@@ -87,7 +87,7 @@ def ensure_wire(settings: Settings, say: Say) -> None:
     """Create topics and subjects that are missing."""
     from wire import admin, registry
 
-    differences = admin.ensure_topics(settings.bootstrap, settings.namespace)
+    differences = admin.ensure_topics(settings.bootstrap, settings.namespace, settings.partitions)
     for difference in differences:
         say(f"  {difference}")
     registry.ensure_subjects(settings.registry_url)

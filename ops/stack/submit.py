@@ -102,7 +102,7 @@ def client_environment(layout: Layout, kind: str) -> dict[str, str]:
     return environment
 
 
-def _run(settings: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str) -> str:
+def run_job(settings: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str) -> str:
     """Submit one job; its id."""
     command = run_command(settings, layout, spec, kind, folder, point)
     try:
@@ -188,7 +188,7 @@ def submit(
     records.note_code(layout, code)
     points = {kind: savepoint or records.restore_point(layout, kind) for kind in kinds}
     with ThreadPoolExecutor(2) as pool:
-        runs = {kind: pool.submit(_run, settings, layout, spec, kind, folder, points[kind]) for kind in kinds}
+        runs = {kind: pool.submit(run_job, settings, layout, spec, kind, folder, points[kind]) for kind in kinds}
         ids = {kind: run.result() for kind, run in runs.items()}
     for kind, job_id in ids.items():
         records.write(layout, records.Record(kind, job_id, spec, code, began_from=points[kind]))

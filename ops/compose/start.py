@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m ops.compose.start`: topics, subjects and both jobs of a stack in containers.
+
+What is there stays as it is, so the container may run again whenever the stack comes up: ZooKeeper's volume remembers
+the jobs, and the JobManager goes on with them by itself. A second copy of a job would decide everything twice."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ops import http
+from ops.compose.settings import from_environment
+from ops.settings import SettingsError
+from ops.stack import flink, lifecycle
+from ops.stack.layout import Layout
+from ops.stack.submit import SubmitFailed, pack, run_job
+from wire.app_code import AppCodeError
+
+RUNNING_S = 120
+
+
+def start(points: dict[str, str], say: lifecycle.Say) -> None:
+    """Submit the jobs that the cluster does not know, each from its savepoint in `points` if there is one."""
+    settings = from_environment()
+    layout = Layout(settings.state_dir)
+    layout.make()
+    lifecycle.ensure_wire(settings, say)
+    known = flink.live_jobs(settings)
+    folder, _ = pack(layout, settings.app)
+    for kind in flink.JOBS:
+        if kind in known:
+            say(f"{kind} is there: {known[kind].id}")
+        else:
+            say(f"{kind} submitted: {run_job(settings, layout, settings.app, kind, folder, points.get(kind, ''))}")
+    if waiting := flink.wait_running(settings, list(flink.JOBS), RUNNING_S):
+        raise SubmitFailed(
+            f"{' and '.join(waiting)} not running after {RUNNING_S} s:\n{flink.causes(settings, waiting)}"
+        )
+
+
+@click.command()
+@click.option(
+    "--savepoint", "savepoints", multiple=True, metavar="JOB=URI", help="Where a job that is not there begins."
+)
+def main(savepoints: tuple[str, ...]) -> None:
+    """Create topics and subjects, and submit the jobs that do not run."""
+    points = dict(given.split("=", 1) for given in savepoints if "=" in given)
+    if len(points) != len(savepoints) or not points.keys() <= set(flink.JOBS):
+        raise click.UsageError(f"--savepoint takes JOB=URI; the jobs are {' and '.join(flink.JOBS)}")
+    try:
+        start(points, lambda line: click.echo(line.strip()))
+    except (SubmitFailed, AppCodeError, SettingsError, http.HttpError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
