@@ -5,19 +5,27 @@ One interpreter serves a TaskManager for its whole life: a job that was submitte
 modules that an older job has loaded. So digests travel in the job graph, of the app's code and of ours, and are
 compared when an operator opens; on a difference the process ends itself, and whoever supervises TaskManagers brings a
 fresh interpreter.
+
+The interpreter also outlives the folder that its modules came from: Flink unpacks the code anew for each attempt of a
+job and removes it afterwards. What was not read by then is gone, so ours is read whole when the first operator opens, and
+the packages of the app are pointed at the newest folder, in which later imports find their modules.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import pkgutil
 import sys
 import time
+from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import NoReturn
 
+from schemas.codec import OURS, our_proto, our_schema
 from threadlog import App
-from wire.app_code import files_digest, load_app, loaded_digest
+from wire.app_code import files_digest, load_app, loaded_digest, split
 
 PACKAGES = ("schemas", "threadlog", "wire", "udfs")
 # A TaskManager that cannot get better must not be restarted as fast as the machine can.
@@ -58,7 +66,32 @@ class AppCode:
                 f"this process runs {self.spec} at {found[:12]}, the job was submitted with {self.digest[:12]}"
             )
         app.digest = self.digest
+        keep_ours()
+        mend_paths(split(self.spec)[0].partition(".")[0])
         return app
+
+
+@cache
+def keep_ours() -> None:
+    """Import every module of ours and read every schema, while their files are there."""
+    for name in PACKAGES:
+        for module in pkgutil.walk_packages(importlib.import_module(name).__path__, f"{name}."):
+            importlib.import_module(module.name)
+    for name in OURS:
+        our_schema(f"threadlog.{name}")
+    our_proto()
+
+
+def mend_paths(package: str) -> None:
+    """Let the loaded packages from `package` down look for further modules where the code lies now."""
+    for name in sorted(name for name in sys.modules if name == package or name.startswith(f"{package}.")):
+        module = sys.modules[name]
+        if not hasattr(module, "__path__") or any(Path(path).is_dir() for path in module.__path__):
+            continue
+        parent = sys.modules.get(name.rpartition(".")[0])
+        found = PathFinder.find_spec(name, None if parent is None else list(parent.__path__))
+        if found is not None and found.submodule_search_locations:
+            module.__path__ = list(found.submodule_search_locations)
 
 
 def _end_process(why: str) -> NoReturn:

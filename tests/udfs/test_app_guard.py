@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from schemas.codec import OURS
+from wire.app_code import files_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -65,3 +69,37 @@ def test_guard_refuses_a_random_hash_seed(run, digest: str) -> None:  # type: ig
     """Sets must have one order in every process."""
     refused = run(digest, seed="random")
     assert "PYTHONHASHSEED is not 0" in refused.stderr
+
+
+OUTLIVES = """
+import importlib, shutil, sys
+first, second, digest = sys.argv[1:]
+sys.path.insert(0, first)
+from udfs.app_guard import AppCode
+assert __import__("udfs").__file__.startswith(first)
+AppCode("kept_app:app", digest).load()
+shutil.rmtree(first)
+sys.path.insert(0, second)
+AppCode("kept_app:app", digest).load()
+from schemas.codec import OURS, our_schema
+importlib.import_module("udfs.tool_queue")
+importlib.import_module("udfs.thread_function")
+print(len([our_schema(f"threadlog.{name}") for name in OURS]), importlib.import_module("kept_app.part.later").HERE)
+"""
+
+
+def test_guard_keeps_what_an_interpreter_needs_after_its_code_was_removed(tmp_path: Path) -> None:
+    """Flink removes the folder a job came in; the next attempt, or another job, then runs in the same interpreter."""
+    copies = [tmp_path / "first", tmp_path / "second"]
+    for copy in copies:
+        for name in ("schemas", "threadlog", "wire", "udfs"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        (copy / "kept_app" / "part").mkdir(parents=True)
+        (copy / "kept_app" / "__init__.py").write_text('from threadlog import App\n\napp = App("kept")\n')
+        (copy / "kept_app" / "part" / "__init__.py").write_text("")
+        (copy / "kept_app" / "part" / "later.py").write_text("HERE = 'found'\n")
+    digest = files_digest([copies[0] / "kept_app"])
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": ""}
+    command = [sys.executable, "-c", OUTLIVES, *map(str, copies), digest]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{len(OURS)} found\n", done.stderr
