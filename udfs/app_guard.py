@@ -7,8 +7,8 @@ compared when an operator opens; on a difference the process ends itself, and wh
 fresh interpreter.
 
 The interpreter also outlives the folder that its modules came from: Flink unpacks the code anew for each attempt of a
-job and removes it afterwards. What was not read by then is gone, so ours is read whole when the first operator opens, and
-the packages of the app are pointed at the newest folder, in which later imports find their modules.
+job and removes it afterwards. What was not read by then is gone, so ours is read whole when the first operator opens,
+and the packages of the app are pointed at the newest folder, in which later imports find their modules.
 """
 
 from __future__ import annotations
