@@ -30,6 +30,8 @@ from threadlog import (
 SERVICE_URL = os.environ.get("IT_SERVICE_URL", "http://127.0.0.1:22000")
 PATIENT = Retry(attempts=200, base_s=0.1, max_s=0.5)
 
+SHELF = "now"  # where `drift` looks; tests change it
+
 app = App("it")
 _sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = weakref.WeakKeyDictionary()
 
@@ -84,6 +86,8 @@ async def _word(thread: Thread, event: Event, number: int, word: str) -> str:
     match verb:
         case "look":
             return f"saw {await look(item=item)}"
+        case "drift":
+            return f"saw {await look(item=f'{SHELF}/{event.id}')}"
         case "pay" | "queue":
             return await _call(thread, pay if verb == "pay" else queue, item)
         case "both":

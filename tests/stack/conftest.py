@@ -96,10 +96,10 @@ def stack(folder: Path, service: Path) -> Iterator[Settings]:
 
 
 @pytest.fixture(scope="session")
-def followed(stack: Settings, service: Path) -> Iterator[World]:
+def followed(stack: Settings, service: Path, folder: Path) -> Iterator[World]:
     """The world around the stack."""
     log = Follower(stack)
-    yield World(stack, log, service)
+    yield World(stack, log, service, folder / "app" / f"{APP}.py")
     log.stop()
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import threading
 import time
@@ -27,10 +28,11 @@ Place = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class Seen:
-    """One entry of the journal and the record that held it."""
+    """One entry of the journal, the record that held it, and when it was seen (time.monotonic)."""
 
     entry: Entry
     record: Record
+    at: float
 
     @property
     def effects(self) -> list[dict[str, Any]]:
@@ -69,7 +71,7 @@ class Follower:
         if topic == "dead-letters":
             self.letters[letter_place(record, self._settings.namespace)].append(record)
         elif topic == "agent-decisions":
-            seen = Seen(entry_of(record, self._codec), record)
+            seen = Seen(entry_of(record, self._codec), record, time.monotonic())
             self.journal.append(seen)
             self.threads[seen.entry.thread].append(seen)
             if place := input_place(seen.entry):
@@ -89,6 +91,11 @@ class Follower:
                     raise AssertionError(f"not within {seconds:g} s: {what}")
                 self._news.wait(0.2)
         return value
+
+    def silence_s(self, since: float) -> float:
+        """The longest time in which nothing became readable in the journal, from `since` (time.monotonic) on."""
+        times = [since, *(seen.at for seen in self.journal if seen.at > since)]
+        return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0.0)
 
     def stop(self) -> None:
         """End the thread."""

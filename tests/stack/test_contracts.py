@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from ops.settings import Settings
 from schemas.codec import Schema
 from schemas.errors import RegistryUnavailable
 from tests.stack.world import World, fresh
@@ -18,24 +19,24 @@ from wire.registry import Incompatible, Registry
 
 class TestRealRegistry(RegistryContract):
     @pytest.fixture
-    def source(self, world: World) -> Registering:
-        return Registry(world.settings.registry_url)
+    def source(self, followed: World) -> Registering:
+        return Registry(followed.settings.registry_url)
 
     @pytest.fixture
-    def again(self, world: World) -> Registering:
-        return Registry(world.settings.registry_url)
+    def again(self, followed: World) -> Registering:
+        return Registry(followed.settings.registry_url)
 
-    def test_registry_refuses_what_does_not_fit_earlier_versions(self, world: World) -> None:
+    def test_registry_refuses_what_does_not_fit_earlier_versions(self, followed: World) -> None:
         """Compatibility is enforced over all versions before."""
-        registry = Registry(world.settings.registry_url)
+        registry = Registry(followed.settings.registry_url)
         registry.register("contract.Firm", order("a", name="contract.Firm"))
         other = {"type": "record", "name": "contract.Firm", "fields": [{"name": "must", "type": "int"}]}
         with pytest.raises(Incompatible):
             registry.register("contract.Firm", Schema("AVRO", json.dumps(other)))
 
-    def test_registry_that_does_not_answer_is_unavailable(self, world: World) -> None:
+    def test_registry_that_does_not_answer_is_unavailable(self, followed: World) -> None:
         """Never mistaken for a schema that is not known, which would make dead letters of good events."""
-        silent = Registry(f"http://127.0.0.1:{world.settings.port(9)}/apis/ccompat/v7")
+        silent = Registry(f"http://127.0.0.1:{followed.settings.port(9)}/apis/ccompat/v7")
         for question in (lambda: silent.by_id(1), lambda: silent.id_of("threadlog.Message")):
             with pytest.raises(RegistryUnavailable):
                 question()
@@ -48,21 +49,19 @@ class RealBroker:
     bootstrap: str
 
     def create(self, name: str, partitions: int, config: dict[str, str]) -> None:
-        for future in self._admin.create_topics([NewTopic(name, partitions, 1, config=config)]).values():
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        for future in admin.create_topics([NewTopic(name, partitions, 1, config=config)]).values():
             future.result()
 
     def partitions(self, name: str) -> int:
-        return len(self._admin.list_topics(name, timeout=10).topics[name].partitions)
-
-    @property
-    def _admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self.bootstrap})
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        return len(admin.list_topics(name, timeout=10).topics[name].partitions)
 
 
 class TestRealTopics(TopicsContract):
     @pytest.fixture
-    def broker(self, world: World) -> RealBroker:
-        return RealBroker(world.settings.bootstrap)
+    def broker(self, stack: Settings) -> RealBroker:
+        return RealBroker(stack.bootstrap)
 
     @pytest.fixture
     def namespace(self) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import pytest
@@ -13,7 +14,9 @@ CALLS = 8
 
 
 @pytest.mark.parametrize("kind", ["conversation", "tools"])
-def test_crash_of_a_taskmanager_loses_nothing_and_pays_nothing_twice(world: World, kind: str) -> None:
+def test_crash_of_a_taskmanager_loses_nothing_and_pays_nothing_twice(
+    world: World, kind: str, record_property: pytest.RecordProperty
+) -> None:
     """With calls in flight before and after their effect, each event is answered once and each effect happens once."""
     gate = fresh("crash")
     world.wait_running()
@@ -21,9 +24,12 @@ def test_crash_of_a_taskmanager_loses_nothing_and_pays_nothing_twice(world: Worl
     with Traffic(world) as traffic:
         held = [world.go(f"look pay:{when}.{gate}") for when in ("before", "after") for _ in range(CALLS)]
         world.wait_arrived(gate, 2 * CALLS)
+        killed = time.monotonic()
         world.kill_host(kind)
         during = [world.go("look pay") for _ in range(CALLS)]
         world.wait_restarted(kind, before)
+        world.wait_replied([world.go("pay")])
+    world.report_silence(f"TaskManager of {kind}", killed, record_property)
     world.open(gate)
     world.wait_replied([*held, *during, *traffic.sent])
     assert len(world.lines("paid", gate)) == 2 * CALLS

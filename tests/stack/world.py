@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -19,7 +20,7 @@ import fastavro
 
 from ops import http
 from ops.settings import Settings
-from ops.stack import flink, processes
+from ops.stack import flink, health, processes
 from ops.stack.layout import PYTHON, ROOT, Layout
 from schemas.cloudevents import root_traceparent, write_headers
 from schemas.codec import Schema, our_schema
@@ -66,6 +67,7 @@ class World:
     settings: Settings
     log: Follower
     ledger: Path
+    app: Path
     ids: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -164,19 +166,39 @@ class World:
         """How often the tasks of each job were started, together. The metric numRestarts says it up to 10 s late."""
         return {kind: sum(_attempts(self.settings, job.id)) for kind, job in flink.live_jobs(self.settings).items()}
 
-    def kill(self, part: str) -> processes.Process:
-        """SIGKILL a part; its process."""
+    def process(self, part: str) -> processes.Process:
+        """The process of a part."""
         process = processes.read(Layout(self.settings.state_dir), part)
-        assert process is not None and process.alive(), f"{part} does not run"
+        assert process is not None, f"{part} was never started"
+        return process
+
+    def kill(self, part: str) -> None:
+        """SIGKILL a part."""
+        process = self.process(part)
+        assert process.alive(), f"{part} does not run"
         processes.send(process, signal.SIGKILL)
         assert processes.wait_gone([process], 10) == []
-        return process
+
+    def wait_again(self, part: str, before: processes.Process) -> None:
+        """Wait until the supervisor has started a part again and it does its work."""
+        check = health.checks(self.settings)[part]
+
+        def well() -> bool:
+            return self.process(part) != before and check(self.settings) is None
+
+        wait_until(f"{part} is back", well)
 
     def kill_host(self, kind: str) -> str:
         """SIGKILL the TaskManager that a job runs on; its name."""
         name = flink.job_hosts(self.settings)[kind][0]
         self.kill(name)
         return name
+
+    def report_silence(self, what: str, killed: float, record_property: Callable[[str, object], None]) -> None:
+        """Say for how long nothing new became readable after a kill: a figure, no claim."""
+        silence_s = round(self.log.silence_s(killed), 1)
+        record_property("silence_s", silence_s)
+        print(f"\n{what} killed: nothing new in the journal for {silence_s} s")
 
     def wait_restarted(self, kind: str, before: dict[str, int]) -> None:
         """Wait until a job's tasks were started again and all run."""
@@ -190,12 +212,21 @@ class World:
         wait_until(f"{kind} runs again", done)
 
     def cli(self, *arguments: str) -> list[dict[str, Any]]:
-        """What `threadlog --json …` prints."""
+        """What `threadlog --json …` prints; the app under test can be imported, as in its author's folder."""
         program = "from ops.cli import main; main()"
         command = [str(PYTHON), "-c", program, "--json", "--state-dir", str(self.settings.state_dir), *arguments]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        environment = {**os.environ, "PYTHONPATH": str(self.app.parent)}
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False
+        )
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def change_app(self, old: str, new: str) -> None:
+        """Edit the app's code; it takes effect when it is submitted."""
+        code = self.app.read_text()
+        assert old in code
+        self.app.write_text(code.replace(old, new))
 
 
 def _attempts(settings: Settings, job_id: str) -> list[int]:
