@@ -37,13 +37,15 @@ def ensure_topics(bootstrap: str, namespace: str, partitions: int = 8) -> list[D
     existing = admin.list_topics(timeout=_TIMEOUT_S).topics
     wanted = {kafka_name(namespace, name): topic for name, topic in TOPICS.items()}
     missing = [NewTopic(n, partitions, 1, config=t.config) for n, t in wanted.items() if n not in existing]
-    for future in (admin.create_topics(missing, request_timeout=_TIMEOUT_S) if missing else {}).values():
+    made = set()
+    for name, future in (admin.create_topics(missing, request_timeout=_TIMEOUT_S) if missing else {}).items():
         try:
             future.result()
-        except KafkaException as error:
+            made.add(name)
+        except KafkaException as error:  # somebody else made it just now
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-    return [d for n, t in wanted.items() if n in existing for d in _differences(admin, n, t, partitions)]
+    return [d for n, t in wanted.items() if n not in made for d in _differences(admin, n, t, partitions)]
 
 
 def _differences(admin: AdminClient, name: str, topic: Topic, partitions: int) -> list[Difference]:

@@ -189,9 +189,7 @@ def main() -> None:
     """Serve until the process is ended."""
     parser = argparse.ArgumentParser(description="A payment service that honours Idempotency-Key.")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="0.0.0.0 only in a container: whoever reaches it is paid"
-    )
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 only in a container: whoever reaches it is paid")
     parser.add_argument("--ledger", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dedup-off", action="store_true", help="pay on every request, whatever its key")

@@ -8,6 +8,7 @@ What it does with a request is in the request's item, `KIND.GATE/...`; POST /ope
     after.GATE     has its effect, then waits for the gate with the answer
     busy.GATE      turns requests away (503) until the gate is open
     cut            has its effect and cuts the line; whoever comes again is told no (404)
+    gone.GATE      has its effect and waits for the gate with the answer; whoever comes again is told no (404)
 
 A key has its effect once, whatever comes; `--dedup-off` makes it a service that ignores keys.
 
@@ -55,14 +56,14 @@ class Service:
         known = about["key"] in self._paid
         if kind == "busy" and not self._gates[gate].is_set():
             return web.Response(status=503)
-        if kind == "cut" and known:
+        if kind in ("cut", "gone") and known:
             return web.Response(status=404)
         if kind == "before":
             await self._gates[gate].wait()
         self._pay(about)
         if kind == "cut" and request.transport is not None:
             request.transport.abort()
-        if kind == "after":
+        if kind in ("after", "gone"):
             await self._gates[gate].wait()
         self._note("answered", about)
         return web.Response(text=about["item"])

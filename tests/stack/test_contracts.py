@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from ops.settings import Settings
 from schemas.codec import Schema
 from schemas.errors import RegistryUnavailable
-from tests.stack.world import World, fresh
+from tests.stack.world import World, fresh, wait_until
 from tests.wire.contracts import Registering, RegistryContract, TopicsContract, order
 from wire.registry import Incompatible, Registry
 
@@ -52,10 +52,12 @@ class RealBroker:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         for future in admin.create_topics([NewTopic(name, partitions, 1, config=config)]).values():
             future.result()
+        wait_until("the topic is known", lambda: self.partitions(name) == partitions, 30)
 
     def partitions(self, name: str) -> int:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        return len(admin.list_topics(name, timeout=10).topics[name].partitions)
+        found = admin.list_topics(timeout=10).topics.get(name)
+        return 0 if found is None else len(found.partitions)
 
 
 class TestRealTopics(TopicsContract):

@@ -184,7 +184,8 @@ class World:
         check = health.checks(self.settings)[part]
 
         def well() -> bool:
-            return self.process(part) != before and check(self.settings) is None
+            now = processes.read(Layout(self.settings.state_dir), part)  # None while its start script writes it down
+            return now not in (None, before) and check(self.settings) is None
 
         wait_until(f"{part} is back", well)
 
