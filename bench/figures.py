@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures as others can use them: one JSON object per line with its conditions, and a table for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ops.stack.layout import BUILD, ROOT
+
+LOAD_MAX = 1.0
+OTHERS_MAX = 0.10
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: its median over the runs, with their spread."""
+
+    name: str
+    unit: str
+    runs: Sequence[float]
+
+    @property
+    def value(self) -> float:
+        """The median."""
+        return median(self.runs)
+
+    def line(self, conditions: dict[str, Any]) -> str:
+        """One JSON object."""
+        spread = {"min": round(min(self.runs), 4), "max": round(max(self.runs), 4)}
+        runs = [round(one, 4) for one in self.runs]
+        record = {"figure": self.name, "value": round(self.value, 4), "unit": self.unit, **spread, "runs": runs}
+        return json.dumps({**record, "conditions": conditions}, ensure_ascii=False)
+
+
+def table(figures: list[Figure]) -> str:
+    """The figures for people."""
+    rows = [("figure", "median", "min", "max", "unit")]
+    rows += [(f.name, _short(f.value), _short(min(f.runs)), _short(max(f.runs)), f.unit) for f in figures]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return "\n".join(
+        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}  {row[4]}"
+        for row in rows
+    )
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value < 1 else f"{value:.2f}"
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on, read before anything is started."""
+    cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
+    return {
+        "cores": os.cpu_count(), "cpu": cpu or platform.processor(), "kernel": platform.release(),
+        "load_average": round(os.getloadavg()[0], 2), "nice": os.nice(0), "commit": _commit(),
+        "python": platform.python_version(), "java": _java(), "flink": metadata.version("apache-flink"),
+        "kafka": _jar("kafka", "kafka_2.13-"), "connector": _jar("flink-lib", "flink-sql-connector-kafka-"),
+    }  # fmt: skip
+
+
+def quiet(load_average: float) -> bool:
+    """Whether the machine had nothing else to do when the run began."""
+    return load_average <= LOAD_MAX
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines()
+
+
+def _commit() -> str:
+    """The commit, with a plus where the working tree differs from it; empty outside a repository."""
+    said = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return said.stdout.strip()
+
+
+def _java() -> str:
+    said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
+    return said.stderr.splitlines()[0] if said.stderr else ""
+
+
+def _jar(folder: str, prefix: str) -> str:
+    found = sorted((BUILD / folder).glob(f"{prefix}*.jar"))
+    return found[0].stem.removeprefix(prefix) if found else ""
