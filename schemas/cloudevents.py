@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from schemas.errors import Unreadable
 from schemas.limits import ATTRIBUTE_BYTES
@@ -109,8 +110,13 @@ def write_headers(
 
 def rfc3339(time_ms: int) -> str:
     """A time of the Unix epoch as RFC 3339, UTC, milliseconds."""
-    moment = datetime.fromtimestamp(time_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
+    return f"{_second(time_ms // 1000)}.{time_ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(second: int) -> str:
+    """Thousands of records are written within one second."""
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def quote_key(key: str) -> str:

@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError as ProtobufError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from schemas.errors import UnknownSchema, Unreadable
-from schemas.hostile import has_weightless_items, may_be_deep
+from schemas.hostile import has_weightless_items, is_plain, may_be_deep
 from schemas.limits import DEPTH_LEVELS, VALUE_BYTES
 from schemas.proto import Note
 
@@ -135,9 +135,12 @@ class Codec:
             raise Unreadable("oversize", f"{len(value)} bytes, {VALUE_BYTES} are allowed")
         id = int.from_bytes(value[1:5], "big")
         name, kind, reader = self._reader(id)
-        payload = io.BytesIO(value[5:])
+        payload = io.BytesIO(value)
+        payload.seek(5)
         if kind == "AVRO":
             data = _read_avro(reader, payload)
+            if reader[3]:
+                return name, id, data
         elif kind == "PROTOBUF":
             name, data = _read_protobuf(payload.read())
         else:
@@ -170,7 +173,8 @@ def _compile(schema: Schema) -> tuple[str, Kind, Any]:
         raise Unreadable("bad_schema", "an array of items that take no bytes: ten bytes could stand for any number")
     ours = name.startswith("threadlog.") and name.removeprefix("threadlog.") in OURS
     read = _read_py.schemaless_reader if deep else fastavro.schemaless_reader
-    return name, schema.kind, (read, writer, _parsed(name) if ours else None)
+    reads_as = _parsed(name) if ours else None
+    return name, schema.kind, (read, writer, reads_as, not deep and is_plain(reads_as or writer))
 
 
 def _title(schema: Any) -> str:
@@ -182,7 +186,7 @@ def _title(schema: Any) -> str:
 
 
 def _read_avro(reader: Any, payload: io.BytesIO) -> Any:
-    read, writer, ours = reader
+    read, writer, ours, _ = reader
     try:
         data = read(payload, writer, ours)
     except RecursionError as error:

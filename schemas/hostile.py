@@ -55,6 +55,19 @@ class _Found(Exception):
     pass
 
 
+_PLAIN = frozenset({"null", "boolean", "int", "long", "string", "array", "map", "enum", "record", "error"})
+
+
+def is_plain(schema: Any) -> bool:
+    """Whether data of this schema is plain JSON as it is read: no bytes, no float, no logical type anywhere in it."""
+    if isinstance(schema, str):
+        return schema in _PLAIN or "." in schema  # the full name of a type that is defined, and looked at, elsewhere
+    kind = None if isinstance(schema, list) else schema["type"]
+    if kind is not None and (kind not in _PLAIN or "logicalType" in schema):
+        return False
+    return all(is_plain(part) for part in _parts(schema))
+
+
 def _parts(schema: Any) -> list[Any]:
     """The schemas directly inside a schema that is no name."""
     if isinstance(schema, list):

@@ -97,9 +97,5 @@ def chain(previous: str, *parts: str | bytes) -> str:
 
     The parts are the bytes as they are carried in the record, so a verifier needs no JSON at all.
     """
-    sha = hashlib.sha256(previous.encode("ascii"))
-    for part in parts:
-        raw = part.encode("utf-8") if isinstance(part, str) else part
-        sha.update(b"%d:" % len(raw))
-        sha.update(raw)
-    return sha.hexdigest()
+    raws = [part if isinstance(part, bytes) else part.encode("utf-8") for part in parts]
+    return hashlib.sha256(previous.encode("ascii") + b"".join([b"%d:%b" % (len(raw), raw) for raw in raws])).hexdigest()

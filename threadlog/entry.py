@@ -7,15 +7,16 @@ any language needs neither our code nor a JSON library.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import asdict, astuple, replace
 
 from threadlog.canonical import chain
 from threadlog.inputs import Input
 
 
-@dataclass(frozen=True, slots=True)
-class InputRef:
+class InputRef(msgspec.Struct, frozen=True):
     """The input a decision was made of, complete enough to be decided again."""
 
     topic: str
@@ -39,8 +40,7 @@ class InputRef:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One journal entry. Fields as in the schema `threadlog.Decision`; times in milliseconds of the Unix epoch."""
 
     thread: str
@@ -69,18 +69,13 @@ class Entry:
 
     def computed_hash(self) -> str:
         """SHA-256 chained from `prev` over every other field in the order of the schema, 64 hex digits."""
-        parts: list[str | bytes] = []
-        for name in _HASHED:
-            value = getattr(self, name)
-            if name == "input":
-                parts.extend(_part(getattr(value, inner)) for inner in _INPUT)
-            else:
-                parts.append(_part(value))
-        return chain(self.prev, *parts)
+        fields = astuple(self)
+        hashed = (*fields[:_PREV], *fields[_PREV + 1 : _INPUT], *astuple(self.input), *fields[_INPUT + 1 : _HASH])
+        return chain(self.prev, *map(_part, hashed))
 
     def to_dict(self) -> dict[str, Any]:
         """The entry as the codec takes it."""
-        return asdict(self)
+        return {**asdict(self), "input": asdict(self.input)}
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Entry:
@@ -88,11 +83,10 @@ class Entry:
         return cls(**{**record, "input": InputRef(**record["input"])})
 
 
+_PREV, _INPUT, _HASH = (Entry.__struct_fields__.index(name) for name in ("prev", "input", "hash"))
+
+
 def _part(value: Any) -> str | bytes:
     if isinstance(value, str | bytes):
         return value
     return "" if value is None else str(value)
-
-
-_HASHED = tuple(f.name for f in fields(Entry) if f.name not in ("prev", "hash"))
-_INPUT = tuple(f.name for f in fields(InputRef))

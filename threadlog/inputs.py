@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 Kind = Literal["event", "result", "timer", "poison"]
 TIMER_TOPIC = "timer"
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(msgspec.Struct, frozen=True):
     """One input of `step`.
 
     kind         event (agent-events, human-feedback, agent-signals), result (tool-results), timer, or poison: a record

@@ -36,6 +36,7 @@ RECORDS = {
 
 
 _HEADER_BYTES = 12  # what Kafka adds to a header's name and value at most
+HEADERS_MAX, HEADER_NAME_BYTES = 60_000, 0xFFFF  # room for the reasons that a letter adds
 
 
 class Outputs:
@@ -70,9 +71,9 @@ class Outputs:
         A record that no letter can hold is left out, key, value and headers: a sink that cannot write stops the job.
         """
         kept = (record.key, record.value, record.headers)
-        if (size := _size(record)) > DEAD_LETTER_BYTES:
+        if too_much := _too_much(record):
             kept = (None, None, [])
-            message = f"{message} (left out: {size} bytes, {DEAD_LETTER_BYTES} fit; it lies where it was read)"
+            message = f"{message} (left out: {too_much}; it lies where it was read)"
         reasons = {
             "exception": code, "message": message, "stacktrace": "", "topic": record.topic,
             "partition": str(record.partition), "offset": str(record.offset),
@@ -102,7 +103,13 @@ class Outputs:
         return OutRecord(self._names[topic], thread.encode(), value, headers)
 
 
-def _size(record: Record) -> int:
-    """Bytes that the record takes in a topic, at most."""
-    headers = sum(len(name.encode()) + len(value or b"") + _HEADER_BYTES for name, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers
+def _too_much(record: Record) -> str:
+    """Why no letter can hold the record, or "". In a pack the number of headers and a name's length have two bytes."""
+    names = [len(name.encode("utf-8")) for name, _ in record.headers]
+    if len(names) > HEADERS_MAX or max(names, default=0) > HEADER_NAME_BYTES:
+        return (
+            f"{len(names)} headers, the longest name of {max(names)} bytes; {HEADERS_MAX} and {HEADER_NAME_BYTES} fit"
+        )
+    headers = sum(names) + sum(len(value or b"") + _HEADER_BYTES for _, value in record.headers)
+    size = len(record.key or b"") + len(record.value or b"") + headers
+    return f"{size} bytes, {DEAD_LETTER_BYTES} fit" if size > DEAD_LETTER_BYTES else ""

@@ -4,8 +4,9 @@
 An adapter only. It knows frames, keyed state, timers and the clock; what a record means is decided in
 `threadlog.engine`.
 
-One Flink timer is registered per thread, at the earliest due time of its state, so the registered time can be told from
-the state alone and needs no state of its own.
+One Flink timer is registered per thread. It is never later than the earliest due time of the thread's state, but may be
+earlier: most timers are deadlines of calls, and most calls are answered in time, so a timer that is no longer needed is
+left to fire and find nothing due. To take it back and register the next deadline on every turn cost more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from pyflink.common import Types
-from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext, TimerService
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
 from schemas.codec import Codec
@@ -24,12 +25,13 @@ from schemas.errors import RegistryUnavailable
 from threadlog.engine import step
 from threadlog.inputs import Input, timer
 from threadlog.limits import Limits
-from threadlog.state import Small
+from threadlog.live import LiveRuns
+from threadlog.state import Small, State
 from udfs.app_guard import AppCode
 from udfs.flink_io import lane
 from udfs.inputs import Inputs
 from udfs.outputs import RECORDS, Outputs
-from udfs.thread_state import ThreadState
+from udfs.thread_state import NO_TIMER, Kept, ThreadState
 from wire.frames import OutRecord, Record, pack_out, unpack_in
 from wire.registry import Registry
 
@@ -52,7 +54,7 @@ class ThreadFunction(KeyedProcessFunction):
 
     def open(self, context: RuntimeContext) -> None:
         self._app = self._code.load()
-        self._limits = Limits()
+        self._limits, self._live = Limits(), LiveRuns()
         schemas = Registry(self._registry_url)
         codec = Codec(schemas)
         for name in set(RECORDS.values()):  # from here on, writing needs no registry
@@ -64,46 +66,48 @@ class ThreadFunction(KeyedProcessFunction):
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Outcome:
         record = unpack_in(value)
-        thread = ctx.get_current_key()
-        if thread.startswith("\0"):
+        if record.key is None or not record.legal_key:
             reason = "the key names no thread: 1 to 512 bytes of UTF-8 without control characters are needed"
             return packs([self._outputs.dead_letter(record, "illegal_key", reason)], [])
+        thread = record.key.decode("utf-8")  # as the stream is keyed; to ask Flink for the key costs a call into Java
         input = patiently(lambda: self._inputs.of_record(record, thread, now_ms()))
-        before = self._state.load(thread)
-        after, committed, at_once = self._decide(input, record)
-        self._rearm(ctx, earliest(before.small), earliest(after))
+        kept = self._state.load(thread)
+        committed, at_once = self._decide(kept, input, record)
+        if committed:  # a record that the source gave before changes nothing
+            kept.store(_rearmed(ctx.timer_service, kept.timer_ms, earliest(kept.small)))
         return packs(committed, at_once)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Outcome:
         thread, now = ctx.get_current_key(), max(timestamp, now_ms())
-        small, committed, at_once = self._state.load(thread).small, [], []
+        kept, committed, at_once = self._state.load(thread), [], []
         for _ in range(TIMERS_PER_ROUND_MAX):
-            due, timer_id = min(((due, id) for id, due in small["timers"].items()), default=(now + 1, ""))
+            due, timer_id = min(((due, id) for id, due in kept.small["timers"].items()), default=(now + 1, ""))
             if due > now:
                 break
-            small, more, reads = self._decide(timer(thread, timer_id, due, now), None)
+            more, reads = self._decide(kept, timer(thread, timer_id, due, now), None)
             committed += more
             at_once += reads
-        self._rearm(ctx, None, earliest(small))
+        kept.store(_rearmed(ctx.timer_service, NO_TIMER, earliest(kept.small)))
         return packs(committed, at_once)
 
-    def _decide(self, input: Input, cause: Record | None) -> tuple[Small, list[OutRecord], list[OutRecord]]:
-        """One step of the current thread, written into its state; the state after it, and the records to send."""
-        before = self._state.load(input.thread)
-        decision = step(before, input, self._app, self._limits)
-        if decision is None:  # the source gave us this record before; its decision is in the journal
-            return before.small, [], []
-        self._state.save(decision.state, decision.maps)
-        return decision.state, *self._outputs.of_decision(decision, cause)
+    def _decide(self, kept: Kept, input: Input, cause: Record | None) -> tuple[list[OutRecord], list[OutRecord]]:
+        """One step of the current thread; the records to send, none where its decision is in the journal already."""
+        decision = step(State(kept.small, kept), input, self._app, self._limits, self._live)
+        if decision is None:
+            return [], []
+        kept.follow(decision.state, decision.maps)
+        return self._outputs.of_decision(decision, cause)
 
-    def _rearm(self, ctx: KeyedProcessFunction.Context, armed: int | None, due: int | None) -> None:
-        if armed == due:
-            return
-        timers = ctx.timer_service()
-        if armed is not None:
-            timers.delete_processing_time_timer(armed)
-        if due is not None:
-            timers.register_processing_time_timer(due)
+
+def _rearmed(service: Callable[[], TimerService], armed: int, due: int | None) -> int:
+    """See that the thread's Flink timer fires no later than `due`; when it fires now. `armed`: when it did so far."""
+    if due is None or NO_TIMER < armed <= due:
+        return armed
+    timers = service()
+    if armed != NO_TIMER:
+        timers.delete_processing_time_timer(armed)
+    timers.register_processing_time_timer(due)
+    return due
 
 
 def earliest(small: Small) -> int | None:

@@ -1,24 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state of the current thread in Flink's keyed state.
 
-Two states: `thread`, one JSON string with the small sections, read and written on every turn; and `maps`, a map of JSON
-strings under "section:key", touched only where a decision reads or writes. Strings, because in thread mode bytes in
-state come back as tuples of numbers.
+Two states. `thread` is one JSON string, read and written once on every turn: the small sections, what of the map
+sections lies *near*, and the time of the thread's Flink timer. `maps` is a map of JSON strings under "section:key" for
+what lies *far*: each access to it crosses into Java and RocksDB, which costs more than to carry a kilobyte along. So
+the pairs of a map section stay near until they are too many; then a section goes far in one go, and what is written to
+it later gathers near again. A section that never went far is never looked for there.
 
-Flink decides which thread is current; an object of this class is good for all of them, one after the other.
+Strings, because in thread mode bytes in state come back as tuples of numbers. Flink decides which thread is current.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 
-from threadlog.state import Patch, Small, State, new_small
+from threadlog.state import Patch, Small, new_small
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
+# Of the map sections, as JSON: a few turns of a conversation. Below it a turn touches no map; RocksDB writes it anew on
+# every turn.
+NEAR_CHARS_MAX = 4_096
+SELDOM_READ = frozenset({"history", "seen"})
+NO_TIMER = 0
 
 
 class ValueState(Protocol):
@@ -37,33 +43,102 @@ class MapState(Protocol):
     def items(self) -> Any: ...
 
 
-class ThreadState:
-    """Reads and writes the current thread; it is the `Maps` that the engine reads map sections through."""
+class _Thread(msgspec.Struct):
+    """What the state `thread` holds; a near value is decoded when it is asked for."""
 
-    def __init__(self, small: ValueState, maps: MapState) -> None:
-        self._small, self._maps = small, maps
+    small: Small
+    near: dict[str, dict[str, msgspec.Raw]]
+    far: list[str]
+    timer_ms: int = NO_TIMER
 
-    def load(self, thread: str) -> State:
-        """The thread as it is stored, or a new one."""
-        stored = self._small.value()
-        return State(new_small(thread) if stored is None else _decode(stored), self)
 
-    def save(self, small: Small, writes: Patch) -> None:
-        """Store what a decision made of the thread."""
-        self._small.update(_encode(small).decode())
-        for section, pairs in writes["put"].items():
-            for key, value in pairs.items():
-                self._maps.put(f"{section}:{key}", _encode(value).decode())
-        for section, keys in writes["del"].items():
-            for key in keys:
-                self._maps.remove(f"{section}:{key}")
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_decode_thread = msgspec.json.Decoder(_Thread).decode
+
+
+@dataclass(slots=True)
+class Kept:
+    """One thread as it was loaded: its small sections, and the `Maps` that the engine reads map sections through."""
+
+    thread: _Thread
+    value: ValueState
+    maps: MapState
+
+    @property
+    def small(self) -> Small:
+        """The small sections as of the last decision."""
+        return self.thread.small
+
+    @property
+    def timer_ms(self) -> int:
+        """When the thread's Flink timer fires, Unix epoch; NO_TIMER if none is registered."""
+        return self.thread.timer_ms
 
     def get(self, section: str, key: str) -> Any:
-        stored = self._maps.get(f"{section}:{key}")
+        raw = self.thread.near.get(section, {}).get(key)
+        if raw is not None:
+            return _decode(raw)
+        if section not in self.thread.far:
+            return None
+        stored = self.maps.get(f"{section}:{key}")
         return None if stored is None else _decode(stored)
 
     def items(self, section: str) -> Iterator[tuple[str, Any]]:
         """Every pair of a section in the order of keys; reads the whole map, so only for snapshots."""
-        prefix = f"{section}:"
-        found = [(key[len(prefix) :], value) for key, value in self._maps.items() if key.startswith(prefix)]
-        return iter([(key, _decode(value)) for key, value in sorted(found)])
+        found: dict[str, Any] = {}
+        if section in self.thread.far:
+            prefix = f"{section}:"
+            found = {key[len(prefix) :]: value for key, value in self.maps.items() if key.startswith(prefix)}
+        found |= self.thread.near.get(section, {})
+        return iter([(key, _decode(value)) for key, value in sorted(found.items())])
+
+    def follow(self, small: Small, writes: Patch) -> None:
+        """Take over what a decision made of the thread; `store` writes it down."""
+        self.thread.small = small
+        for section, pairs in writes["put"].items():
+            near = self.thread.near.setdefault(section, {})
+            for key, value in pairs.items():
+                near[key] = msgspec.Raw(_encode(value))
+        for section, keys in writes["del"].items():
+            self._remove(section, keys)
+
+    def store(self, timer_ms: int) -> None:
+        """Write the thread down, and when its Flink timer fires."""
+        self.thread.timer_ms = timer_ms
+        stored = _encode(self.thread)
+        while len(stored) > NEAR_CHARS_MAX and len(_encode(self.thread.near)) > NEAR_CHARS_MAX:
+            self._send_far()
+            stored = _encode(self.thread)
+        self.value.update(stored.decode())
+
+    def _remove(self, section: str, keys: list[str]) -> None:
+        near, is_far = self.thread.near.get(section, {}), section in self.thread.far
+        for key in keys:
+            near.pop(key, None)
+            if is_far:
+                self.maps.remove(f"{section}:{key}")
+        if not near:
+            self.thread.near.pop(section, None)
+
+    def _send_far(self) -> None:
+        """Move a section into the map: the largest, but one that is seldom read before one that every step reads."""
+        sizes = {section: sum(map(len, pairs.values())) for section, pairs in self.thread.near.items()}
+        section = max(sizes, key=lambda name: (name in SELDOM_READ and sizes[name] > NEAR_CHARS_MAX // 8, sizes[name]))
+        for key, value in self.thread.near.pop(section).items():
+            self.maps.put(f"{section}:{key}", bytes(value).decode())
+        if section not in self.thread.far:
+            self.thread.far.append(section)
+
+
+class ThreadState:
+    """Flink's two states of the current thread."""
+
+    def __init__(self, value: ValueState, maps: MapState) -> None:
+        self._value, self._maps = value, maps
+
+    def load(self, thread: str) -> Kept:
+        """The thread as it is stored, or a new one."""
+        stored = self._value.value()
+        found = _Thread(new_small(thread), {}, []) if stored is None else _decode_thread(stored)
+        return Kept(found, self._value, self._maps)

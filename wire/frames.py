@@ -2,7 +2,7 @@
 """Kafka records in one byte array each way, as the two connector classes write and read them. Big-endian.
 
     in    u16 topic | i32 partition | i64 offset | i64 timestamp | i32 key | i32 value
-          | u16 count | (u16 name, i32 value)*
+          | u16 count | (u16 name, i32 value)* | u8 legal key
     out   u32 length of what follows | u16 topic | i32 key | i32 value | u16 count | (u16 name, i32 value)*    repeated
 
 A length stands before its bytes; -1 is null. One array crosses from Java to Python far cheaper than a row with a map.
@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from functools import lru_cache
+
+import msgspec
 
 _PLACE = struct.Struct(">iqq")
 _U16 = struct.Struct(">H")
@@ -22,9 +24,10 @@ _NULL = _I32.pack(-1)
 Headers = list[tuple[str, bytes | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record as a topic holds it; timestamp in milliseconds of the Unix epoch."""
+class Record(msgspec.Struct, frozen=True):
+    """A record as a topic holds it; timestamp in milliseconds of the Unix epoch.
+
+    `legal_key`: its key, or the header that the stream is keyed by, can name a thread. Who keys it judges that."""
 
     topic: str
     partition: int
@@ -33,10 +36,10 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Headers
+    legal_key: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class OutRecord:
+class OutRecord(msgspec.Struct, frozen=True):
     """A record to be written; `topic` is the Kafka name."""
 
     topic: str
@@ -54,9 +57,9 @@ def unpack_in(frame: bytes) -> Record:
     key, at = _bytes(frame, at + _PLACE.size)
     value, at = _bytes(frame, at)
     headers, at = _read_headers(frame, at)
-    if at != len(frame):
-        raise ValueError(f"{len(frame) - at} bytes are left after the record")
-    return Record(topic, partition, offset, timestamp, key, value, headers)
+    if at + 1 != len(frame):
+        raise ValueError(f"{len(frame) - at} bytes are left after the headers, expected one")
+    return Record(topic, partition, offset, timestamp, key, value, headers, frame[at] == 1)
 
 
 def pack_in(record: Record) -> bytes:
@@ -64,15 +67,14 @@ def pack_in(record: Record) -> bytes:
     topic = record.topic.encode("utf-8")
     place = _PLACE.pack(record.partition, record.offset, record.timestamp_ms)
     parts = [_U16.pack(len(topic)), topic, place, *_sized(record.key), *_sized(record.value)]
-    return b"".join([*parts, *_headers(record.headers)])
+    return b"".join([*parts, *_headers(record.headers), b"\1" if record.legal_key else b"\0"])
 
 
 def pack_out(records: Iterable[OutRecord]) -> bytes:
     """Records one after the other, as KafkaOutput cuts them."""
     pack = []
     for record in records:
-        topic = record.topic.encode("utf-8")
-        parts = [_U16.pack(len(topic)), topic, *_sized(record.key), *_sized(record.value), *_headers(record.headers)]
+        parts = [_name(record.topic), *_sized(record.key), *_sized(record.value), *_headers(record.headers)]
         body = b"".join(parts)
         pack += [_I32.pack(len(body)), body]
     return b"".join(pack)
@@ -117,6 +119,13 @@ def _sized(value: bytes | None) -> tuple[bytes, ...]:
 def _headers(headers: Headers) -> list[bytes]:
     parts = [_U16.pack(len(headers))]
     for name, value in headers:
-        raw = name.encode("utf-8")
-        parts += [_U16.pack(len(raw)), raw, *_sized(value)]
+        parts.append(_name(name))
+        parts += _sized(value)
     return parts
+
+
+@lru_cache(maxsize=256)
+def _name(name: str) -> bytes:
+    """A header's name as it is packed: there are a dozen of them, on every record."""
+    raw = name.encode("utf-8")
+    return _U16.pack(len(raw)) + raw

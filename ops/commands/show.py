@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -81,7 +80,7 @@ def command(ctx: Context, thread: str) -> None:
     for entry in journal(ctx.settings, thread):
         found = True
         _tell(ctx, entry, codec)
-        fields = dataclasses.asdict(entry)
+        fields = entry.to_dict()
         fields["input"]["value"] = base64.b64encode(entry.input.value).decode("ascii")
         for name in ("effects", "patch"):
             fields[name] = json.loads(fields[name])

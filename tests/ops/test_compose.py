@@ -175,7 +175,10 @@ def test_compose_image_has_what_its_steps_read() -> None:
 def test_compose_image_has_the_code() -> None:
     """.dockerignore lets in every package, and nothing that is made on this machine."""
     allowed = set(re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text("utf-8"), re.MULTILINE))
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "bench"}  # they stay in the checkout
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {
+        "tests",
+        "bench",
+    }  # they stay in the checkout
     assert packages <= allowed
     assert allowed & {".venv", ".build", ".git", ".threadlog"} == set()
     assert all((ROOT / name).exists() for name in allowed)

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import io
 import json
 import re
 import subprocess
 import sys
+import uuid
 from typing import Any
 
+import fastavro
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -160,3 +164,31 @@ def test_codec_refuses_records_of_ours_that_are_not_avro(name: str) -> None:
     schemas = FixedSchemas()
     id = schemas.register(name, Schema("JSON", json.dumps({"title": name})))
     assert refused(Codec(schemas), b"\0" + id.to_bytes(4, "big") + b"[]") == "bad_schema"
+
+
+@pytest.mark.parametrize(
+    ("type", "value", "plain"),
+    [
+        ({"type": "string"}, "a", "a"),
+        ({"type": "array", "items": "string"}, ["a"], ["a"]),
+        ({"type": "map", "values": ["null", "long"]}, {"k": None}, {"k": None}),
+        ({"type": "enum", "name": "E", "symbols": ["A", "B"]}, "B", "B"),
+        ({"type": "bytes"}, b"a", "YQ=="),
+        ({"type": "double"}, 1.5, 1.5),
+        ({"type": "map", "values": "bytes"}, {"k": b"a"}, {"k": "YQ=="}),
+        ({"type": "fixed", "name": "F", "size": 1}, b"a", "YQ=="),
+        ({"type": "int", "logicalType": "date"}, datetime.date(1970, 1, 2), "1970-01-02"),
+        ({"type": "string", "logicalType": "uuid"}, uuid.UUID(int=1), str(uuid.UUID(int=1))),
+        ({"type": "record", "name": "R", "fields": [{"name": "b", "type": "bytes"}]}, {"b": b"a"}, {"b": "YQ=="}),
+    ],
+)
+def test_codec_gives_plain_json_whatever_the_type(type: Any, value: Any, plain: Any) -> None:
+    """Types whose data is plain as it is read are not converted; for all others it is."""
+    fields = [{"name": "x", "type": type}, {"name": "y", "type": type.get("name", "null")}]
+    schema = {"type": "record", "name": "T", "namespace": "it", "fields": fields}
+    source, out = FixedSchemas(), io.BytesIO()
+    id = source.register("it.T", Schema("AVRO", json.dumps(schema)))
+    again = None if fields[1]["type"] == "null" else value
+    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), {"x": value, "y": again})
+    read = Codec(source).decode(b"\0" + id.to_bytes(4, "big") + out.getvalue())
+    assert read == ("it.T", id, {"x": plain, "y": None if again is None else plain})

@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.threadlog.desk import Desk, app_of, desk
@@ -321,7 +322,7 @@ def test_result_whose_value_is_no_plain_json_is_forged(value: str) -> None:
     thread = desk(refund)
     thread.send(order="o")
     good = thread.result(thread.calls()[0])
-    thread.take(dataclasses.replace(good, data={**good.data, "value": value}))
+    thread.take(msgspec.structs.replace(good, data={**good.data, "value": value}))
     assert thread.verdicts() == ["began", "forged"]
     assert len(thread.calls()) == 1
 
@@ -347,7 +348,7 @@ def test_refused_bytes_that_fit_no_entry_leave_the_open_run_alone(kind: str) -> 
         thread.take(thread.input("poison", "agent-events", **large))
     else:
         forged = thread.result(thread.calls()[0], {"total": 1}, args_digest="0" * 32)
-        thread.take(dataclasses.replace(forged, value=large["value"]))
+        thread.take(msgspec.structs.replace(forged, value=large["value"]))
     assert thread.journal[-1].input.value == b""
     thread.answer({"total": 1})
     assert thread.effects("park_run") == []
@@ -519,7 +520,7 @@ def test_finally_of_an_interrupted_run_can_ask_for_nothing() -> None:
 
 def test_journal_reader_sees_repeats_forks_and_flipped_bits() -> None:
     """An equal head is a repeat; anything that does not continue it, or does not carry its own hash, is void."""
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     thread = desk(refund)
     thread.send(order="o")

@@ -8,7 +8,7 @@ import pytest
 from schemas.codec import Codec, FixedSchemas
 from schemas.limits import DEAD_LETTER_BYTES, TOPIC_MESSAGE_BYTES
 from udfs.outputs import Outputs
-from wire.frames import Record
+from wire.frames import OutRecord, Record, pack_out
 
 HEADERS: list[tuple[str, bytes | None]] = [("ce_id", b"1"), ("none", None)]
 
@@ -38,12 +38,15 @@ def test_dead_letter_is_the_record_as_it_was_with_its_reason(value: bytes | None
         record(b"?" * 50_000_000),
         record(b"?", [("h", b"?" * 100_000)] * 30),
         record(b"?", [("", None)] * 200_000),
+        record(b"?", [("h", None)] * 65_535),
+        record(b"?", [("\ufffd" * 30_000, None)]),
     ],
-    ids=["value", "value that was compressed", "headers", "many headers"],
+    ids=["value", "value that was compressed", "headers", "many headers", "as many as a pack counts", "a long name"],
 )
 def test_dead_letter_that_fits_no_topic_is_one_by_reference(large: Record) -> None:
     """What was compressed on its way in may be far larger than what a topic accepts: the letter says where it lies."""
     key, value, headers = letter_of(large)
+    assert pack_out([OutRecord("t", key, value, list(headers.items()))])
     assert (key, value, set(headers) & {"h", ""}) == (None, None, set())
     assert b"left out" in (headers["__streams.errors.message"] or b"")
     assert headers["__streams.errors.topic"] == b"ns.agent-events"

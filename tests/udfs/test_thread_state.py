@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from threadlog.state import MemoryMaps, Patch, new_small
-from udfs.thread_state import ThreadState
+from udfs.thread_state import NEAR_CHARS_MAX, NO_TIMER, Kept, ThreadState
 
 
 class FakeValue:
@@ -55,14 +55,28 @@ class InMemory:
 
 
 class InFlink:
-    def __init__(self) -> None:
-        self.maps = ThreadState(FakeValue(), FakeMap())
+    """Loaded anew for each look, as on every turn. `filler` characters of another section push everything far."""
+
+    def __init__(self, filler: int = 0) -> None:
+        self.state, self.filler = ThreadState(FakeValue(), FakeMap()), filler
+
+    @property
+    def maps(self) -> Kept:
+        return self.state.load("t")
 
     def write(self, patch: Patch) -> None:
-        self.maps.save(new_small("t"), patch)
+        kept = self.maps
+        kept.follow(kept.small, patch)
+        kept.follow(kept.small, {"put": {"doubts": {"filler": "x" * self.filler}}, "del": {}})
+        kept.store(NO_TIMER)
 
 
-@pytest.fixture(params=[InMemory, InFlink])
+def far() -> InFlink:
+    """Values that do not fit near: each section goes into the map, and is read from there."""
+    return InFlink(filler=NEAR_CHARS_MAX)
+
+
+@pytest.fixture(params=[InMemory, InFlink, far])
 def store(request: pytest.FixtureRequest) -> Any:
     return request.param()
 
@@ -99,9 +113,47 @@ def test_thread_state_begins_as_a_new_thread() -> None:
 
 
 def test_thread_state_gives_back_the_small_state() -> None:
-    """The small sections survive Flink's state, whatever is in them."""
+    """The small sections survive Flink's state, whatever is in them, and so does the time of the timer."""
     state = ThreadState(FakeValue(), FakeMap())
     small = new_small("t-1")
     small["vars"]["mood"] = "fine 😀"
-    state.save(small, {"put": {}, "del": {}})
-    assert state.load("t-1").small == small
+    kept = state.load("t-1")
+    kept.follow(small, {"put": {}, "del": {}})
+    kept.store(1_700)
+    assert [state.load("t-1").small, state.load("t-1").timer_ms] == [small, 1_700]
+
+
+def test_thread_state_touches_no_map_while_little_is_kept() -> None:
+    """A short conversation lies in one value: each access to the map crosses into RocksDB."""
+    store = InFlink()
+    store.write({"put": {"steps": {"event": {"text": "hi"}}, "seen": {"x": 1}}, "del": {}})
+    store.state._maps = None  # type: ignore[assignment]
+    assert [store.maps.get("steps", "event"), store.maps.get("seen", "y")] == [{"text": "hi"}, None]
+
+
+def test_thread_state_stays_small_however_much_is_kept() -> None:
+    """What is read and written on every turn does not grow with the conversation, and nothing of it is lost."""
+    store = InFlink()
+    for number in range(300):
+        store.write({"put": {"history": {str(number): "w" * 200}, "steps": {"event": number}}, "del": {}})
+        assert len(store.state._value.value() or "") < 2 * NEAR_CHARS_MAX
+    assert [store.maps.get("history", str(n)) for n in (0, 150, 299)] == ["w" * 200] * 3
+    assert len(list(store.maps.items("history"))) == 300
+
+
+def test_thread_state_sends_far_what_is_seldom_read() -> None:
+    """The open run's steps are read on every turn; they stay near while history makes room."""
+    store = InFlink()
+    store.write({"put": {"steps": {"event": "e" * 3_000}, "history": {"0": "h" * 2_000}}, "del": {}})
+    assert store.maps.thread.far == ["history"]
+
+
+def test_thread_state_shows_the_newest_of_what_lies_far_and_near() -> None:
+    """A value that was written again hides the older one in the map, and a deletion removes both."""
+    store = far()
+    store.write({"put": {"history": {"0": "old" * 500}}, "del": {}})
+    store.filler = 0
+    store.write({"put": {"history": {"0": "new"}}, "del": {}})
+    assert [store.maps.get("history", "0"), list(store.maps.items("history"))] == ["new", [("0", "new")]]
+    store.write({"put": {}, "del": {"history": ["0"]}})
+    assert [store.maps.get("history", "0"), list(store.maps.items("history"))] == [None, []]

@@ -12,15 +12,23 @@ bytes_or_none = st.none() | st.binary(max_size=50)
 headers = st.lists(st.tuples(st.text(max_size=10), bytes_or_none), max_size=5)
 offsets = st.integers(0, 2**63 - 1)
 records = st.builds(
-    Record, st.text(max_size=20), st.integers(0, 2**31 - 1), offsets, offsets, bytes_or_none, bytes_or_none, headers
+    Record,
+    st.text(max_size=20),
+    st.integers(0, 2**31 - 1),
+    offsets,
+    offsets,
+    bytes_or_none,
+    bytes_or_none,
+    headers,
+    st.booleans(),
 )
 outs = st.builds(OutRecord, st.text(max_size=20), bytes_or_none, bytes_or_none, headers)
 
 
 def test_frame_golden_bytes() -> None:
-    """What KafkaInput writes: lengths before bytes, -1 for null, big-endian."""
+    """What KafkaInput writes: lengths before bytes, -1 for null, big-endian; at the end whether the key is legal."""
     frame = pack_in(Record("t", 1, 2, 3, b"k", None, [("h", b"v")]))
-    assert frame.hex() == "0001740000000100000000000000020000000000000003000000016bffffffff00010001680000000176"
+    assert frame.hex() == "0001740000000100000000000000020000000000000003000000016bffffffff0001000168000000017601"
 
 
 def test_pack_golden_bytes() -> None:

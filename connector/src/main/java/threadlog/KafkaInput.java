@@ -18,7 +18,8 @@ import org.apache.flink.util.Collector;
  *
  * <p>The frame holds the whole record in one byte array, because each value that crosses between Java and Python costs
  * more than the bytes in it. Big-endian: u16 length + topic | i32 partition | i64 offset | i64 timestamp | i32 length +
- * key | i32 length + value | u16 number of headers | each header: u16 length + name, i32 length + value. Length -1 is null.
+ * key | i32 length + value | u16 number of headers | each header: u16 length + name, i32 length + value | u8: 1 where the
+ * key is legal. Length -1 is null.
  *
  * <p>The key is the record's key, or the value of one header. A key that cannot name a thread (absent, empty, not UTF-8,
  * too long, with control characters) becomes NUL + topic + "-" + partition: two malformed keys must not meet in the state
@@ -38,17 +39,14 @@ public final class KafkaInput implements KafkaRecordDeserializationSchema<Row> {
 
     @Override
     public void deserialize(ConsumerRecord<byte[], byte[]> record, Collector<Row> out) {
-        out.collect(Row.of(key(record), frame(record)));
+        String legal = legal(keyBytes(record));
+        String key = legal != null ? legal : "\0" + record.topic() + "-" + record.partition();
+        out.collect(Row.of(key, frame(record, legal != null)));
     }
 
     @Override
     public TypeInformation<Row> getProducedType() {
         return Types.ROW(Types.STRING, Types.PRIMITIVE_ARRAY(Types.BYTE));
-    }
-
-    private String key(ConsumerRecord<byte[], byte[]> record) {
-        String legal = legal(keyBytes(record));
-        return legal != null ? legal : "\0" + record.topic() + "-" + record.partition();
     }
 
     private byte[] keyBytes(ConsumerRecord<byte[], byte[]> record) {
@@ -73,13 +71,13 @@ public final class KafkaInput implements KafkaRecordDeserializationSchema<Row> {
         }
     }
 
-    private static byte[] frame(ConsumerRecord<byte[], byte[]> record) {
+    private static byte[] frame(ConsumerRecord<byte[], byte[]> record, boolean legalKey) {
         byte[] topic = record.topic().getBytes(StandardCharsets.UTF_8);
         Header[] headers = record.headers().toArray();
         // Kafka bounds neither number nor name length of headers, only the record; what does not fit is cut off.
         int count = Math.min(headers.length, SHORT_MAX);
         byte[][] names = new byte[count][];
-        int size = 2 + topic.length + 4 + 8 + 8 + 4 + length(record.key()) + 4 + length(record.value()) + 2;
+        int size = 2 + topic.length + 4 + 8 + 8 + 4 + length(record.key()) + 4 + length(record.value()) + 3;
         for (int i = 0; i < count; i++) {
             names[i] = headers[i].key().getBytes(StandardCharsets.UTF_8);
             size += 2 + Math.min(names[i].length, SHORT_MAX) + 4 + length(headers[i].value());
@@ -94,6 +92,7 @@ public final class KafkaInput implements KafkaRecordDeserializationSchema<Row> {
             putShort(frame, names[i]);
             putInt(frame, headers[i].value());
         }
+        frame.put((byte) (legalKey ? 1 : 0));
         return frame.array();
     }
 
