@@ -43,7 +43,7 @@ class Bare(KeyedProcessFunction):
         """Flink's."""
         topic, partition, offset, key, body = _cut(value)
         stored = self._state.value()
-        state = json.loads(stored) if stored else {"v": 1, "seq": 0, "msgs": [], "seen": []}
+        state: dict[str, Any] = json.loads(stored) if stored else {"v": 1, "seq": 0, "msgs": [], "seen": []}
         event = json.loads(body)
         if event["id"] in state["seen"]:
             return []

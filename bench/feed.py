@@ -21,12 +21,13 @@ _BATCH = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """One committed record; `at_s` is the broker's clock when it was appended."""
+    """One committed record; `at_s` is the broker's clock when it was appended, `seen_s` ours when it could be read."""
 
     partition: int
     offset: int
     at_s: float
     value: bytes
+    seen_s: float
 
 
 @dataclass
@@ -56,10 +57,14 @@ class Follower:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            for message in self._reader.consume(_BATCH, _POLL_S):
+            # A single poll first: `consume` waits for a whole batch, which would look like latency.
+            first = self._reader.poll(_POLL_S)
+            messages = [] if first is None else [first, *self._reader.consume(_BATCH, 0)]
+            now = time.time()
+            for message in messages:
                 if message.error() is None:
                     place = message.partition() or 0, message.offset() or 0
-                    self.seen.append(Committed(*place, message.timestamp()[1] / 1000, message.value() or b""))
+                    self.seen.append(Committed(*place, message.timestamp()[1] / 1000, message.value() or b"", now))
 
     def wait(self, count: int) -> None:
         """Wait until so many records were seen. Raises Trouble when none came for a minute."""

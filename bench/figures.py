@@ -67,9 +67,9 @@ def machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def quiet(load_average: float) -> bool:
-    """Whether the machine had nothing else to do when the run began."""
-    return load_average <= LOAD_MAX
+def quiet(load_average: float | None = None) -> bool:
+    """Whether the machine has nothing else to do: now, or when its load average was this."""
+    return (os.getloadavg()[0] if load_average is None else load_average) <= LOAD_MAX
 
 
 def _lines(path: str) -> list[str]:

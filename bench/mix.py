@@ -17,8 +17,9 @@ import fastavro
 from bench.customer import EVENTS, FOREIGN, RESULT, SOURCE, WORDS_CHARS, Customer, Planned
 from examples.support_desk.traffic import SCHEMAS, schema_text
 from schemas.cloudevents import child_traceparent, root_traceparent, write_headers
-from schemas.codec import Codec
+from schemas.codec import Codec, encode_note
 
+NOTE = "threadlog.Note"
 Headers = list[tuple[str, bytes | None]]
 Sent = tuple[str, bytes, bytes, Headers]  # topic without namespace, key, value, headers
 Verdicts = Counter[tuple[str, str]]  # (kind of input, verdict) → entries
@@ -59,15 +60,18 @@ class Encoder:
     """Planned records as a good producer, or the tools job, writes them."""
 
     def __init__(self, codec: Codec, ids: dict[str, int], time_ms: int) -> None:
-        """ids: of the customers' schemas and of `threadlog.Message`; time_ms: what the envelopes say."""
+        """ids: of the customers' schemas and of `threadlog.Note`; time_ms: what the envelopes say."""
         self._codec, self._ids, self._time_ms = codec, ids, time_ms
 
     def records(self, phase: Phase) -> Iterator[Sent]:
         """The phase, encoded."""
-        return (self._result(one) if one.type == RESULT else self._event(one) for one in phase.records)
+        return (self._result(one) if one.type == RESULT else self.event(one) for one in phase.records)
 
-    def _event(self, one: Planned) -> Sent:
-        if one.type == FOREIGN:
+    def event(self, one: Planned) -> Sent:
+        """An event, encoded."""
+        if one.type == NOTE:
+            value = encode_note(self._ids[NOTE], one.data["text"])
+        elif one.type == FOREIGN:
             value = self._codec.encode(one.type, one.data)
         else:
             body = io.BytesIO()

@@ -21,28 +21,24 @@ from ops.stack.submit import SubmitFailed, client_environment, pack, run_command
 from schemas.topics import TOPICS
 from wire.kafka import WARNINGS
 
-APP = "bench.app:app"
 RUNNING_S, CLIENT_S = 90, 120
 
 Say = Callable[[str], None]
 
 
-def up(settings: Settings, say: Say) -> dict[str, processes.Process]:
-    """Start the stack and both jobs; for "whole" and "bare" the TaskManager's process."""
+def up(settings: Settings, app: str, jobs: tuple[str, ...], say: Say) -> dict[str, str]:
+    """Start the stack and the jobs ("conversation", "tools", "bare"); the TaskManager that each of them runs on."""
     layout = Layout(settings.state_dir)
     try:
         lifecycle.up(settings, say, with_jobs=False)
         _make_topics(settings)
-        folder, _ = pack(layout, APP)
-        ids = {
-            "whole": run_job(settings, layout, APP, "conversation", folder, ""),
-            "bare": _run_bare(settings, layout, folder),
-        }
-        hosts = {name: _wait_running(settings, name, id) for name, id in ids.items()}
+        folder, _ = pack(layout, app)
+        ids = {job: _run(settings, layout, app, job, folder) for job in jobs}
+        hosts = {job: _wait_running(settings, job, id) for job, id in ids.items()}
     except (lifecycle.StackFailed, SubmitFailed, http.HttpError) as error:
         raise Trouble(str(error), "Read the logs under the stack's folder.") from error
-    say(f"  whole job on {hosts['whole']}, bare job on {hosts['bare']}")
-    return {name: _process(layout, host) for name, host in hosts.items()}
+    say("  " + ", ".join(f"{job} on {host}" for job, host in hosts.items()))
+    return hosts
 
 
 def parts(settings: Settings) -> list[processes.Process]:
@@ -50,13 +46,6 @@ def parts(settings: Settings) -> list[processes.Process]:
     layout = Layout(settings.state_dir)
     supervisor = processes.supervisor(layout)
     return [*processes.living(layout), *([supervisor] if supervisor else [])]
-
-
-def _process(layout: Layout, name: str) -> processes.Process:
-    process = processes.read(layout, name)
-    if process is None:
-        raise Trouble(f"{name} has left no pid.", "Start again.")
-    return process
 
 
 def _make_topics(settings: Settings) -> None:
@@ -69,9 +58,15 @@ def _make_topics(settings: Settings) -> None:
         future.result()
 
 
-def _run_bare(settings: Settings, layout: Layout, folder: Path) -> str:
+def _run(settings: Settings, layout: Layout, app: str, job: str, folder: Path) -> str:
+    if job == "bare":
+        return _run_bare(settings, layout, app, folder)
+    return run_job(settings, layout, app, job, folder, "")
+
+
+def _run_bare(settings: Settings, layout: Layout, app: str, folder: Path) -> str:
     """Submit the bare job as `threadlog submit` does the product's; its id."""
-    whole = run_command(settings, layout, APP, "bare", folder, "")
+    whole = run_command(settings, layout, app, "bare", folder, "")
     script = {str(folder / "jobs" / "bare.py"): str(folder / "bench" / "bare.py")}
     command, environment = [script.get(word, word) for word in whole], client_environment(layout, "bare")
     done = subprocess.run(

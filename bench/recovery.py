@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m bench.recovery`: how long no decision is committed after the conversation's TaskManager was killed.
+
+A spare TaskManager is there. Events come at a steady pace all the time, and a read_committed reader notes when it sees
+new entries; the gap is the longest silence around the kill. Afterwards every event has one entry.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from itertools import pairwise
+from typing import Any
+
+import click
+
+from bench.figures import Figure
+from bench.live import ASK
+from bench.session import Session, options, session
+from ops import http
+from ops.context import Trouble
+from ops.stack import flink, processes
+from ops.stack.layout import Layout
+
+APP, JOBS = "bench.live:app", ("conversation", "tools")
+BEFORE_S, AFTER_S, PACE_S, WELL_S = 3.0, 12.0, 0.01, 60.0
+
+
+def _kill(run: Session) -> None:
+    name = flink.job_hosts(run.settings)["conversation"][0]
+    process = processes.read(Layout(run.settings.state_dir), name)
+    if process is None or not process.alive():
+        raise Trouble(f"{name} does not run.", "Read the logs under the stack's folder.")
+    processes.send(process, signal.SIGKILL)
+
+
+def _wait_well(run: Session) -> None:
+    """Until both jobs run, and a spare is there for the next kill."""
+    until = time.monotonic() + WELL_S
+    while time.monotonic() < until:
+        managers = http.call(f"{run.settings.flink_rest}/taskmanagers")["taskmanagers"]
+        if len(managers) >= run.settings.taskmanagers and not flink.wait_running(run.settings, list(flink.JOBS), 0):
+            return
+        time.sleep(0.2)
+    raise Trouble(f"Not all was well {WELL_S:g} s after a kill.", "Read the logs under the stack's folder.")
+
+
+def _gap_s(run: Session, prefix: str) -> float:
+    """The longest silence around one kill. Raises Trouble where an event has no entry, or two."""
+    stop, sent = threading.Event(), 0
+
+    def traffic() -> None:
+        nonlocal sent
+        while not stop.wait(PACE_S):
+            run.send([(f"{prefix}-{sent % 50}", ASK, {"text": "say", "data": "{}"})])
+            sent += 1
+
+    with run.journal() as follower:
+        sender = threading.Thread(target=traffic, daemon=True)
+        sender.start()
+        time.sleep(BEFORE_S)
+        killed = time.time()
+        _kill(run)
+        time.sleep(AFTER_S)
+        stop.set()
+        sender.join()
+        follower.wait(sent)
+        _wait_well(run)
+        if len(follower.seen) != sent:
+            raise Trouble(f"{sent} events were sent, {len(follower.seen)} entries came.")
+        seen = sorted(one.seen_s for one in follower.seen)
+    return max(later - earlier for earlier, later in pairwise(seen) if later > killed)
+
+
+@click.command()
+@click.option("--kills", type=click.IntRange(1, 100), default=7, show_default=True)
+@options
+def main(**given: Any) -> None:
+    """Measure the gap that a killed TaskManager leaves."""
+    with session(given, APP, JOBS, spare=1) as run:
+        _wait_well(run)
+        _gap_s(run, "warm")
+        gaps = [_gap_s(run, f"kill-{number}") for number in range(given["kills"])]
+        run.report("recovery", [Figure("recovery.gap", "s", gaps)], kills=given["kills"], events_per_s=1 / PACE_S)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m bench.waiting`: what it costs that calls are out. CPU of every process of the stack, against idling."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from bench.figures import Figure
+from bench.live import ASK
+from bench.session import Session, options, session
+
+APP, JOBS = "bench.live:app", ("conversation", "tools")
+CALL_S, WINDOW_S, SETTLE_S = 20.0, 10.0, 4.0
+
+
+def _cores(run: Session) -> float:
+    """Cores that the stack uses over the next window."""
+    began = time.time()
+    time.sleep(WINDOW_S)
+    run.meter.read()
+    ours = [name for name in run.meter.pids if name != "bench"]
+    return sum(run.meter.used_s(name, began, began + WINDOW_S) for name in ours) / WINDOW_S
+
+
+def _while_waiting(run: Session, calls: int, prefix: str) -> float:
+    """Cores while so many calls wait, once all of them have begun."""
+    with run.journal() as follower:
+        run.send((f"{prefix}-{n}", ASK, {"text": f"look:{CALL_S}", "data": "{}"}) for n in range(calls))
+        follower.wait(calls)
+        time.sleep(SETTLE_S)
+        cores = _cores(run)
+        follower.wait(2 * calls)
+    time.sleep(SETTLE_S)
+    return cores
+
+
+@click.command()
+@click.option("--calls", type=click.IntRange(1), multiple=True, default=(1_000, 10_000), show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
+@options
+def main(**given: Any) -> None:
+    """Measure the CPU that waiting calls cost."""
+    with session(given, APP, JOBS) as run:
+        _while_waiting(run, max(given["calls"]), "warm")
+        time.sleep(SETTLE_S)
+        idle = [_cores(run) for _ in range(given["rounds"])]
+        found = [Figure("waiting.idle", "% of a core", [100 * cores for cores in idle])]
+        for calls in given["calls"]:
+            spent = [_while_waiting(run, calls, f"{calls}-{number}") for number in range(given["rounds"])]
+            over = [100 * (cores - found[0].value / 100) for cores in spent]
+            found.append(Figure(f"waiting.{calls}_calls.over_idle", "% of a core", over))
+        run.report("waiting", found, call_s=CALL_S, window_s=WINDOW_S)
+
+
+if __name__ == "__main__":
+    main()
