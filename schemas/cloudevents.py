@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The envelope: CloudEvents 1.0 in binary mode as Kafka headers, and W3C trace context beside it.
 
+Of the trace context only traceparent is read: it is in the journal, so every record can be followed to its event.
+tracestate is what other tracing systems note for themselves; nothing here needs it.
+
 Ids and spans we write are derived from what they name, so the same record written twice is the same bytes.
 """
 
@@ -22,7 +25,7 @@ _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _READ = frozenset({
     "ce_specversion", "ce_id", "ce_source", "ce_type", "ce_subject", "ce_time", "ce_partitionkey", "traceparent",
-    "tracestate", "idempotency-key", "quota-key",
+    "idempotency-key", "quota-key",
 })  # fmt: skip
 
 
@@ -36,7 +39,6 @@ class Envelope:
     subject: str = ""
     time: str = ""
     traceparent: str = ""
-    tracestate: str = ""
     idempotency_key: str = ""
     quota_key: str = ""
 
@@ -52,7 +54,7 @@ def read_headers(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
             continue
         if name in found:
             raise Unreadable("ce_twice", f"the header {name} stands twice")
-        if len(raw) > ATTRIBUTE_BYTES and name != "tracestate":
+        if len(raw) > ATTRIBUTE_BYTES:
             raise Unreadable("ce_oversize", f"the header {name} has {len(raw)} bytes, {ATTRIBUTE_BYTES} are allowed")
         try:
             found[name] = raw.decode("utf-8")
@@ -63,7 +65,7 @@ def read_headers(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
     return Envelope(
         id=found["ce_id"], source=found["ce_source"], type=found["ce_type"], subject=found.get("ce_subject", ""),
         time=found.get("ce_time", ""), traceparent=trace if _valid(trace) else "",
-        tracestate=found.get("tracestate", ""), idempotency_key=unquote_key(found.get("idempotency-key", "")),
+        idempotency_key=unquote_key(found.get("idempotency-key", "")),
         quota_key=found.get("quota-key", ""),
     )  # fmt: skip
 

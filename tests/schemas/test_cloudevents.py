@@ -60,6 +60,12 @@ def test_envelope_drops_a_malformed_traceparent() -> None:
     assert read_headers(list({**headers(), "traceparent": b"00-zz"}.items())).traceparent == ""
 
 
+@pytest.mark.parametrize("values", [[b"a=1", b"b=2"], [b"\xff"], [b"a" * 5000], [b""]])
+def test_envelope_takes_no_notice_of_tracestate(values: list[bytes]) -> None:
+    """It is not carried on, so whatever it holds costs nothing."""
+    assert read_headers([*headers().items(), *(("tracestate", value) for value in values)]).traceparent == TRACE
+
+
 def test_trace_child_keeps_the_trace_and_changes_the_span() -> None:
     """A call, its result and its reply can be followed to the event."""
     child = child_traceparent(TRACE, "call")
