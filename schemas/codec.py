@@ -11,6 +11,7 @@ import base64
 import io
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -25,6 +26,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from schemas.errors import UnknownSchema, Unreadable
 from schemas.hostile import has_weightless_items, is_plain, may_be_deep
+from schemas.json_schema import checker
 from schemas.limits import DEPTH_LEVELS, VALUE_BYTES
 from schemas.proto import Note
 
@@ -142,9 +144,9 @@ class Codec:
             if reader[3]:
                 return name, id, data
         elif kind == "PROTOBUF":
-            name, data = _read_protobuf(payload.read())
+            data = _read_protobuf(payload.read())
         else:
-            data = _read_json(payload.read())
+            data = _read_json(reader, payload.read())
         return name, id, plain(data)
 
     def _reader(self, id: int) -> tuple[str, Kind, Any]:
@@ -160,11 +162,11 @@ class Codec:
 
 def _compile(schema: Schema) -> tuple[str, Kind, Any]:
     if schema.kind == "PROTOBUF":
-        return "", schema.kind, None
+        return _our_note(schema.text), schema.kind, None
     try:
         parsed = json.loads(schema.text)
         if schema.kind == "JSON":
-            return _title(parsed), schema.kind, None
+            return _title(parsed), schema.kind, checker(schema.text, parsed)
         writer = fastavro.parse_schema(parsed)
         name, deep, bomb = fullname(writer), may_be_deep(writer), has_weightless_items(writer)
     except Exception as error:  # a schema that is none is a producer's mistake, whatever the library calls it
@@ -175,6 +177,18 @@ def _compile(schema: Schema) -> tuple[str, Kind, Any]:
     read = _read_py.schemaless_reader if deep else fastavro.schemaless_reader
     reads_as = _parsed(name) if ours else None
     return name, schema.kind, (read, writer, reads_as, not deep and is_plain(reads_as or writer))
+
+
+def _our_note(text: str) -> str:
+    """The name of our own Protobuf event. Others are refused with a reason: their types are compiled nowhere."""
+    if _tokens(text) != _tokens(our_proto()):
+        raise Unreadable("protobuf_type", "only threadlog.Note's own file, note.proto, is known as Protobuf")
+    return "threadlog.Note"
+
+
+def _tokens(text: str) -> list[str]:
+    """What a Protobuf file says: a registry may give it back without its comments, and laid out anew."""
+    return re.findall(r"\w+|[^\w\s]", re.sub(r"//[^\n]*", " ", text))
 
 
 def _title(schema: Any) -> str:
@@ -200,8 +214,8 @@ def _read_avro(reader: Any, payload: io.BytesIO) -> Any:
     return data
 
 
-def _read_protobuf(payload: bytes) -> tuple[str, Any]:
-    """Our own Protobuf event. Others are refused with a reason: their types are compiled nowhere yet."""
+def _read_protobuf(payload: bytes) -> Any:
+    """Our own Protobuf event; the message index before it must name the first message of its file."""
     if not payload or payload[0] != 0:
         raise Unreadable("protobuf_type", "only the first message of threadlog.Note's file is known as Protobuf")
     note = Note()
@@ -211,9 +225,7 @@ def _read_protobuf(payload: bytes) -> tuple[str, Any]:
         raise Unreadable("payload", f"not a threadlog.Note: {error}"[:300]) from error
     if len(UnknownFieldSet(note)):
         raise Unreadable("trailing", "the message has fields that its schema lacks")
-    return "threadlog.Note", MessageToDict(
-        note, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
+    return MessageToDict(note, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def encode_note(schema_id: int, text: str, data: str = "{}") -> bytes:
@@ -222,11 +234,13 @@ def encode_note(schema_id: int, text: str, data: str = "{}") -> bytes:
     return b"\0" + schema_id.to_bytes(4, "big") + b"\0" + payload
 
 
-def _read_json(payload: bytes) -> Any:
+def _read_json(check: Any, payload: bytes) -> Any:
     try:
-        return json.loads(payload)
+        data = plain(json.loads(payload))
     except (ValueError, RecursionError) as error:
         raise Unreadable("payload", f"not JSON: {error}"[:300]) from error
+    check(data)
+    return data
 
 
 def plain(value: Any, depth_left: int = DEPTH_LEVELS) -> Any:

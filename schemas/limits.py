@@ -11,3 +11,7 @@ DEPTH_LEVELS = 64
 TOPIC_MESSAGE_BYTES = 2 * 1024 * 1024
 # A dead letter carries the record as it was and why; a compressed record can be far larger than what a topic accepts.
 DEAD_LETTER_BYTES = TOPIC_MESSAGE_BYTES - 16 * 1024
+# Checked itself before it is used, once; no schema written by hand is as large.
+JSON_SCHEMA_BYTES = 64 * 1024
+# A few steps for each item of the largest event that the engine takes; the worst record costs some seconds, once.
+JSON_STEPS_MAX = 500_000

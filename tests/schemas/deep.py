@@ -35,11 +35,22 @@ def nested(how: str, levels: int) -> tuple[dict[str, Any], bytes]:
     return schema, b"\2" * levels + b"\0"
 
 
+def nested_json(how: str, levels: int) -> tuple[dict[str, Any], bytes]:
+    """A JSON schema, and data of it that is nested so deep."""
+    data = b'{"next":' * levels + b"1" + b"}" * levels
+    if how == "a JSON schema that refers to itself":
+        return {"title": "deep.Record", "allOf": [{"$ref": "#"}], "properties": {"next": {"$ref": "#"}}}, data
+    schema: dict[str, Any] = {}
+    for _ in range(min(levels, SCHEMA_LEVELS)):
+        schema = {"anyOf": [{"not": {}}, {"properties": {"next": schema}}]}
+    return {"title": "deep.Record", **schema}, data
+
+
 def main(how: str, levels: int) -> None:
     """Decode it and print the code of the refusal, or "read"."""
-    schema, payload = nested(how, levels)
+    schema, payload = (nested_json if "JSON" in how else nested)(how, levels)
     schemas = FixedSchemas()
-    id = schemas.register("deep.Record", Schema("AVRO", json.dumps(schema)))
+    id = schemas.register("deep.Record", Schema("JSON" if "JSON" in how else "AVRO", json.dumps(schema)))
     codec = Codec(schemas)
 
     def decode() -> None:

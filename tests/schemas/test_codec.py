@@ -58,6 +58,33 @@ def test_codec_proto_file_and_class_agree() -> None:
     assert [(n, int(i)) for n, i in re.findall(r"string (\w+) = (\d+);", our_proto())] == list(FIELDS)
 
 
+def test_codec_reads_protobuf_under_its_file_as_a_registry_gives_it_back() -> None:
+    """Comments and layout may have gone; the file says the same."""
+    schemas = FixedSchemas()
+    bare = " ".join(line for line in our_proto().split("\n") if not line.startswith("//"))
+    id = schemas.register("threadlog.Note", Schema("PROTOBUF", bare))
+    assert Codec(schemas).decode(encode_note(id, "hi"))[::2] == ("threadlog.Note", {"text": "hi", "data": "{}"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'syntax = "proto3"; package shop; message Order { string id = 1; string note = 2; }',
+        our_proto().replace("string text = 1", "bytes text = 1"),
+        our_proto().replace("Note", "Other"),
+        our_proto() + "message Second {}",
+        "",
+        "/*" * 100_000,
+    ],
+    ids=["another package", "another type", "another name", "one message more", "empty", "no file at all"],
+)
+def test_codec_refuses_foreign_protobuf(text: str) -> None:
+    """Bytes of another message must not be taken for a note."""
+    schemas = FixedSchemas()
+    id = schemas.register("shop.Order", Schema("PROTOBUF", text))
+    assert refused(Codec(schemas), encode_note(id, "o-1")) == "protobuf_type"
+
+
 def test_codec_reads_a_users_type() -> None:
     """A type of the user's own is read by its registered schema; bytes become base64, nulls stay."""
     schemas = FixedSchemas()
