@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from threadlog import App, Quota
+from threadlog import App, Event, Quota, Thread
 from threadlog.app import Handler
 from threadlog.canonical import text
 from threadlog.engine import Decision, apply, follow, step
@@ -15,10 +15,28 @@ from threadlog.entry import Entry
 from threadlog.inputs import Input, timer
 from threadlog.limits import Limits
 from threadlog.live import LiveRuns
+from threadlog.requests import Call
 from threadlog.state import State, new_state
 from threadlog.tools import ToolCall
 
 BEGAN_MS = 1_700_000_000_000
+
+
+def look(what: str) -> Call[Any]:
+    """A read."""
+    return Call("look", "read", {"what": what})
+
+
+def pay(amount: int) -> Call[Any]:
+    """An effect."""
+    return Call("pay", "keyed", {"amount": amount})
+
+
+async def refund(thread: Thread, event: Event) -> None:
+    """A handler with one of each."""
+    order = await look(event["order"])
+    receipt = await pay(order["total"])
+    await thread.reply(f"paid {receipt}")
 
 
 def app_of(handler: Handler, **options: Any) -> App:
