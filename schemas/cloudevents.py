@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime  # pure: writes a time that it is given
 from functools import lru_cache
 
 from schemas.errors import Unreadable

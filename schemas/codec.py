@@ -14,7 +14,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
+from importlib import resources  # pure: reads the schemas that are part of this package
 from typing import Any, Literal, Protocol
 
 import fastavro
