@@ -11,7 +11,7 @@ from typing import Protocol
 import pytest
 
 from schemas.codec import OURS, Codec, Kind, Schema, encode_note, our_schema
-from schemas.errors import UnknownSchema
+from schemas.errors import UnknownSchema, Unreadable
 from schemas.topics import TOPICS, kafka_name
 from wire.admin import Difference, ensure_topics
 
@@ -84,6 +84,26 @@ class RegistryContract:
             ("threadlog.Message", message),
             ("threadlog.Note", message),
         ]
+
+    def test_registry_serves_what_a_json_value_is_held_against(self, source: Registering) -> None:
+        """What fits its registered JSON Schema is read, what does not is refused."""
+        text = {"title": "contract.Json", "type": "object", "properties": {"count": {"type": "integer"}}}
+        id, codec = source.register("contract.Json", Schema("JSON", json.dumps(text))), Codec(source)
+        assert codec.decode(prefixed(id, b'{"count": 1}')) == ("contract.Json", id, {"count": 1})
+        with pytest.raises(Unreadable, match=r"\$\.count: 'one' is not of type 'integer'"):
+            codec.decode(prefixed(id, b'{"count": "one"}'))
+
+    def test_registry_tells_foreign_protobuf_from_ours(self, source: Registering) -> None:
+        """Bytes that would do as a note are none under another file."""
+        text = 'syntax = "proto3"; package contract; message Proto { string id = 1; string note = 2; }'
+        id = source.register("contract.Proto", Schema("PROTOBUF", text))
+        with pytest.raises(Unreadable, match="protobuf_type"):
+            Codec(source).decode(encode_note(id, "hi"))
+
+
+def prefixed(id: int, payload: bytes) -> bytes:
+    """A payload in the Confluent wire format."""
+    return b"\0" + id.to_bytes(4, "big") + payload
 
 
 class Broker(Protocol):
