@@ -25,7 +25,7 @@ from schemas.errors import Unreadable
 from schemas.limits import JSON_SCHEMA_BYTES, JSON_STEPS_MAX
 
 Check = Callable[[Any, Any, Any, Any], Iterable[Any] | None]
-_UNCHECKED = {
+UNCHECKED = {
     "pattern", "patternProperties", "unevaluatedItems", "unevaluatedProperties", "$dynamicRef", "$recursiveRef",
 }  # fmt: skip
 
@@ -34,9 +34,11 @@ def checker(text: str, schema: dict[str, Any]) -> Callable[[Any], None]:
     """What raises Unreadable on data that does not fit the schema. The data must be plain and of bounded depth.
 
     Raises ValueError, or an error of the library's, for a schema that is none or that is not checked here."""
-    if len(text) > JSON_SCHEMA_BYTES:
-        raise ValueError(f"{len(text)} characters, {JSON_SCHEMA_BYTES} are allowed")
-    draft = validators.validator_for(schema)
+    if (size := len(text.encode("utf-8"))) > JSON_SCHEMA_BYTES:
+        raise ValueError(f"{size} bytes, {JSON_SCHEMA_BYTES} are allowed")
+    draft = validators.validator_for(schema, default=None if "$schema" in schema else jsonschema.Draft202012Validator)
+    if draft is None:
+        raise ValueError(f"the dialect {schema['$schema']!r} is not known")
     draft.check_schema(schema)
     own = {key: value for key, value in schema.items() if key != "$schema"}
     if _has_dialect(own):
@@ -78,8 +80,8 @@ def _counted(check: Check, steps: _Steps) -> Check:
     """A keyword's check that costs a step, and one for each entry of its value and each item of the data."""
 
     def counted(validator: Any, value: Any, instance: Any, schema: Any) -> Iterable[Any]:
-        if not _UNCHECKED.isdisjoint(schema):
-            found = ", ".join(sorted(_UNCHECKED & set(schema)))
+        if not UNCHECKED.isdisjoint(schema):
+            found = ", ".join(sorted(UNCHECKED & set(schema)))
             raise Unreadable("bad_schema", f"the registered schema has {found}, which is not checked here")
         if "$ref" in schema and not str(schema["$ref"]).startswith("#"):
             raise Unreadable("bad_schema", f"a reference out of the registered schema: {schema['$ref']!r}"[:300])

@@ -6,12 +6,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.codec import Codec, FixedSchemas, Schema
 from schemas.errors import Unreadable
+from schemas.json_schema import UNCHECKED
+from schemas.limits import JSON_SCHEMA_BYTES, JSON_STEPS_MAX
 
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 ORDER = {
@@ -59,7 +62,10 @@ def test_json_that_does_not_fit_its_schema_is_refused(dialect: dict[str, Any], d
     assert refused({**dialect, **ORDER}, data) == ("payload", f"not what its schema asks for: {said}")
 
 
-@pytest.mark.parametrize("schema", [{"type": "strang"}, {"required": "id"}, {"properties": 5}, {"items": [1, 2]}])
+@pytest.mark.parametrize(
+    "schema",
+    [{"type": "strang"}, {"required": "id"}, {"properties": 5}, {"items": [1, 2]}, {"$schema": "x:y"}, {"$schema": []}],
+)
 def test_json_schema_that_is_none_is_refused(schema: dict[str, Any]) -> None:
     """A registry need not look at what it takes."""
     assert refused(schema, {})[0] == "bad_schema"
@@ -84,6 +90,13 @@ def test_json_schema_that_is_none_is_refused(schema: dict[str, Any]) -> None:
 def test_json_schema_that_is_not_checked_here_is_refused(schema: dict[str, Any]) -> None:
     """Not half obeyed: no regular expression can keep the reader busy, and nothing is fetched."""
     assert refused(schema, {"a": "x" * 100 + "!"})[0] == "bad_schema"
+
+
+def test_json_schema_bounds_are_those_of_the_document() -> None:
+    """docs/ARCHITECTURE.md tells what is not checked and how much is."""
+    told = (Path(__file__).resolve().parents[2] / "docs" / "ARCHITECTURE.md").read_text("utf-8")
+    assert f"{JSON_SCHEMA_BYTES // 1024} KiB of schema and {JSON_STEPS_MAX:,} steps" in told
+    assert [word for word in UNCHECKED if not word.startswith("$") and f"`{word}`" not in told] == []
 
 
 def test_json_schema_may_name_a_field_as_a_keyword() -> None:
