@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 import fastavro
 from fastavro import _read_py
-from fastavro.schema import fullname
+from fastavro.schema import fullname, to_parsing_canonical_form
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError as ProtobufError
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -175,8 +175,15 @@ def _compile(schema: Schema) -> tuple[str, Kind, Any]:
         raise Unreadable("bad_schema", "an array of items that take no bytes: ten bytes could stand for any number")
     ours = name.startswith("threadlog.") and name.removeprefix("threadlog.") in OURS
     read = _read_py.schemaless_reader if deep else fastavro.schemaless_reader
-    reads_as = _parsed(name) if ours else None
+    # To read by another schema than the writer's is slow; most of what is ours was written by this version.
+    newest = _parsed(name) if ours else None
+    reads_as = None if newest is not None and _same(newest, writer) else newest
     return name, schema.kind, (read, writer, reads_as, not deep and is_plain(reads_as or writer))
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two schemas say the same, whatever their comments."""
+    return bool(to_parsing_canonical_form(one) == to_parsing_canonical_form(other))
 
 
 def _our_note(text: str) -> str:

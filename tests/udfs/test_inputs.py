@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from schemas.codec import Codec, FixedSchemas, Schema
 from schemas.errors import RegistryUnavailable

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from tests.udfs.keyed import Keyed
 from threadlog import App, Event, Thread, gather, sleep
 from threadlog.app import Handler
 from udfs import thread_function
-from udfs.thread_function import TIMERS_PER_ROUND_MAX, ThreadFunction
+from udfs.thread_function import TIMERS_PER_ROUND_MAX, ThreadFunction, _rearmed
+from udfs.thread_state import NO_TIMER
 from wire.frames import OutRecord, Record, pack_in
 
 JOURNAL, OUTBOX, READS = "ns.agent-decisions", "ns.tool-invocations", "ns.tool-reads"
@@ -141,7 +143,7 @@ def test_threads_of_one_function_know_nothing_of_each_other(operator: Operator) 
 
 def test_record_without_a_thread_is_a_dead_letter_and_no_state(operator: Operator) -> None:
     """KafkaInput gives it a key that no thread can have."""
-    record = Record("ns.agent-events", 0, 7, BEGAN_MS, b"\xff", b"?", [("ce_id", b"1")])
+    record = Record("ns.agent-events", 0, 7, BEGAN_MS, b"\xff", b"?", [("ce_id", b"1")], legal_key=False)
     main, side = operator.give(record, "\0ns.agent-events-0")
     assert (topics(main), side) == ([LETTERS], [])
     assert (main[0].key, main[0].value, main[0].headers[0]) == (b"\xff", b"?", ("ce_id", b"1"))
@@ -172,15 +174,32 @@ def test_one_timer_is_armed_at_the_earliest_due_time(monkeypatch: pytest.MonkeyP
     assert operator.flink.due("t-1") == []
 
 
-def test_timer_is_moved_by_the_record_that_changes_it(operator: Operator) -> None:
-    """An answered call's deadline is disarmed, the next call's is armed; never two."""
+def test_timer_that_is_no_longer_needed_fires_and_changes_nothing(operator: Operator) -> None:
+    """An answered call's deadline stays armed until it fires; then the next one is armed, or none; never two."""
     _, [read] = operator.give(operator.log.go("t-1", "e-1"))
     [first] = operator.flink.due("t-1")
     operator.flink.now_ms += 1_000
     [_, call], _ = operator.answer(read, {"total": 7})
+    assert operator.flink.due("t-1") == [first]
+    assert operator.flink.fire(first) == ([], [])
     assert operator.flink.due("t-1") == [first + 1_000]
     operator.answer(call, 99)
+    assert operator.flink.fire(first + 1_000) == ([], [])
     assert operator.flink.due("t-1") == []
+
+
+def test_timer_is_armed_anew_for_what_is_due_earlier() -> None:
+    """The one timer of a thread never fires later than the earliest due time."""
+    armed: set[int] = set()
+    service = SimpleNamespace(
+        register_processing_time_timer=armed.add, delete_processing_time_timer=armed.remove,
+    )  # fmt: skip
+    timer_ms = _rearmed(lambda: service, NO_TIMER, 90)
+    assert (timer_ms, armed) == (90, {90})
+    timer_ms = _rearmed(lambda: service, timer_ms, 30)
+    assert (timer_ms, armed) == (30, {30})
+    timer_ms = _rearmed(lambda: service, timer_ms, 60)
+    assert (timer_ms, armed) == (30, {30})
 
 
 def test_timer_that_is_due_is_a_turn(operator: Operator) -> None:

@@ -12,9 +12,11 @@ change together."""
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import asdict
 
 from schemas.codec import Codec, FixedSchemas
 from threadlog import App, Event, Retry, Thread, ToolCall, gather
