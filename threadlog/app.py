@@ -88,7 +88,8 @@ class App:
         """Declare the handler for events of type `on`. Two agents on one type are refused; versions of one are not."""
 
         def declare(handler: Handler) -> Handler:
-            self._add(Agent(name or handler.__name__, on, version, while_running, tuple(awaits), handler))
+            awaited = awaits if isinstance(awaits, str) else tuple(awaits)
+            self._add(Agent(name or handler.__name__, on, version, while_running, awaited, handler))
             return handler
 
         return declare
@@ -96,6 +97,12 @@ class App:
     def _add(self, agent: Agent) -> None:
         if not inspect.iscoroutinefunction(agent.handler):
             raise AppError(f"agent {agent.name!r} must be an 'async def'")
+        try:
+            inspect.signature(agent.handler).bind(None, None)
+        except TypeError:
+            raise AppError(f"agent {agent.name!r} must take a thread and an event, and nothing else") from None
+        if isinstance(agent.awaits, str) or not all(isinstance(t, str) and _NAME.fullmatch(t) for t in agent.awaits):
+            raise AppError(f"agent {agent.name!r}: awaits={agent.awaits!r} is no tuple of types like ('shop.Paid',)")
         if agent.while_running not in ("enqueue", "reject", "interrupt"):
             raise AppError(
                 f"agent {agent.name!r}: while_running={agent.while_running!r} is none of enqueue, reject, interrupt"

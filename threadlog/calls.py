@@ -15,9 +15,8 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.cloudevents import child_traceparent
-from threadlog.canonical import digest, text
-from threadlog.execution import Asked
-from threadlog.requests import Call
+from threadlog.asked import Asked
+from threadlog.canonical import canonical, copy, digest, text
 from threadlog.turn import Turn
 
 _QUEUE_ALLOWANCE_S = 30  # a call may wait for its quota before its first attempt
@@ -32,30 +31,36 @@ def call_key(thread: str, run_id: str, ordinal: str, tool: str, args_digest: str
 
 def open_call(turn: Turn, asked: Asked) -> None:
     """Write a new call into state and effects."""
-    request = asked.request
-    assert isinstance(request, Call)
+    name, effect, args = asked.content
     run_id, agent, version = turn.subject
-    tool = turn.app.tools[request.tool]
-    args_digest = digest(request.args)[:32]
-    call_id = call_key(turn.thread, run_id, asked.ordinal, request.tool, args_digest)
-    number, previous, current = turn.extend_outbox(call_id) if request.effect != "read" else (0, "", "")
+    tool = turn.app.tools[name]
+    args_digest = digest(args)[:32]
+    call_id = call_key(turn.thread, run_id, asked.ordinal, name, args_digest)
+    number, previous, current = turn.extend_outbox(call_id) if effect != "read" else (0, "", "")
+    asked_ms = _latest(turn)
     budget_s = tool.retry.attempts * (tool.timeout_s + tool.retry.max_s) + _QUEUE_ALLOWANCE_S
     ask = {
         "do": "call", "thread": turn.thread, "run_id": run_id, "ordinal": asked.ordinal, "call_id": call_id,
-        "tool": request.tool, "effect": request.effect, "args": text(request.args), "args_digest": args_digest,
-        "quota_key": _quota_key(tool, request.args), "ask": 1, "asked_ms": turn.now,
-        "deadline_ms": turn.now + int(budget_s * 1000), "agent": agent, "version": version,
+        "tool": name, "effect": effect, "args": text(args), "args_digest": args_digest,
+        "quota_key": _quota_key(tool, args), "ask": 1, "asked_ms": turn.now, "clock_ms": turn.input.clock_ms,
+        "deadline_ms": asked_ms + int(budget_s * 1000), "agent": agent, "version": version,
         "outbox_seq": number, "outbox_prev": previous, "outbox_hash": current,
         "traceparent": child_traceparent(turn.get("run", "trace", ""), call_id),
     }  # fmt: skip
     turn.effects.append(ask)
     turn.put("asks", call_id, ask)
     turn.put("calls", call_id, {
-        "run": run_id, "ordinal": asked.ordinal, "tool": request.tool, "effect": request.effect, "ask": 1,
-        "digest": args_digest, "asked_ms": turn.now, "key_ttl_ms": int(tool.key_ttl_s * 1000),
-        "budget_ms": int(budget_s * 1000),
+        "run": run_id, "ordinal": asked.ordinal, "tool": name, "effect": effect, "ask": 1,
+        "digest": args_digest, "asked_ms": asked_ms, "clock_ms": turn.input.clock_ms,
+        "key_ttl_ms": int(tool.key_ttl_s * 1000), "budget_ms": int(budget_s * 1000),
     })  # fmt: skip
-    turn.set_timer(f"call:{call_id}", turn.now + int(budget_s * 1000))
+    turn.set_timer(f"call:{call_id}", ask["deadline_ms"])
+
+
+def _latest(turn: Turn) -> int:
+    """The later of the thread's time and the clock. After an outage a timer has the time when it was due; a deadline
+    counted from there would be over before anybody could answer."""
+    return max(turn.now, turn.input.clock_ms)
 
 
 def _quota_key(tool: Any, args: dict[str, Any]) -> str:
@@ -65,7 +70,9 @@ def _quota_key(tool: Any, args: dict[str, Any]) -> str:
         name = "" if tenant is None else f":{tenant}"
         plain = name.isascii() and name.isprintable() and len(name) <= _TENANT_CHARS
         return f"{tool.name}{name if plain else f':{digest(name)[:32]}'}"
-    except Exception:  # the author's function chokes on these arguments: the tool itself will say what is wrong
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # the author's function chokes on these arguments: the tool itself will say what is wrong
         return str(tool.name)
 
 
@@ -89,11 +96,33 @@ def leave_calls(turn: Turn, run_id: str) -> None:
         if call["effect"] == "read":
             close_call(turn, call_id)
         else:
-            turn.put("orphans", call_id, {"tool": call["tool"], "call_id": call_id, "status": "open", "value": None})
+            orphan(turn, call_id, call["tool"], "open")
+
+
+def orphan(turn: Turn, call_id: str, tool: str, status: str, value: Any = None) -> None:
+    """Keep for the next run how an effect call ended ("open": that it has not) whose run is gone.
+
+    Values lie in a map, up to `orphans_bytes` together; one that is left out is marked, and the journal has it.
+    """
+    size = 0 if value is None else len(canonical(value))
+    kept = sum(other["bytes"] for _, other in turn.items("orphans"))
+    one = {"tool": tool, "status": status, "bytes": size}
+    if kept + size > turn.limits.orphans_bytes:
+        one |= {"bytes": 0, "left_out": True}
+    elif value is not None:
+        turn.put("orphan_values", call_id, value)
+    turn.put("orphans", call_id, one)
+
+
+def orphan_value(turn: Turn, shown: dict[str, Any]) -> Any:
+    """A copy of the value that the open run was shown. A call that ends meanwhile is news for the next run."""
+    return copy(turn.get("orphan_values", shown["call_id"])) if shown["status"] == "done" else None
 
 
 def forgery(turn: Turn, result: dict[str, Any]) -> str:
     """Why a result cannot be an answer to a call of this thread, or "" if it can."""
+    if type(result) is not dict or any(type(result.get(name)) is not str for name in _RESULT_FIELDS):
+        return f"a result has the fields {', '.join(_RESULT_FIELDS)}"
     if result["thread"] != turn.thread:
         return f"the result is for thread {result['thread'][:100]!r}"
     key = call_key(turn.thread, result["run_id"], result["ordinal"], result["tool"], result["args_digest"])
@@ -102,15 +131,21 @@ def forgery(turn: Turn, result: dict[str, Any]) -> str:
     return ""
 
 
-def outcome_of(result: dict[str, Any], value: Any) -> dict[str, Any]:
-    """A result as the run records it: a value, or the error its handler will see."""
+_RESULT_FIELDS = (
+    "thread", "run_id", "ordinal", "call_id", "tool", "args_digest", "status", "value", "error_type", "error_message",
+)  # fmt: skip
+
+
+def outcome_of(call: dict[str, Any], result: dict[str, Any], value: Any) -> dict[str, Any]:
+    """A result as the run records it: a value, or the error its handler will see; of an effect, with what it was."""
+    known = {} if call["effect"] == "read" else {"call": result["call_id"], "tool": call["tool"]}
     if result["status"] == "done":
-        return {"k": "value", "v": value}
+        return {"k": "value", "v": value, **known}
     error = {
         "class": result["status"], "tool": result["tool"], "call_id": result["call_id"],
         "type": result["error_type"], "message": result["error_message"],
     }  # fmt: skip
-    return {"k": "error", "v": error}
+    return {"k": "error", "v": error, **known}
 
 
 def unanswered(call_id: str, call: dict[str, Any]) -> dict[str, Any]:
@@ -124,11 +159,14 @@ def unanswered(call_id: str, call: dict[str, Any]) -> dict[str, Any]:
 
 def ask_again(turn: Turn, call_id: str, call: dict[str, Any]) -> bool:
     """Send the same ask once more under the same key. False where no ask is left or the key may have died."""
-    key_ends = call["asked_ms"] + call["key_ttl_ms"] - _KEY_MARGIN_MS
-    if call["ask"] >= turn.limits.call_asks_max or (call["effect"] != "read" and turn.now >= key_ends):
+    latest = _latest(turn)
+    # By both clocks: the thread's time stands still while the operator's clock catches up with it.
+    age_ms = max(latest - call["asked_ms"], turn.input.clock_ms - call["clock_ms"])
+    key_may_be_dead = call["effect"] != "read" and age_ms >= call["key_ttl_ms"] - _KEY_MARGIN_MS
+    if call["ask"] >= turn.limits.call_asks_max or key_may_be_dead:
         return False
     ask = turn.get("asks", call_id)
-    again = {**ask, "ask": call["ask"] + 1, "deadline_ms": turn.now + call["budget_ms"]}
+    again = {**ask, "ask": call["ask"] + 1, "deadline_ms": latest + call["budget_ms"]}
     turn.effects.append(again)
     turn.put("calls", call_id, {**call, "ask": call["ask"] + 1})
     turn.set_timer(f"call:{call_id}", again["deadline_ms"])

@@ -7,9 +7,10 @@ restart into the same record for ever.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from threadlog import calls, runs
+from threadlog import calls, runs, waiting
 from threadlog.canonical import NotPlain, parse
 from threadlog.execution import Execution
 from threadlog.live import LiveRuns
@@ -25,7 +26,7 @@ def decide(turn: Turn, cache: LiveRuns) -> Execution | None:
     run_id, head = turn.get("run", "id", ""), turn.state.small["core"]["head"]
     live = cache.take(turn.thread, run_id, head)
     live = _KINDS[turn.input.kind](turn, live)
-    return _settle(turn, live)
+    return _settle(turn, live) if turn.has_written else live  # a refusal lets nothing begin
 
 
 def _on_poison(turn: Turn, live: Execution | None) -> Execution | None:
@@ -34,10 +35,15 @@ def _on_poison(turn: Turn, live: Execution | None) -> Execution | None:
 
 
 def _on_event(turn: Turn, live: Execution | None) -> Execution | None:
-    came, before = turn.input, turn.state.small["core"]["now"]
+    came = turn.input
+    event = {"id": came.id, "source": came.source, "type": came.type, "data": came.data, "trace": came.traceparent}
+    spawned = _unpacked(turn, event) if came.type == SIGNAL else None
+    if spawned is not None:  # its run is named after this source, so a resend must be recognised by it
+        event, came = spawned, replace(came, source=spawned["source"])
+        turn.input = came
     if turn.get("seen", identity(came.source, came.id)) is not None:
         turn.refuse("duplicate", "an event with this source and id was handled before")
-    elif came.log_time_ms < before - turn.limits.seen_window_ms:
+    elif came.log_time_ms < turn.get("window", "log_ms", 0) - turn.limits.seen_window_ms:
         turn.refuse("too_old", "older than the window in which a resend would be recognised", dead_letter=True)
     elif len(came.value) > turn.limits.event_bytes:
         turn.refuse(
@@ -45,11 +51,14 @@ def _on_event(turn: Turn, live: Execution | None) -> Execution | None:
         )
     elif came.topic == "human-feedback":
         turn.refuse("refused", "approvals are not handled by this version", dead_letter=True)
+    elif not isinstance(came.data, dict):
+        turn.refuse("refused", "an event is a record of fields", dead_letter=True)
+    elif came.type == SIGNAL and spawned is None:
+        turn.refuse("refused", "a signal that spawns nothing", dead_letter=True)
     elif came.type == RUN_COMMAND:
         return _command(turn, live)
     else:
-        event = {"id": came.id, "source": came.source, "type": came.type, "data": came.data, "trace": came.traceparent}
-        return _route(turn, live, _unpacked(turn, event) if came.type == SIGNAL else event)
+        return _route(turn, live, event)
     return live
 
 
@@ -57,54 +66,38 @@ def _unpacked(turn: Turn, signal: dict[str, Any]) -> dict[str, Any] | None:
     """The event that another thread spawned here, or None if the signal is not one."""
     data = signal["data"]
     try:
+        name, from_thread = data["name"], data["from_thread"]
         spawned = parse(data["data"], turn.limits.depth_levels)
         type_, body = spawned["type"], spawned["data"]
-    except (NotPlain, KeyError, TypeError):
+    except (NotPlain, KeyError, TypeError, UnicodeError):
         return None
-    if data.get("name") != "spawn" or not isinstance(type_, str) or not isinstance(body, dict):
+    if name != "spawn" or not isinstance(from_thread, str) or not isinstance(type_, str) or not isinstance(body, dict):
         return None
-    return {**signal, "source": f"/threadlog/threads/{data['from_thread']}", "type": type_, "data": body}
+    return {**signal, "source": f"/threadlog/threads/{from_thread}", "type": type_, "data": body}
 
 
-def _route(turn: Turn, live: Execution | None, event: dict[str, Any] | None) -> Execution | None:
+def _route(turn: Turn, live: Execution | None, event: dict[str, Any]) -> Execution | None:
     """An event goes to who waits for it, else begins a run, else waits or is refused."""
-    if event is None:
-        turn.refuse("refused", "a signal that spawns nothing", dead_letter=True)
-        return live
-    for ordinal, wait in sorted(turn.get("run", "waits", {}).items()):
-        if wait["type"] == event["type"]:
+    type_ = event["type"]
+    for ordinal, wait in runs.waits(turn):
+        if wait["type"] == type_:
             turn.verdict = "resumed"
             runs.meet(turn, ordinal, event)
             return runs.advance(turn, live)
-    agent = turn.app.newest.get(event["type"])
+    agent, busy = turn.app.newest.get(type_), turn.get("run", "id") is not None
     if agent is None:
-        if event["type"] in turn.app.awaited:
-            _enqueue(turn, event, "buffered")
+        if busy and type_ in runs.awaits(turn):
+            waiting.enqueue(turn, event, "buffered")
         else:
-            turn.refuse("refused", f"no agent handles or awaits {event['type']}", dead_letter=True)
-        return live
-    busy = turn.get("run", "id") is not None
-    if not busy and not turn.get("core", "queue", []):
+            turn.refuse("refused", f"no agent handles {type_}, and no open run awaits it", dead_letter=True)
+    elif not busy and not any(waiting.is_handled(turn, item) for item in turn.get("core", "queue", [])):
         turn.verdict = "began"
         return runs.begin(turn, event)
-    if busy and agent.while_running == "reject":
+    elif busy and agent.while_running == "reject":
         turn.refuse("rejected", f"{agent.name} takes no second message while a run is under way")
     else:
-        _enqueue(turn, event, "interrupts" if agent.while_running == "interrupt" else "queued")
+        waiting.enqueue(turn, event, "interrupts" if agent.while_running == "interrupt" else "queued")
     return live
-
-
-def _enqueue(turn: Turn, event: dict[str, Any], verdict: str) -> None:
-    queue: list[list[Any]] = turn.get("core", "queue", [])
-    if len(queue) >= turn.limits.queue_events_max:
-        turn.refuse("refused", f"{len(queue)} events wait already (queue_events_max)", dead_letter=True)
-        return
-    number = turn.count("queue_next")
-    item = [number, event["type"], verdict == "interrupts"]
-    place = sum(1 for other in queue if other[2]) if item[2] else len(queue)
-    turn.put("core", "queue", [*queue[:place], item, *queue[place:]])
-    turn.put("queue", str(number), event)
-    turn.verdict = verdict
 
 
 def _command(turn: Turn, live: Execution | None) -> Execution | None:
@@ -127,7 +120,6 @@ def _command(turn: Turn, live: Execution | None) -> Execution | None:
 
 def _on_result(turn: Turn, live: Execution | None) -> Execution | None:
     result = turn.input.data
-    call = turn.get("calls", result["call_id"])
     forged = calls.forgery(turn, result)
     if forged or result["status"] not in ("done", *runs.CALL_ERRORS):
         turn.refuse("forged", forged or f"no result has status {result['status'][:50]!r}", dead_letter=True)
@@ -137,26 +129,23 @@ def _on_result(turn: Turn, live: Execution | None) -> Execution | None:
     except NotPlain as error:
         turn.refuse("forged", f"the value is no plain JSON: {error}", dead_letter=True)
         return live
+    call = turn.get("calls", result["call_id"])
     if call is None:
-        _late(turn, result)
+        _late(turn, result, value)
         return live
     turn.verdict = "resumed"
     return _close(turn, live, call, result, value)
 
 
-def _late(turn: Turn, result: dict[str, Any]) -> None:
+def _late(turn: Turn, result: dict[str, Any], value: Any) -> None:
     """An answer to a call that is closed. One that settles a doubt is news; any other changes nothing."""
     if result["status"] == "done" and turn.get("doubts", result["call_id"]) is not None:
         turn.delete("doubts", result["call_id"])
         turn.effects.append({"do": "late_success", "call_id": result["call_id"], "tool": result["tool"]})
-        turn.put("orphans", result["call_id"], _orphan(result, result["value"]))
+        calls.orphan(turn, result["call_id"], result["tool"], "done", value)
         turn.verdict, turn.reason = "late_success", "a call closed in doubt has happened after all"
     else:
         turn.refuse("late", "the call is closed", dead_letter=True)
-
-
-def _orphan(result: dict[str, Any], value: Any) -> dict[str, Any]:
-    return {"tool": result["tool"], "call_id": result["call_id"], "status": result["status"], "value": value}
 
 
 def _close(
@@ -169,21 +158,21 @@ def _close(
     if result["status"] == "in_doubt":
         turn.put("doubts", call_id, {"tool": call["tool"], "since_ms": turn.now})
     if turn.get("run", "id") != call["run"]:
-        turn.put("orphans", call_id, _orphan(result, value))
+        calls.orphan(turn, call_id, call["tool"], result["status"], value)
         turn.verdict, turn.reason = "recorded", "the run that asked is gone"
         return live
     turn.subject = _subject(turn)
     if call["effect"] != "read" and _interrupted(turn):
-        turn.put("orphans", call_id, _orphan(result, value))
+        calls.orphan(turn, call_id, call["tool"], result["status"], value)
         return live  # `_settle` ends the run: it must not ask for more before the interruption
-    runs.record(turn, call["ordinal"], calls.outcome_of(result, value))
+    runs.record(turn, call["ordinal"], calls.outcome_of(call, result, value))
     return runs.advance(turn, live)
 
 
 def _on_timer(turn: Turn, live: Execution | None) -> Execution | None:
     timer_id = turn.input.id
-    if turn.get("timers", timer_id) is None:
-        turn.refuse("stale", "the timer is not armed")
+    if turn.get("timers", timer_id) != turn.input.log_time_ms:
+        turn.refuse("stale", "the timer is not armed for this time")
         return live
     turn.delete("timers", timer_id)
     kind, _, key = timer_id.partition(":")
@@ -225,9 +214,9 @@ def _subject(turn: Turn) -> tuple[str, str, int]:
 
 def _interrupted(turn: Turn) -> bool:
     """Whether an interruption waits and may take effect: no effect of the run is under way, and it is not parked."""
-    run_id = turn.get("run", "id")
-    waiting = any(item[2] for item in turn.get("core", "queue", []))
-    return waiting and turn.get("run", "parked") is None and not calls.effect_calls_open(turn, run_id)
+    if not any(item[2] and waiting.is_handled(turn, item) for item in turn.get("core", "queue", [])):
+        return False
+    return turn.get("run", "parked") is None and not calls.effect_calls_open(turn, turn.get("run", "id"))
 
 
 def _settle(turn: Turn, live: Execution | None) -> Execution | None:
@@ -241,16 +230,14 @@ def _settle(turn: Turn, live: Execution | None) -> Execution | None:
             if live is not None:
                 live.close()
                 live = None
-        item = next((i for i in turn.get("core", "queue", []) if i[1] in turn.app.newest), None)
-        if item is None:
-            break
-        if turn.chained >= turn.limits.chain_runs_max:
+        waiting.drop_unhandled(turn)
+        queue = turn.get("core", "queue", [])
+        if queue and turn.chained >= turn.chain_runs_max:
             turn.set_timer(CHAIN_TIMER, turn.now)
             break
-        turn.chained += 1
-        event = turn.get("queue", str(item[0]))
-        runs.take_from_queue(turn, item)
-        live = runs.begin(turn, event)
+        if queue:
+            turn.chained += 1
+            live = runs.begin(turn, waiting.take(turn, queue[0]))
     return live
 
 

@@ -11,21 +11,22 @@ a gap.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
 
 from threadlog.app import App
 from threadlog.canonical import chain, digest, text
-from threadlog.decide import decide
+from threadlog.decide import CHAIN_TIMER, decide
 from threadlog.entry import Entry, InputRef
 from threadlog.errors import BrokenInvariant, LimitError
-from threadlog.inputs import Input
+from threadlog.execution import Execution
+from threadlog.inputs import Input, poison, unfit
 from threadlog.limits import Limits
 from threadlog.live import LiveRuns
-from threadlog.runs import park
-from threadlog.state import MemoryMaps, Patch, Small, State, dump, evolve, position_key
+from threadlog.state import MemoryMaps, Patch, Small, State, dump, evolve, position_key, read_patch
 from threadlog.turn import Turn
 
 
@@ -48,20 +49,16 @@ def step(state: State, input: Input, app: App, limits: Limits, cache: LiveRuns |
         return None
     live_runs = cache if cache is not None else LiveRuns(0)
     try:
-        turn = Turn(state, input, app, limits)
+        turn = Turn(state, input, app, limits, chain_runs_max=limits.chain_runs_max)
         live = decide(turn, live_runs)
         decision = _decision(turn, by_reference=turn.verdict == "oversize")
-        if _size(decision.entry) > limits.entry_bytes and not turn.has_written:
-            # Refused, and only its own bytes are too many: the dead letter has them; no open run may suffer for it.
-            decision = _decision(turn, by_reference=True)
-        if _size(decision.entry) > limits.entry_bytes:
-            if live is not None:
-                live.close()
-                live = None
-            turn, decision = _too_large(state, input, app, limits, _size(decision.entry))
+        if not _fits(decision, limits):
+            decision, live = _smaller(turn, decision, live)
     except BaseException:
         live_runs.drop(input.thread)
-        raise
+        if not (wrong := unfit(input)):
+            raise
+        return step(state, poison(input, wrong), app, limits, cache)
     if live is not None:
         live_runs.keep(input.thread, decision.state["run"]["id"], decision.entry.hash, live)
     return decision
@@ -84,38 +81,80 @@ def _decision(turn: Turn, by_reference: bool = False) -> Decision:
         reason=turn.reason, input=InputRef.of(turn.input, by_reference), time_ms=turn.now, agent=agent, version=version,
         run_id=run_id, app_digest=turn.app.digest, limits_digest=turn.limits.digest, effects=text(turn.effects),
         patch=patch_text, state_hash=chain(core["state_hash"], patch_text), outbox=turn.get("core", "outbox", ""),
-        snapshot=_snapshot(turn, core["seq"] + 1),
-    ).sealed()  # fmt: skip
+    )  # fmt: skip
+    if _snapshot_is_due(core, turn.limits):
+        entry = _with_snapshot(turn, entry)
+    entry = entry.sealed()
     small, writes = evolve(turn.state, entry, patch, turn.limits.seen_window_ms)
     return Decision(entry, turn.effects, small, writes)
 
 
-def _snapshot(turn: Turn, seq: int) -> str | None:
-    """The whole state *before* this entry, now and then, so that a reader can begin here."""
-    if seq % turn.limits.snapshot_every_entries:
-        return None
+# A snapshot that does not fit beside its entry is taken with one of the next; a state that fits no entry must not be
+# written out on every turn in vain.
+_SNAPSHOT_TRIES = 8
+
+
+def _snapshot_is_due(core: dict[str, Any], limits: Limits) -> bool:
+    since = core["seq"] + 1 - core["snapshot_seq"]
+    return bool(since >= limits.snapshot_every_entries and since % limits.snapshot_every_entries < _SNAPSHOT_TRIES)
+
+
+def _with_snapshot(turn: Turn, entry: Entry) -> Entry:
+    """The entry with the whole state *before* it, if both fit, so that a reader can begin here.
+
+    The snapshot is `{"state", "hash"}`: `state` as from `dump`, positions, timers, seen, results, history and queues
+    included, and the digest of its canonical bytes.
+    """
     whole = dump(turn.state)
     snapshot = text({"state": whole, "hash": digest(whole)})
-    return snapshot if len(snapshot) < turn.limits.entry_bytes // 2 else None
+    with_it = replace(entry, snapshot=snapshot)
+    return with_it if _size(with_it) <= turn.limits.entry_bytes else entry
 
 
 def _size(entry: Entry) -> int:
     """Bytes of the entry's long fields; the rest is bounded far below the margin the limit leaves."""
-    snapshot = len(entry.snapshot or "")
+    snapshot = len((entry.snapshot or "").encode())
     return len(entry.effects.encode()) + len(entry.patch.encode()) + len(entry.input.value) + snapshot
 
 
-def _too_large(state: State, input: Input, app: App, limits: Limits, size: int) -> tuple[Turn, Decision]:
-    """A decision that no record can hold: the open run is parked, or the input refused, by reference either way."""
-    turn = Turn(state, input, app, limits)
-    error = LimitError("entry_bytes", size, limits.entry_bytes)
-    turn.refuse("oversize", str(error), dead_letter=input.kind != "timer")
-    if turn.get("run", "id") is not None and turn.get("run", "parked") is None:
-        turn.subject = (turn.get("run", "id"), turn.get("run", "agent"), turn.get("run", "version"))
-        park(turn, error)
-    if input.kind == "timer":
-        turn.delete("timers", input.id)
-    return turn, _decision(turn, by_reference=True)
+def _fits(decision: Decision, limits: Limits) -> bool:
+    return _size(decision.entry) <= limits.entry_bytes
+
+
+def _smaller(turn: Turn, decision: Decision, live: Execution | None) -> tuple[Decision, Execution | None]:
+    """Another decision of an input whose decision no record can hold. What caused it pays, and nobody else:
+
+    1. a refusal is made without the input's bytes: the dead letter has them
+    2. the runs that would begin behind the input wait for a timer, which begins them one by one
+    3. no handler goes on: what the input says is recorded, and the run that it would have moved is parked
+    4. the input itself is too large to be recorded: it is refused
+    """
+    if not turn.has_written:
+        return _decision(turn, by_reference=True), live
+    if live is not None:
+        live.close()
+    error = LimitError("entry_bytes", _size(decision.entry), turn.limits.entry_bytes)
+    again = partial(Turn, turn.state, turn.input, turn.app, turn.limits)
+    fewest = 1 if turn.input.kind == "timer" and turn.input.id == CHAIN_TIMER else 0
+    if turn.chained > fewest:
+        alone = again(chain_runs_max=fewest)
+        live = decide(alone, LiveRuns(0))
+        decision = _decision(alone)
+        if _fits(decision, turn.limits):
+            return decision, live
+        if live is not None:
+            live.close()
+    held = again(chain_runs_max=fewest, held=error, reason=str(error))
+    decide(held, LiveRuns(0))
+    for by_reference in (False, True):
+        decision = _decision(held, by_reference)
+        if _fits(decision, turn.limits):
+            return decision, None
+    if turn.input.kind == "timer":  # it has no bytes of its own, so this is small; refused, what it woke would be lost
+        return decision, None
+    refused = again()
+    refused.refuse("oversize", str(error), dead_letter=True)
+    return _decision(refused, by_reference=True), None
 
 
 Standing = Literal["applied", "repeat", "void"]
@@ -124,19 +163,24 @@ Standing = Literal["applied", "repeat", "void"]
 def apply(state: State, entry: Entry, limits: Limits) -> tuple[Standing, State]:
     """Follow one entry of the journal. Returns how it stands to the thread, and the state after it.
 
-    "repeat": the head again, harmless. "void": a fork, a gap, or an entry that does not carry its own hash; the state
-    does not move. Works on maps in memory; raises BrokenInvariant on others.
+    "repeat": the head again, harmless. "void": a fork, a gap, an entry of another thread, or one that does not carry
+    its own hash or cannot be read; the state does not move. Works on maps in memory; raises BrokenInvariant on others.
     """
     core = state.small["core"]
+    if entry.thread != core["thread"]:
+        return "void", state
     if entry.hash == core["head"] and entry.seq == core["seq"]:
         return "repeat", state
-    if entry.prev != core["head"] or entry.seq != core["seq"] + 1 or entry.computed_hash() != entry.hash:
+    if entry.prev != core["head"] or entry.seq != core["seq"] + 1:
         return "void", state
-    if entry.state_hash != chain(core["state_hash"], entry.patch):
+    try:
+        if entry.computed_hash() != entry.hash or entry.state_hash != chain(core["state_hash"], entry.patch):
+            return "void", state
+        patch = read_patch(entry.patch)
+    except (UnicodeError, msgspec.DecodeError, RecursionError):
         return "void", state
     if not isinstance(state.maps, MemoryMaps):
         raise BrokenInvariant("entries are applied to maps in memory")
-    patch = msgspec.json.decode(entry.patch)
     small, writes = evolve(state, entry, patch, limits.seen_window_ms)
     state.maps.write(writes)
     return "applied", State(small, state.maps)

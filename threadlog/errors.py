@@ -21,6 +21,7 @@ Every error keeps its fields as attributes and survives pickling, because Flink 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
@@ -35,7 +36,8 @@ class AppError(ThreadlogError):
 class CallError(ThreadlogError):
     """A call ended without a value.
 
-    Fields: `tool` (name), `call_id` (the idempotency key), `error_type` (name of the tool's exception), `message`.
+    Fields: `tool` (name), `call_id` (the idempotency key; "" where it was not even asked), `error_type` (name of the
+    tool's exception), `message`.
     """
 
     def __init__(self, tool: str, call_id: str, error_type: str, message: str) -> None:
@@ -43,7 +45,8 @@ class CallError(ThreadlogError):
         self.tool, self.call_id, self.error_type, self.message = tool, call_id, error_type, message
 
     def __str__(self) -> str:
-        return f"{self.tool}: {self.message or self.error_type} (call {self.call_id[:12]})"
+        asked = f" (call {self.call_id[:12]})" if self.call_id else ""
+        return f"{self.tool}: {self.message or self.error_type}{asked}"
 
 
 class ToolFailed(CallError):
@@ -139,9 +142,14 @@ class BrokenInvariant(ThreadlogError):
 
 def describe(error: BaseException) -> dict[str, Any]:
     """An error as plain JSON for the journal: `{"type", "message"}`, bounded."""
+    name = type(error).__name__
     try:
         message = str(error)
-    except Exception:
+    except BaseException:  # the author's `__str__`, which may even ask to end the process
         message = "<unprintable>"
     text = message.encode("utf-8", "replace").decode("utf-8")
-    return {"type": type(error).__name__, "message": text[:500]}
+    return {"type": name[:_NAME_CHARS], "message": _ADDRESS.sub("0x…", text)[:500]}
+
+
+_NAME_CHARS = 100
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")  # of an object in memory: another one in every process

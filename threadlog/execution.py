@@ -17,29 +17,14 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from threadlog.canonical import NotPlain, canonical, check_plain, digest
-from threadlog.errors import BrokenInvariant, ForeignAwait, LimitError
+from threadlog.asked import Allowed, Asked, ask, can_be_asked
+from threadlog.errors import ForeignAwait, LimitError
 from threadlog.limits import Limits
-from threadlog.requests import Call, Gather, Reply, Request, Sleep, Spawn, WaitFor
+from threadlog.memory import check_vars
+from threadlog.requests import Gather, Reply, Request, Spawn
 from threadlog.thread import Clock
 
 _CLOSE_TRIES = 100  # a handler may swallow GeneratorExit in nested `finally` blocks, but not for ever
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One request of a handler with its place in the run. `content` is what re-execution must repeat."""
-
-    ordinal: str
-    request: Request[Any]
-    content: Any
-
-    @property
-    def descriptor(self) -> str:
-        """Short text that is equal exactly if ordinal, kind and content are equal."""
-        request = self.request
-        name = getattr(request, "tool", None) or getattr(request, "type", None) or ""
-        return f"{self.ordinal} {request.kind} {name} {digest(self.content)[:12]}"
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +61,7 @@ class Execution:
     limits: Limits
     clock: Clock
     vars: dict[str, Any]
+    allowed: Allowed
     deliveries: int = 0
     finished: bool = False
     error: BaseException | None = None
@@ -129,18 +115,19 @@ class Execution:
         return self._asked
 
     def _resume(self, task: _Task, value: Any, error: BaseException | None) -> None:
+        self.clock.branch = task.prefix
         try:
             request = task.coroutine.throw(error) if error is not None else task.coroutine.send(value)
         except StopIteration as stop:
             self._ended(task, stop.value, None)
-        except (KeyboardInterrupt, MemoryError):
-            raise  # these are about this process, not about the run: the same input may do well elsewhere
+        except KeyboardInterrupt:
+            raise  # a person at a terminal
         except BaseException as raised:  # whatever a handler raises ends its run, not the job
-            self._ended(task, None, raised)
+            self._ended(task, None, ForeignAwait("an event loop") if _wants_a_loop(raised) else raised)
         else:
             try:
                 self._ask(task, request)
-            except (LimitError, ForeignAwait, NotPlain, RuntimeError) as refusal:
+            except Exception as refusal:  # the branch hears what is wrong with its request
                 self._ready.append((task, None, refusal))
 
     def _ended(self, task: _Task, value: Any, error: BaseException | None) -> None:
@@ -162,23 +149,25 @@ class Execution:
 
     def _ask(self, task: _Task, request: Any) -> None:
         self._count()
-        if not isinstance(request, Request):
+        if not can_be_asked(request):
             raise ForeignAwait(type(request).__name__)
         ordinal = f"{task.prefix}{task.next}"
         task.next += 1
         if isinstance(request, Gather):
             self._branch(task, ordinal, request)
             return
-        content = self._content(request)
-        self._asked.append(Asked(ordinal, request, content))
+        asked = ask(ordinal, request, self.allowed, self.limits)
         if isinstance(request, Reply | Spawn):
             self._ready.append((task, None, None))
         else:
-            if len(self.waiting) >= self.limits.open_calls_max:
-                self._asked.pop()
-                raise LimitError("open_calls_max", len(self.waiting) + 1, self.limits.open_calls_max)
+            if self.vars:  # they are saved when the handler waits: here it can still be told
+                check_vars(self.vars, self.limits)
+            waiting = len(self.waiting) + self.allowed.calls_open
+            if waiting >= self.limits.open_calls_max:
+                raise LimitError("open_calls_max", waiting + 1, self.limits.open_calls_max)
             self.waiting[ordinal] = request
             self._owners[ordinal] = task
+        self._asked.append(asked)
 
     def _count(self) -> None:
         self._steps += 1
@@ -205,37 +194,10 @@ class Execution:
             self._tasks.add(child)
             self._ready.append((child, None, None))
 
-    def _content(self, request: Request[Any]) -> Any:
-        """What identifies the request on re-execution; checked to be plain JSON within the limits."""
-        content: list[Any]
-        match request:
-            case Call():
-                content = [request.tool, request.effect, request.args]
-            case Reply():
-                content = [request.text, request.data]
-            case Spawn():
-                content = [request.thread, request.type, request.data]
-            case Sleep():
-                content = [_milliseconds(request.seconds, self.limits)]
-            case WaitFor():
-                timeout = request.timeout_s
-                content = [request.type, None if timeout is None else _milliseconds(timeout, self.limits)]
-            case _:
-                raise BrokenInvariant(f"a request of an unknown kind: {request.kind}")
-        check_plain(content, self.limits.depth_levels)
-        size = len(canonical(content))
-        if size > self.limits.value_bytes:
-            raise LimitError("value_bytes", size, self.limits.value_bytes)
-        return content
 
-
-def _milliseconds(seconds: float, limits: Limits) -> int:
-    check_plain(seconds)
-    if not isinstance(seconds, int | float):
-        raise NotPlain(f"a duration in seconds is a number, not {type(seconds).__name__}")
-    if seconds > limits.sleep_s_max:
-        raise LimitError("sleep_s_max", int(seconds), limits.sleep_s_max)
-    return max(0, round(seconds * 1000))
+def _wants_a_loop(raised: BaseException) -> bool:
+    """Whether asyncio refused to work without its loop: it says so before we see that something foreign is awaited."""
+    return type(raised) is RuntimeError and raised.args == ("no running event loop",)
 
 
 def _close(coroutine: Coroutine[Any, Any, Any]) -> None:

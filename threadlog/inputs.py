@@ -6,6 +6,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
+
+from threadlog.canonical import NotPlain, check_plain
 
 Kind = Literal["event", "result", "timer", "poison"]
 TIMER_TOPIC = "timer"
@@ -46,3 +49,19 @@ class Input(msgspec.Struct, frozen=True):
 def timer(thread: str, timer_id: str, due_ms: int, clock_ms: int) -> Input:
     """The input for a timer that is due."""
     return Input("timer", thread, TIMER_TOPIC, 0, 0, due_ms, clock_ms, id=timer_id)
+
+
+def unfit(input: Input) -> str:
+    """Why a record's fields are no plain JSON, which no reader of ours gives, or ""."""
+    if input.kind not in ("event", "result"):
+        return ""
+    try:
+        check_plain([input.source, input.id, input.type, input.traceparent, input.data])
+    except NotPlain as error:
+        return str(error)
+    return ""
+
+
+def poison(input: Input, reason: str) -> Input:
+    """The same record as one that cannot be read."""
+    return replace(input, kind="poison", source="", id="", type="", data=None, traceparent="", reason=reason)

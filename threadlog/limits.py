@@ -25,6 +25,8 @@ class Limits:
     entry_bytes: int = 900 * 1024
     # Deeper JSON has no business in a message and costs stack in every reader.
     depth_levels: int = 64
+    # The key of a Kafka record, of Flink's state and a header; the sources accept no longer one.
+    thread_id_bytes: int = 512
     # A run is executed again from its start after an eviction: its length bounds that cost.
     run_steps_max: int = 10_000
     # Between two suspensions: a handler that loops over `reply` must not hold the operator for ever.
@@ -33,13 +35,17 @@ class Limits:
     open_calls_max: int = 256
     # Messages that wait while a run is under way.
     queue_events_max: int = 256
+    # Events of one type that came before the open run waits for them.
+    buffered_events_max: int = 16
+    # Values of effect calls whose run is gone, kept for the next run: it is shown all of them at once.
+    orphans_bytes: int = 256 * 1024
     # Runs that one input may begin one after the other before a self-timer takes over.
     chain_runs_max: int = 8
     # Small state is read and written on every turn.
     vars_bytes: int = 32 * 1024
     # What a handler can look back on; older turns are in the journal.
     history_entries_max: int = 1_000
-    # A producer's resend is recognised for so long; at least the retention of the input topics.
+    # A producer's resend is recognised for so long, by the log's time; at least the retention of the input topics.
     seen_window_ms: int = 7 * 24 * 3600 * 1000
     # How often a call without an answer is asked again before it is closed.
     call_asks_max: int = 5

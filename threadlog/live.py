@@ -35,12 +35,6 @@ class LiveRuns:
         while len(self._runs) > self.runs_max:
             self._runs.popitem(last=False)[1][2].close()
 
-    def rename(self, thread: str, run_id: str, old: str, new: str) -> None:
-        """Follow the head of a thread whose step did not touch its run."""
-        kept = self._runs.get(thread)
-        if kept is not None and kept[:2] == (run_id, old):
-            self._runs[thread] = (run_id, new, kept[2])
-
     def drop(self, thread: str) -> None:
         """Forget whatever is kept for the thread."""
         kept = self._runs.pop(thread, None)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from threadlog.canonical import NotPlain, canonical, check_plain, copy, text
-from threadlog.errors import LimitError
+from threadlog.errors import LimitError, NondeterminismError
+from threadlog.limits import Limits
 from threadlog.turn import Turn
 
 
@@ -27,18 +28,44 @@ def history(turn: Turn, bounds: list[int], last: int) -> list[dict[str, Any]]:
     return [copy(item) for n in numbers if (item := turn.get("history", str(n))) is not None]
 
 
+def check_vars(current: dict[str, Any], limits: Limits) -> None:
+    """Raise NotPlain or LimitError for variables that cannot be stored."""
+    check_plain(current, limits.depth_levels)
+    size = len(canonical(current))
+    if size > limits.vars_bytes:
+        raise LimitError("vars_bytes", size, limits.vars_bytes)
+
+
+def compare_vars(turn: Turn, current: dict[str, Any]) -> None:
+    """Raise NondeterminismError unless a handler that was executed again left the variables as they are stored."""
+    stored = turn.small("vars")
+    if not stored and not current:
+        return
+    try:
+        check_plain(current, turn.limits.depth_levels)
+        now = text(current)
+    except NotPlain as error:
+        now = str(error)
+    was = text(stored)
+    if now != was:
+        raise NondeterminismError("its variables", was[:_SHOWN_CHARS], now[:_SHOWN_CHARS])
+
+
+_SHOWN_CHARS = 150  # of each side of a difference
+
+
 def save_vars(turn: Turn, current: dict[str, Any]) -> Exception | None:
-    """Write changed variables into state, with what they were before. Returns what is wrong with them, if anything."""
+    """Write changed variables into state, with what they were before. Returns what else is wrong with them.
+
+    Raises LimitError where they are too many.
+    """
     stored = turn.small("vars")
     if not stored and not current:
         return None
     try:
-        check_plain(current, turn.limits.depth_levels)
+        check_vars(current, turn.limits)
     except NotPlain as error:
         return error
-    size = len(canonical(current))
-    if size > turn.limits.vars_bytes:
-        return LimitError("vars_bytes", size, turn.limits.vars_bytes)
     base = dict(turn.get("run", "base", {}))
     for name in sorted(stored.keys() | current.keys()):
         if name in stored and name in current and text(stored[name]) == text(current[name]):

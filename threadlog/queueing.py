@@ -155,7 +155,7 @@ class Queue:
         return Action("answer", ask, "in_doubt" if doubt else "rejected", reason)
 
     def _maybe_fired(self, ask: Ask) -> bool:
-        return bool(ask["asked_ms"] < self._before_ms)
+        return bool(ask["clock_ms"] < self._before_ms)
 
     def _meta(self) -> dict[str, int]:
         return dict(self._slots.get("meta") or {"head": 0, "tail": 0, "open": 0})

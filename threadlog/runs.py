@@ -9,11 +9,15 @@ delivered yet.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from schemas.cloudevents import child_traceparent, root_traceparent
-from threadlog import calls, memory
-from threadlog.canonical import copy, digest, text
+from threadlog import calls, memory, waiting
+from threadlog.app import Handler
+from threadlog.asked import Allowed, Asked
+from threadlog.canonical import copy, digest
+from threadlog.effects import carry_out
 from threadlog.errors import (
     CallError,
     CallRejected,
@@ -25,8 +29,8 @@ from threadlog.errors import (
     WaitTimeout,
     describe,
 )  # fmt: skip
-from threadlog.execution import Asked, Execution
-from threadlog.requests import Call, Reply, Sleep, Spawn, WaitFor
+from threadlog.execution import Execution
+from threadlog.requests import Call
 from threadlog.thread import Clock, Event, Thread
 from threadlog.turn import Turn
 
@@ -40,7 +44,7 @@ def begin(turn: Turn, event: dict[str, Any]) -> Execution | None:
     agent = turn.app.newest[event["type"]]
     run_id = digest([turn.thread, event["source"], event["id"], agent.name])[:32]
     trace = event["trace"] or root_traceparent(turn.thread, event["source"], event["id"])
-    known = [orphan for _, orphan in sorted(turn.items("orphans"))]
+    known = [_shown(call_id, orphan) for call_id, orphan in sorted(turn.items("orphans"))]
     run = {
         "id": run_id, "agent": agent.name, "version": agent.version, "now": turn.now, "done": 0, "steps": 0,
         "asked": [], "base": {}, "waits": {}, "known": known, "event_id": event["id"], "event_source": event["source"],
@@ -59,6 +63,12 @@ def begin(turn: Turn, event: dict[str, Any]) -> Execution | None:
     return advance(turn, None)
 
 
+def _shown(call_id: str, orphan: dict[str, Any]) -> dict[str, Any]:
+    """What a run is told of an effect call whose run is gone, but for its value: that stays in its map."""
+    shown = {"tool": orphan["tool"], "call_id": call_id, "status": orphan["status"]}
+    return {**shown, "left_out": True} if orphan.get("left_out") else shown
+
+
 def record(turn: Turn, ordinal: str, outcome: dict[str, Any]) -> None:
     """Append an outcome to the open run; `advance` delivers it."""
     number = turn.get("run", "steps", 0)
@@ -71,6 +81,9 @@ def advance(turn: Turn, live: Execution | None) -> Execution | None:
     run = turn.small("run")
     turn.subject = (run["id"], run["agent"], run["version"])
     if run.get("parked") is not None:
+        return None
+    if turn.held is not None:
+        park(turn, turn.held)
         return None
     execution = live
     try:
@@ -97,6 +110,15 @@ def park(turn: Turn, error: BaseException) -> None:
 def end(turn: Turn, status: str, error: BaseException | None = None) -> None:
     """End the open run: `status` is finished, failed, interrupted or abandoned."""
     run = turn.small("run")
+    for number in range(max(0, run["done"] - 1), run["steps"]):  # recorded while it was parked, and never delivered
+        outcome = turn.get("steps", str(number))
+        if "call" in outcome:
+            failed = outcome["k"] == "error"
+            status, value = (outcome["v"]["class"], None) if failed else ("done", outcome["v"])
+            calls.orphan(turn, outcome["call"], outcome["tool"], status, value)
+    for one in run["known"]:
+        if one["status"] == "done":
+            turn.delete("orphan_values", one["call_id"])
     calls.leave_calls(turn, run["id"])
     for timer_id, _ in sorted(turn.items("timers")):
         if timer_id.startswith(("sleep:", "wait:")):
@@ -118,8 +140,8 @@ def _deliver_all(turn: Turn, execution: Execution) -> Execution | None:
         asked = execution.start() if done == 0 else _deliver(turn, execution, done - 1)
         if isinstance(execution.error, LimitError):
             raise execution.error
-        _carry_out(turn, asked)
-        error = execution.error or memory.save_vars(turn, execution.vars)
+        error = execution.error if execution.error is not None else memory.save_vars(turn, execution.vars)
+        carry_out(turn, asked)
         turn.put("run", "done", done + 1)
         turn.put("run", "asked", [item.descriptor for item in asked])
         if execution.finished or error is not None:
@@ -151,7 +173,9 @@ def _as_python(request: Any, outcome: dict[str, Any]) -> tuple[Any, BaseExceptio
                 return (
                     request.convert(copy(raw)) if isinstance(request, Call) and request.convert else copy(raw)
                 ), None
-            except Exception as error:  # the tool's return type has changed since: the handler hears of it
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # the tool's return type has changed since: the handler hears of it
                 return None, error
         case "error":
             return None, CALL_ERRORS[raw["class"]](raw["tool"], raw["call_id"], raw["type"], raw["message"])
@@ -177,12 +201,23 @@ def _execute_again(turn: Turn, run: dict[str, Any]) -> Execution:
     def history(last: int) -> list[dict[str, Any]]:
         return memory.history(turn, run["history"], last)
 
-    thread = Thread(turn.thread, run["id"], variables, copy(run["known"]), clock, history)
+    known = [{**one, "value": calls.orphan_value(turn, one)} for one in run["known"]]
+    thread = Thread(turn.thread, run["id"], variables, known, clock, history)
     view = Event(event["id"], event["source"], event["type"], run["now"], copy(event["data"]))
-    execution = Execution(agent.handler(thread, view), turn.limits, clock, variables)  # type: ignore[arg-type]
+    allowed = Allowed(turn.app.tools, (agent.on, *agent.awaits), sum(1 for one in known if one["status"] == "open"))
+    execution = Execution(_call(agent.handler, thread, view), turn.limits, clock, variables, allowed)
     if run["done"]:
-        _catch_up(turn, run, execution)
+        try:
+            _catch_up(turn, run, execution)
+        except BaseException:
+            execution.close()
+            raise
     return execution
+
+
+async def _call(handler: Handler, thread: Thread, event: Event) -> None:
+    """The handler; even its call is user code that may raise, and here it does so inside the run."""
+    await handler(thread, event)
 
 
 def _catch_up(turn: Turn, run: dict[str, Any], execution: Execution) -> None:
@@ -194,6 +229,7 @@ def _catch_up(turn: Turn, run: dict[str, Any], execution: Execution) -> None:
     _compare("its last step", run["asked"], asked)
     if execution.finished:
         raise NondeterminismError("its last step", "a run that waits", "the end of the handler")
+    memory.compare_vars(turn, execution.vars)
 
 
 def _compare(where: str, recorded: list[str], asked: list[Asked]) -> None:
@@ -207,67 +243,26 @@ def _compare(where: str, recorded: list[str], asked: list[Asked]) -> None:
             raise NondeterminismError(f"request {index} before {where}", f"«{was}»", f"«{is_now}»")
 
 
-def _carry_out(turn: Turn, asked: list[Asked]) -> None:
-    for item in asked:
-        _CARRY_OUT[type(item.request)](turn, item)
-
-
-def _reply(turn: Turn, item: Asked) -> None:
-    run_id, agent, _ = turn.subject
-    words, data = item.content
-    reply_id = digest([turn.thread, run_id, item.ordinal, "reply"])[:32]
-    turn.effects.append({
-        "do": "reply", "thread": turn.thread, "run_id": run_id, "ordinal": item.ordinal, "reply_id": reply_id,
-        "text": words, "data": text(data), "agent": agent, "event_id": turn.get("run", "event_id"),
-        "event_source": turn.get("run", "event_source"),
-        "traceparent": child_traceparent(turn.get("run", "trace", ""), reply_id),
-    })  # fmt: skip
-    memory.say(turn, {"role": "reply", "text": words, "data": data, "time_ms": turn.now})
-
-
-def _spawn(turn: Turn, item: Asked) -> None:
-    run_id = turn.subject[0]
-    target, type_, data = item.content
-    signal_id = digest([turn.thread, run_id, item.ordinal, "spawn"])[:32]
-    turn.effects.append({
-        "do": "signal", "thread": target, "name": "spawn", "from_thread": turn.thread, "run_id": run_id,
-        "signal_id": signal_id, "data": text({"type": type_, "data": data}),
-        "traceparent": child_traceparent(turn.get("run", "trace", ""), signal_id),
-    })  # fmt: skip
-
-
-def _sleep(turn: Turn, item: Asked) -> None:
-    turn.set_timer(f"sleep:{item.ordinal}", turn.now + item.content[0])
-
-
-def _wait_for(turn: Turn, item: Asked) -> None:
-    type_, timeout_ms = item.content
-    wait = {"type": type_, "timeout_s": None if timeout_ms is None else timeout_ms / 1000}
-    turn.put("run", "waits", {**turn.get("run", "waits", {}), item.ordinal: wait})
-    if timeout_ms is not None:
-        turn.set_timer(f"wait:{item.ordinal}", turn.now + timeout_ms)
-
-
-_CARRY_OUT = {Call: calls.open_call, Reply: _reply, Spawn: _spawn, Sleep: _sleep, WaitFor: _wait_for}
-
-
 def _meet_waiting_events(turn: Turn, execution: Execution) -> None:
     """An event that came before its `wait_for` is in the queue: hand over the first of the awaited type."""
     if not turn.get("run", "waits"):
         return
-    for ordinal, wait in sorted(turn.get("run", "waits").items()):
-        for item in turn.get("core", "queue", []):
-            if item[1] == wait["type"]:
-                event = turn.get("queue", str(item[0]))
-                take_from_queue(turn, item)
-                meet(turn, ordinal, event)
-                break
+    for ordinal, wait in waits(turn):
+        item = next((item for item in turn.get("core", "queue", []) if item[1] == wait["type"]), None)
+        if item is not None:
+            meet(turn, ordinal, waiting.take(turn, item))
 
 
-def take_from_queue(turn: Turn, item: list[Any]) -> None:
-    """Remove one waiting event."""
-    turn.put("core", "queue", [other for other in turn.get("core", "queue", []) if other != item])
-    turn.delete("queue", str(item[0]))
+def waits(turn: Turn) -> list[tuple[str, dict[str, Any]]]:
+    """Every open `wait_for` of the run, (ordinal, what it waits for), by their places in the run."""
+    open_waits: dict[str, dict[str, Any]] = turn.get("run", "waits", {})
+    return sorted(open_waits.items(), key=lambda pair: [int(part) for part in pair[0].split(".")])
+
+
+def awaits(turn: Turn) -> Collection[str]:
+    """The event types that the open run may come to wait for."""
+    agent = turn.app.agents.get((turn.get("run", "agent"), turn.get("run", "version")))
+    return turn.app.awaited if agent is None else agent.awaits
 
 
 def meet(turn: Turn, ordinal: str, event: dict[str, Any]) -> None:

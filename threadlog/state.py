@@ -10,8 +10,8 @@ dearer with the conversation:
     calls      open calls, by call id        history    what was said, by number
     timers     due times, by timer id        doubts     calls closed in doubt, by call id
     positions  last offset by topic/partition  seen     identities of events, and the order in which they came
-    orphans    effect calls whose run is gone
-    window     bounds of the ring in `seen`
+    orphans    effect calls whose run is gone  orphan_values  what they returned, by call id
+    window     bounds of the ring in `seen`, and the newest log time of an event
 
 A patch is `{"put": {section: {key: value}}, "del": {section: [key]}}`. Positions and `seen` follow from the entry's
 input and are not in the patch, so the state hash does not depend on where the log holds a record.
@@ -23,12 +23,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+
 from threadlog.canonical import digest
 from threadlog.entry import Entry
 
 STATE_VERSION = 1
 SMALL = ("core", "run", "vars", "calls", "timers", "positions", "orphans", "window")
-MAPS = ("steps", "asks", "queue", "history", "doubts", "seen")
+MAPS = ("steps", "asks", "queue", "history", "doubts", "orphan_values", "seen")
+_SECTIONS = {*SMALL, *MAPS}
 GENESIS = ""  # `prev` of a thread's first entry
 
 Small = dict[str, dict[str, Any]]
@@ -82,12 +85,35 @@ def new_small(thread: str) -> Small:
     """The small sections of a thread that has decided nothing yet."""
     core = {"v": STATE_VERSION, "thread": thread, "seq": 0, "head": GENESIS, "state_hash": GENESIS, "outbox": GENESIS}
     core |= {"outbox_seq": 0, "now": 0, "queue": [], "queue_next": 0, "history_first": 0, "history_next": 0}
+    core |= {"snapshot_seq": 0}
     return {"core": core, **{name: {} for name in SMALL[1:]}}
 
 
 def new_state(thread: str) -> State:
     """A new thread in memory."""
     return State(new_small(thread), MemoryMaps())
+
+
+class _Sections(msgspec.Struct, forbid_unknown_fields=True):
+    """The shape of a patch."""
+
+    put: dict[str, dict[str, Any]]
+    deleted: dict[str, list[str]] = msgspec.field(name="del")
+
+
+_read_patch = msgspec.json.Decoder(_Sections).decode
+_CORE = {"queue": list, "queue_next": int, "outbox_seq": int, "history_first": int, "history_next": int}
+
+
+def read_patch(text: str) -> Patch:
+    """A patch from an entry. Raises msgspec.DecodeError for what is none, or would write where no patch writes."""
+    read = _read_patch(text)
+    core = read.put.get("core", {})
+    if not (read.put.keys() | read.deleted.keys()) <= _SECTIONS or "core" in read.deleted:
+        raise msgspec.ValidationError("a patch of sections that no state has")
+    if any(type(value) is not _CORE.get(key) for key, value in core.items()):
+        raise msgspec.ValidationError("a patch of counters that no patch moves")
+    return {"put": read.put, "del": read.deleted}
 
 
 def evolve(state: State, entry: Entry, patch: Patch, seen_window_ms: int) -> tuple[Small, Patch]:
@@ -109,6 +135,8 @@ def evolve(state: State, entry: Entry, patch: Patch, seen_window_ms: int) -> tup
         "seq": entry.seq, "head": entry.hash, "state_hash": entry.state_hash, "outbox": entry.outbox,
         "now": entry.time_ms,
     }  # fmt: skip
+    if entry.snapshot is not None:
+        small["core"]["snapshot_seq"] = entry.seq
     if entry.kind != "timer":
         small["positions"][position_key(entry.input.topic, entry.input.partition)] = entry.input.offset
     if entry.kind == "event" and entry.verdict not in NOT_SEEN:
@@ -121,21 +149,25 @@ NOT_SEEN = frozenset({"duplicate", "too_old"})
 _EVICT_MAX = 3  # more than one per event, so the ring shrinks after a busy day, yet no turn pays for all of it
 
 
+# Topics are read at different paces. What is older than the window before the newest event is refused as too old, so
+# the oldest event still taken may be a resend of one that is a window older than that.
 def _remember(state: State, window: dict[str, Any], writes: Patch, entry: Entry, seen_window_ms: int) -> None:
     puts, dels = writes["put"].setdefault("seen", {}), []
     first, after = window.get("first", 0), window.get("next", 0)
     key = identity(entry.input.source, entry.input.id)
-    puts[key] = entry.time_ms
-    puts[f"#{after}"] = [key, entry.time_ms]
+    log_ms = entry.input.log_time_ms
+    newest = max(window.get("log_ms", 0), min(log_ms, entry.input.clock_ms))  # one clock that is ahead moves nothing
+    puts[key] = log_ms
+    puts[f"#{after}"] = [key, log_ms]
     for _ in range(_EVICT_MAX):
         oldest = state.maps.get("seen", f"#{first}") if first < after else None
-        if oldest is None or oldest[1] + seen_window_ms >= entry.time_ms:
+        if oldest is None or oldest[1] + 2 * seen_window_ms >= newest:
             break
         dels += [f"#{first}", oldest[0]]
         first += 1
     if dels:
         writes["del"]["seen"] = [k for k in dels if k not in puts]
-    window["first"], window["next"] = first, after + 1
+    window["first"], window["next"], window["log_ms"] = first, after + 1, newest
 
 
 def identity(source: str, id: str) -> str:

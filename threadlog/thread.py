@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from threadlog.canonical import digest
@@ -35,16 +35,21 @@ class Event:
 
 @dataclass(slots=True)
 class Clock:
-    """The engine's time as the handler may see it; the execution moves it on at every delivery."""
+    """The engine's time as the handler may see it; the execution moves it on at every delivery.
+
+    `branch` is the branch of the handler that runs now; chance is drawn per branch, so what one branch draws does not
+    depend on when the others went on.
+    """
 
     now_ms: int
-    drawn: int = 0
+    branch: str = ""
+    drawn: dict[str, int] = field(default_factory=dict)
 
 
 class Thread:
     """The handler's thread: its id, time, variables and past, and what can be asked of it."""
 
-    __slots__ = ("_clock", "_history", "id", "open_effects", "run_id", "vars")
+    __slots__ = ("_clock", "_history", "_id", "_open_effects", "_run_id", "_vars")
 
     def __init__(
         self,
@@ -55,10 +60,33 @@ class Thread:
         clock: Clock,
         history: Callable[[int], list[dict[str, Any]]],
     ) -> None:
-        self.id, self.run_id = id, run_id
-        self.vars: dict[str, Any] = vars
-        self.open_effects: list[dict[str, Any]] = open_effects
+        self._id, self._run_id = id, run_id
+        self._vars, self._open_effects = vars, open_effects
         self._clock, self._history = clock, history
+
+    @property
+    def id(self) -> str:
+        """The thread's id."""
+        return self._id
+
+    @property
+    def run_id(self) -> str:
+        """The run's id, 32 hex digits."""
+        return self._run_id
+
+    @property
+    def vars(self) -> dict[str, Any]:
+        """Variables that last from run to run, plain JSON; change them in place."""
+        return self._vars
+
+    @property
+    def open_effects(self) -> list[dict[str, Any]]:
+        """What became, or has not yet become, of effect calls whose run is gone.
+
+        `{"tool", "call_id", "status": "open"|"done"|"failed"|"refused"|"rejected"|"in_doubt", "value"}`;
+        `"left_out": True` where the value was too large to keep; the journal has it.
+        """
+        return self._open_effects
 
     @property
     def now_ms(self) -> int:
@@ -70,7 +98,7 @@ class Thread:
         return self._history(last)
 
     def random(self) -> float:
-        """A number in [0, 1) derived from thread, run and the count of draws: the same on every execution."""
+        """A number in [0, 1) derived from thread, run, branch and count of draws: the same on every execution."""
         return int(self._draw()[:13], 16) / 16**13
 
     def uuid(self) -> str:
@@ -78,8 +106,9 @@ class Thread:
         return self._draw()[:32]
 
     def _draw(self) -> str:
-        self._clock.drawn += 1
-        return digest([self.id, self.run_id, "draw", self._clock.drawn])
+        branch, drawn = self._clock.branch, self._clock.drawn
+        drawn[branch] = drawn.get(branch, 0) + 1
+        return digest([self._id, self._run_id, "draw", branch, drawn[branch]])
 
     def reply(self, text: str, data: Any = None) -> Reply:
         """Say `text` (and `data`, plain JSON) on the topic agent-replies. Await it."""

@@ -30,6 +30,8 @@ class Turn:
     subject: tuple[str, str, int] = ("", "", 0)  # run id, agent, version of the run this entry is about
     now: int = 0
     chained: int = 0
+    chain_runs_max: int = 0
+    held: Exception | None = None  # why no handler may go on in this step: its open run is parked for this
     _writes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -106,6 +106,10 @@ class Desk:
         """Answer the open call at `index`."""
         return self.take(self.result(self.calls()[index], value, status, **changed))
 
+    def command(self, action: str) -> Decision:
+        """A person deals with the parked run."""
+        return self.send("threadlog.RunCommand", run_id="", action=action, who="me", reason="")
+
     def fire(self) -> Decision:
         """Let the earliest timer fire."""
         due, id = min((due, id) for id, due in self.state.small["timers"].items())
@@ -120,6 +124,10 @@ class Desk:
 
     def replies(self) -> list[str]:
         return [effect["text"] for effect in self.effects("reply")]
+
+    def parked(self) -> list[str]:
+        """Why runs were parked, by the names of the errors."""
+        return [effect["error"]["type"] for effect in self.effects("park_run")]
 
     def verdicts(self) -> list[str]:
         return [entry.verdict for entry in self.journal]

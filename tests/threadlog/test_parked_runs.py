@@ -129,5 +129,5 @@ def test_decision_that_fits_no_record_parks_the_run() -> None:
 
     thread = desk(wordy)
     entry = thread.send().entry
-    assert (entry.verdict, entry.input.value) == ("oversize", b"")
-    assert len(thread.effects("dead_letter")) == 1
+    assert (entry.verdict, thread.replies(), thread.effects("dead_letter")) == ("began", [], [])
+    assert thread.parked() == ["LimitError"]

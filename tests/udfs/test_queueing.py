@@ -34,7 +34,7 @@ async def handler(thread: Thread, event: Event) -> None: ...
 
 def ask(n: int, tool: str = "pay", **changed: Any) -> dict[str, Any]:
     made = {"thread": "t", "run_id": "r", "ordinal": str(n), "tool": tool, "args_digest": "a", "effect": "keyed"}
-    made |= {"quota_key": tool, "asked_ms": BEGAN_MS + CLOCKS_APART_MS}
+    made |= {"quota_key": tool, "clock_ms": BEGAN_MS + CLOCKS_APART_MS}
     return {**made, "call_id": call_key("t", "r", str(n), tool, "a"), **changed}
 
 
@@ -97,7 +97,7 @@ def test_queue_answers_calls_whose_tool_has_left_the_app() -> None:
 def test_queue_fires_again_what_was_asked_before_its_process_began() -> None:
     """The state may be older than what was done with it: such a call may have been fired, whatever the state says."""
     pays = queue(queue_asks_max=1)
-    older = {"asked_ms": BEGAN_MS}
+    older = {"clock_ms": BEGAN_MS}
     assert [(a.do, a.again) for a in pays.accept(ask(1, **older))] == [("fire", True)]
     pays.accept(ask(2, **older))
     assert [(a.do, a.status) for a in pays.accept(ask(3, **older))] == [("answer", "in_doubt")]
