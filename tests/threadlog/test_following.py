@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Following a journal: what continues a thread is applied, everything else is void and moves nothing."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.threadlog.desk import Desk, desk, look, pay
+from threadlog import Event, Thread
+from threadlog.canonical import chain, digest
+from threadlog.engine import apply
+from threadlog.entry import Entry
+from threadlog.limits import Limits
+from threadlog.state import MAPS, SMALL, MemoryMaps, State, dump, new_state
+
+
+async def handler(thread: Thread, event: Event) -> None:
+    thread.vars["n"] = thread.vars.get("n", 0) + 1
+    await look("x")
+    await pay(1)
+    await thread.reply("done")
+
+
+def journal() -> list[Entry]:
+    thread = desk(handler)
+    thread.send()
+    thread.answer()
+    return thread.journal
+
+
+def resealed(entry: Entry, **changed: Any) -> Entry:
+    """A changed entry whose hashes are right again, as a forger or a bug would write it."""
+    entry = dataclasses.replace(entry, **changed)
+    return dataclasses.replace(entry, state_hash=chain("", entry.patch)).sealed()
+
+
+PATCHES = [
+    "nonsense", "{}", "[]", '{"put":{},"del":{},"more":{}}', '{"put":{"core":3},"del":{}}', '{"put":[],"del":{}}',
+    '{"put":{"steps":{"0":1}},"del":{"steps":5}}', '{"put":{"steps":{}},"del":{"steps":[5]}}',
+    '{"put":{"nowhere":{"a":1}},"del":{}}', '{"put":{},"del":{"core":["seq"]}}', '{"put":{"core":{"seq":9}},"del":{}}',
+    '{"put":{"core":{"queue":3}},"del":{}}', '{"put":{"core":{"queue_next":true}},"del":{}}', "[" * 100_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=range(len(PATCHES)))
+def test_following_a_patch_that_is_none_is_void(patch: str) -> None:
+    """A right hash over garbage is garbage; nothing is raised and nothing moves."""
+    state = new_state("t")
+    standing, after = apply(state, resealed(journal()[0], patch=patch), Limits())
+    assert (standing, dump(after)) == ("void", dump(new_state("t")))
+
+
+@pytest.mark.parametrize("changed", [{"effects": "\ud800"}, {"patch": "\ud800"}, {"hash": ""}, {"prev": "\ud800"}])
+def test_following_what_cannot_be_hashed_is_void(changed: dict[str, Any]) -> None:
+    """Strings that no UTF-8 holds come from no journal of ours."""
+    assert apply(new_state("t"), dataclasses.replace(journal()[0], **changed), Limits())[0] == "void"
+
+
+def test_following_another_thread_is_void() -> None:
+    """A right entry in the wrong place is no history of this thread."""
+    assert apply(new_state("u"), journal()[0], Limits())[0] == "void"
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Entry) if field.name != "hash"])
+def test_following_an_entry_with_any_field_changed_is_void(field: str) -> None:
+    """The hash stands for every field."""
+    _, state = apply(new_state("t"), journal()[0], Limits())
+    entry = journal()[1]
+    value = getattr(entry, field)
+    if field == "input":
+        changed: Any = dataclasses.replace(value, offset=value.offset + 1)
+    else:
+        changed = value + 1 if isinstance(value, int) else f"{value or ''}x"
+    assert apply(state, dataclasses.replace(entry, **{field: changed}), Limits())[0] == "void"
+    assert apply(state, entry, Limits())[0] == "applied"
+
+
+def test_following_a_state_hash_that_does_not_continue_the_last_is_void() -> None:
+    """State hashes are a chain of their own over the patches."""
+    first, second = journal()
+    assert second.state_hash == chain(chain("", first.patch), second.patch)
+    _, state = apply(new_state("t"), first, Limits())
+    forged = dataclasses.replace(second, state_hash=chain("", second.patch)).sealed()
+    assert apply(state, forged, Limits())[0] == "void"
+
+
+def begun_from(snapshot: str) -> State:
+    whole = msgspec.json.decode(snapshot)["state"]
+    return State({name: whole[name] for name in SMALL}, MemoryMaps({name: dict(whole[name]) for name in MAPS}))
+
+
+def with_snapshots() -> Desk:
+    thread = desk(handler, limits=Limits(snapshot_every_entries=4))
+    for n in range(5):
+        thread.send(n=n)
+        thread.send(id="same")
+        while thread.calls():
+            thread.answer(n)
+    return thread
+
+
+def test_following_from_a_snapshot_ends_in_the_same_state() -> None:
+    """A reader may begin at any snapshot: it is the whole state before its entry, maps, positions and seen included."""
+    thread = with_snapshots()
+    places = [place for place, entry in enumerate(thread.journal) if entry.snapshot]
+    assert [thread.journal[place].seq for place in places] == list(range(4, len(thread.journal) + 1, 4))
+    for place in places:
+        state = begun_from(thread.journal[place].snapshot or "")
+        for entry in thread.journal[place:]:
+            standing, state = apply(state, entry, thread.limits)
+            assert standing == "applied"
+        assert dump(state) == dump(thread.state)
+
+
+def test_snapshot_carries_the_hash_of_the_whole_state() -> None:
+    """Two readers compare everything by it: also what the state hash leaves out, such as positions and seen."""
+    thread = with_snapshots()
+    state = new_state("t")
+    for entry in thread.journal:
+        if entry.snapshot:
+            assert msgspec.json.decode(entry.snapshot)["hash"] == digest(dump(state))
+            moved = copy.deepcopy(dump(state))
+            moved["positions"]["agent-events/0"] += 1
+            assert digest(moved) != digest(dump(state))
+        _, state = apply(state, entry, thread.limits)
