@@ -113,9 +113,8 @@ def end(turn: Turn, status: str, error: BaseException | None = None) -> None:
     for number in range(max(0, run["done"] - 1), run["steps"]):  # recorded while it was parked, and never delivered
         outcome = turn.get("steps", str(number))
         if "call" in outcome:
-            failed = outcome["k"] == "error"
-            status, value = (outcome["v"]["class"], None) if failed else ("done", outcome["v"])
-            calls.orphan(turn, outcome["call"], outcome["tool"], status, value)
+            ended, value = (outcome["v"]["class"], None) if outcome["k"] == "error" else ("done", outcome["v"])
+            calls.orphan(turn, outcome["call"], outcome["tool"], ended, value)
     for one in run["known"]:
         if one["status"] == "done":
             turn.delete("orphan_values", one["call_id"])

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from threadlog import App, Event, Quota, Thread
 from threadlog.app import Handler
 from threadlog.canonical import text
@@ -65,6 +67,7 @@ class Desk:
     state: State = field(default_factory=lambda: new_state("t"))
     journal: list[Entry] = field(default_factory=list)
     inputs: list[Input] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
     now: int = BEGAN_MS
     offsets: dict[str, int] = field(default_factory=dict)
 
@@ -75,6 +78,7 @@ class Desk:
         self.inputs.append(input)
         self.state = follow(self.state, decision)
         self.journal.append(decision.entry)
+        self.decisions.append(decision)
         return decision
 
     def input(self, kind: Any, topic: str, **fields: Any) -> Input:
@@ -118,8 +122,6 @@ class Desk:
 
     def effects(self, kind: str) -> list[dict[str, Any]]:
         """Every effect of a kind, from the journal itself."""
-        import msgspec
-
         return [e for entry in self.journal for e in msgspec.json.decode(entry.effects) if e["do"] == kind]
 
     def replies(self) -> list[str]:

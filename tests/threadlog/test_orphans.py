@@ -121,6 +121,7 @@ def test_orphan_is_made_of_a_result_that_came_while_its_run_was_parked(end: str)
         thread.command("retry")
     else:
         thread.command("abandon")
+    assert thread.ends() == ["abandoned" if end == "abandon" else "failed"]
     thread.send(n=2)
     seen = json.loads(thread.effects("reply")[-1]["data"])
     assert sorted(seen, key=str) == [["done", "receipt"], ["failed", None], ["in_doubt", None]]
