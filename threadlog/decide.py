@@ -7,8 +7,9 @@ restart into the same record for ever.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from threadlog import calls, runs, waiting
 from threadlog.canonical import NotPlain, parse

@@ -11,11 +11,12 @@ a gap.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from threadlog.app import App
 from threadlog.canonical import chain, digest, text

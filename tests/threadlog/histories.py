@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tests.threadlog.desk import Desk, desk, look, pay
 from threadlog import CallError, Event, LimitError, Thread, WaitTimeout, gather, sleep

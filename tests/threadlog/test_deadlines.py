@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import msgspec
 
 from tests.threadlog.desk import Desk, desk, pay
 from threadlog import CallError, Event, Thread, sleep
@@ -71,7 +71,7 @@ def test_deadline_of_a_thread_whose_time_is_ahead_counts_by_the_clock() -> None:
     """One reading was 30 days ahead, so the thread's time stands still; the key grows old all the same."""
     thread = desk(paying)
     ahead = thread.input("event", "agent-events", source="/s", id="1", type="t.Other", data={}, value=b"v")
-    thread.take(dataclasses.replace(ahead, clock_ms=ahead.clock_ms + 30 * DAY_MS))
+    thread.take(msgspec.structs.replace(ahead, clock_ms=ahead.clock_ms + 30 * DAY_MS))
     thread.send()
     due, id = min((due, id) for id, due in thread.state.small["timers"].items())
     thread.take(timer("t", id, due, thread.now))
@@ -92,7 +92,7 @@ def test_ask_carries_the_clock_beside_the_threads_time() -> None:
     """Who asks whether a call was made before a process began compares clocks, not a thread's time."""
     thread = desk(paying)
     ahead = thread.input("event", "agent-events", source="/s", id="1", type="t.Other", data={}, value=b"v")
-    thread.take(dataclasses.replace(ahead, clock_ms=ahead.clock_ms + HOUR_MS))
+    thread.take(msgspec.structs.replace(ahead, clock_ms=ahead.clock_ms + HOUR_MS))
     thread.send()
     thread.fire()
     [call] = thread.calls()

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from typing import Any
 
 import msgspec
@@ -35,8 +34,8 @@ def journal() -> list[Entry]:
 
 def resealed(entry: Entry, **changed: Any) -> Entry:
     """A changed entry whose hashes are right again, as a forger or a bug would write it."""
-    entry = dataclasses.replace(entry, **changed)
-    return dataclasses.replace(entry, state_hash=chain("", entry.patch)).sealed()
+    entry = msgspec.structs.replace(entry, **changed)
+    return msgspec.structs.replace(entry, state_hash=chain("", entry.patch)).sealed()
 
 
 PATCHES = [
@@ -58,7 +57,7 @@ def test_following_a_patch_that_is_none_is_void(patch: str) -> None:
 @pytest.mark.parametrize("changed", [{"effects": "\ud800"}, {"patch": "\ud800"}, {"hash": ""}, {"prev": "\ud800"}])
 def test_following_what_cannot_be_hashed_is_void(changed: dict[str, Any]) -> None:
     """Strings that no UTF-8 holds come from no journal of ours."""
-    assert apply(new_state("t"), dataclasses.replace(journal()[0], **changed), Limits())[0] == "void"
+    assert apply(new_state("t"), msgspec.structs.replace(journal()[0], **changed), Limits())[0] == "void"
 
 
 def test_following_another_thread_is_void() -> None:
@@ -66,17 +65,17 @@ def test_following_another_thread_is_void() -> None:
     assert apply(new_state("u"), journal()[0], Limits())[0] == "void"
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Entry) if field.name != "hash"])
+@pytest.mark.parametrize("field", [name for name in Entry.__struct_fields__ if name != "hash"])
 def test_following_an_entry_with_any_field_changed_is_void(field: str) -> None:
     """The hash stands for every field."""
     _, state = apply(new_state("t"), journal()[0], Limits())
     entry = journal()[1]
     value = getattr(entry, field)
     if field == "input":
-        changed: Any = dataclasses.replace(value, offset=value.offset + 1)
+        changed: Any = msgspec.structs.replace(value, offset=value.offset + 1)
     else:
         changed = value + 1 if isinstance(value, int) else f"{value or ''}x"
-    assert apply(state, dataclasses.replace(entry, **{field: changed}), Limits())[0] == "void"
+    assert apply(state, msgspec.structs.replace(entry, **{field: changed}), Limits())[0] == "void"
     assert apply(state, entry, Limits())[0] == "applied"
 
 
@@ -85,7 +84,7 @@ def test_following_a_state_hash_that_does_not_continue_the_last_is_void() -> Non
     first, second = journal()
     assert second.state_hash == chain(chain("", first.patch), second.patch)
     _, state = apply(new_state("t"), first, Limits())
-    forged = dataclasses.replace(second, state_hash=chain("", second.patch)).sealed()
+    forged = msgspec.structs.replace(second, state_hash=chain("", second.patch)).sealed()
     assert apply(state, forged, Limits())[0] == "void"
 
 

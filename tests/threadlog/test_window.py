@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import msgspec
 
 from tests.threadlog.desk import Desk, desk, pay
 from threadlog import Event, Thread
@@ -21,7 +21,7 @@ def at(thread: Desk, id: str, days: float, lag_days: float = 0, topic: str = "ag
     input = thread.input("event", topic, source="/s", id=id, type="t.Go", data={}, value=b"v")
     log_ms = 1_700_000_000_000 + int(days * DAY_MS)
     changed = {"log_time_ms": log_ms, "clock_ms": log_ms + int(lag_days * DAY_MS), "partition": partition}
-    verdict = thread.take(dataclasses.replace(input, **changed)).entry.verdict
+    verdict = thread.take(msgspec.structs.replace(input, **changed)).entry.verdict
     if thread.calls():
         thread.now = max(thread.now, log_ms)
         thread.answer()
@@ -101,7 +101,7 @@ def test_positions_are_kept_per_partition() -> None:
     """A producer with another partitioner puts the thread into a second partition: both are exact."""
     thread = desk(paying)
     first = thread.input("event", "agent-events", source="/s", id="1", type="t.Go", data={}, value=b"v")
-    other = dataclasses.replace(first, id="2", partition=1)
+    other = msgspec.structs.replace(first, id="2", partition=1)
     thread.take(first)
     assert step(thread.state, first, thread.app, thread.limits) is None
     thread.take(other)
