@@ -2,6 +2,7 @@
 """Does it add up? The sender's file, the payment ledger and the read_committed topics, compared line by line.
 
 Shares no code with the product: it reads what anyone can read, with a Kafka client, an Avro library and the registry.
+The rules are in `rules.py`.
 """
 
 from __future__ import annotations
@@ -11,100 +12,80 @@ import io
 import json
 import sys
 import urllib.request
-from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 import fastavro
 
+from examples.support_desk import rules
+from examples.support_desk.rules import Line, Topics
+
 TOPICS = ("agent-decisions", "agent-replies", "tool-invocations", "tool-results", "dead-letters")
-WRONG = (
-    "unaccounted", "unanswered", "replies_doubled", "paid_twice", "lost", "order_violations", "recovery_gaps",
+NONE = (
+    "replies_doubled", "unanswered", "paid_but_told_failed", "paid_twice", "lost", "journal_gaps", "order_violations",
+    "never_recovered",
 )  # fmt: skip
-MESSAGE = "support_desk.CustomerMessage"
+SOME = ("events_sent", "decisions", "refunds_paid")
+Table = dict[str, float]
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
+def lines(path: Path) -> list[Line]:
     """A JSONL file; a last line without its end is left out."""
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
-def money(ledger: list[dict[str, Any]], asked: set[str], done: set[str]) -> dict[str, int]:
-    """What the ledger says about refunds: `asked` keys, of which `done` were reported as paid."""
-    paid = Counter(line["key"] for line in ledger if line["kind"] == "paid")
-    orders = Counter(line["order"] for line in ledger if line["kind"] == "paid")
-    ended: dict[str, Any] = {}
-    repeated = 0
-    for line in ledger:
-        key = str(line.get("key"))
-        if line["kind"] == "arrived":
-            # Repeats the service itself provoked (429, 500, 409, a dropped connection) are not the crashes' doing.
-            repeated += key in ended and ended[key] not in (429, 500, 409, "dropped")
-            ended[key] = "open"
-        elif line["kind"] in ("answered", "dropped"):
-            ended[key] = line.get("status", "dropped")
+def compare(sent: list[Line], ledger: list[Line], topics: Topics, kills: list[Line]) -> Table:
+    """The whole table, each row with its count or seconds."""
+    decisions = topics["agent-decisions"]
+    asked = {call["call_id"] for call in topics["tool-invocations"] if call["tool"] == "refund"}
+    ends, chained = rules.told(decisions), rules.journal(decisions)
+    chained["order_violations"] += rules.misplaced(sent, topics, ledger, ends)
     return {
-        "refunds_asked": len(asked),
-        "refunds_paid": len(paid),
-        "paid_twice": sum(count > 1 for count in orders.values()),
-        "lost": len(done - set(paid)) + len(set(paid) - asked),
-        "repeated_by_crashes": repeated,
+        **rules.accounts(sent, topics),
+        **rules.money(ledger, asked, ends),
+        "repeated_by_crashes": rules.repeats(ledger),
+        **chained,
+        **rules.recovery(kills, rules.silences(kills, topics, ledger)),
     }
 
 
-def journal(decisions: list[dict[str, Any]]) -> dict[str, int]:
-    """Chains and order of the journal, thread by thread."""
-    threads: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for decision in decisions:
-        threads[decision["thread"]].append(decision)
-    gaps = disorder = 0
-    for chain in threads.values():
-        previous = ""
-        last: dict[tuple[str, int], int] = {}
-        for expected, entry in enumerate(chain, 1):
-            gaps += entry["seq"] != expected or entry["prev"] != previous
-            previous = entry["hash"]
-            place = (entry["input"]["topic"], entry["input"]["partition"])
-            if not place[0] or entry.get("kind") == "timer":
-                continue  # made of the clock, not of a record
-            disorder += entry["input"]["offset"] <= last.get(place, -1)
-            last[place] = entry["input"]["offset"]
-    return {"recovery_gaps": gaps, "order_violations": disorder}
-
-
-def compare(
-    sent: list[dict[str, Any]], ledger: list[dict[str, Any]], topics: dict[str, list[dict[str, Any]]]
-) -> dict[str, int]:
-    """The whole table."""
-    decisions, replies = topics["agent-decisions"], topics["agent-replies"]
-    places = [
-        (d["input"]["partition"], d["input"]["offset"])
-        for d in decisions
-        if d["input"]["topic"].endswith("agent-events")
-    ]
-    dead = {(d["partition"], d["offset"]) for d in topics["dead-letters"] if d["topic"].endswith("agent-events")}
-    accounted = set(places) | dead
-    missing = [event for event in sent if (event["partition"], event["offset"]) not in accounted]
-    wanted = {event["id"] for event in sent if event["type"] == MESSAGE and not event["bad"]}
-    asked = {call["call_id"] for call in topics["tool-invocations"] if call["tool"] == "refund"}
-    results = {result["call_id"]: result["status"] for result in topics["tool-results"] if result["tool"] == "refund"}
-    counted = money(ledger, asked, {key for key, status in results.items() if status == "done"})
-    counted["lost"] += len(asked - set(results))
-    chained = journal(decisions)
-    chained["order_violations"] += len(places) - len(set(places))
-    return {
-        "events_sent": len(sent), "accounted_for": len(sent) - len(missing), "unaccounted": len(missing),
-        "dead_letters": len(dead), "decisions": len(decisions), "replies": len(replies),
-        "replies_doubled": len(replies) - len({reply["reply_id"] for reply in replies}),
-        "unanswered": len(wanted - {reply["event_id"] for reply in replies}), **counted, **chained,
-    }  # fmt: skip
-
-
-def faults(table: dict[str, int], crashed: bool) -> list[str]:
+def faults(table: Table) -> list[str]:
     """The rows that do not add up. After kills, nothing repeated means that the kills hit nothing."""
-    wrong = [row for row in WRONG if table[row]]
-    empty = [row for row in ("events_sent", "decisions", "refunds_paid") if not table[row]]
-    return wrong + empty + (["repeated_by_crashes"] if crashed and not table["repeated_by_crashes"] else [])
+    explained = sum(table[f"refunds_{end}"] for end in ("paid", "refused", "failed", "in_doubt"))
+    return [
+        *(row for row in NONE if table[row]),
+        *(row for row in SOME if not table[row]),
+        *(["accounted_for"] if table["accounted_for"] != table["events_sent"] else []),
+        *(["refunds_asked"] if table["refunds_asked"] != explained else []),
+        *(["repeated_by_crashes"] if table["kills"] and not table["repeated_by_crashes"] else []),
+    ]
+
+
+def shown(row: str, value: float | None) -> str:
+    """A value as the table shows it: seconds with a tenth, counts whole."""
+    return "" if value is None else f"{value:.1f}" if row.endswith("_s") else f"{value:.0f}"
+
+
+def printed(table: Table, before: Table | None, wrong: list[str]) -> list[str]:
+    """The table as lines; the run before, if there is one, in a column of its own."""
+    found = [] if before is None else [f"{'':<26}{'run before':>10}{'this run':>10}"]
+    for row, value in table.items():
+        cells = [value] if before is None else [before.get(row), value]
+        columns = "".join(f"{shown(row, cell):>10}" for cell in cells)
+        found.append(f"  {row.replace('_', ' '):<24}{columns}{'   <- wrong' if row in wrong else ''}")
+    return found
+
+
+def silent(kills: list[Line], silent_s: list[float | None]) -> list[str]:
+    """One line: how long each kill silenced what it hit."""
+    gaps = ["for ever" if gap is None else f"{gap:.1f} s" for gap in silent_s]
+    each = ", ".join(f"{kill['job']} {gap}" for kill, gap in zip(kills, gaps, strict=True))
+    return [f"Silent after each kill: {each}"] if each else []
+
+
+def verdict(wrong: list[str]) -> str:
+    """The last line."""
+    return "It does NOT add up: " + ", ".join(row.replace("_", " ") for row in wrong) if wrong else "It adds up."
 
 
 class Reader:
@@ -158,12 +139,13 @@ def letter(message: Any) -> dict[str, Any]:
     return {"topic": about["topic"].decode(), "partition": int(about["partition"]), "offset": int(about["offset"])}
 
 
-def gather(bootstrap: str, registry: str, namespace: str) -> dict[str, list[dict[str, Any]]]:
-    """All topics, decoded."""
-    reader, found = Reader(registry), {}
+def gather(bootstrap: str, registry: str, namespace: str) -> Topics:
+    """All topics, decoded; `log_ms` is when the broker appended the record."""
+    reader, found = Reader(registry), Topics()
     for topic in TOPICS:
         messages = read(bootstrap, f"{namespace}.{topic}")
-        found[topic] = [letter(one) if topic == "dead-letters" else reader.value(one.value()) for one in messages]
+        decoded = [letter(one) if topic == "dead-letters" else reader.value(one.value()) for one in messages]
+        found[topic] = [{**one, "log_ms": m.timestamp()[1]} for one, m in zip(decoded, messages, strict=True)]
     return found
 
 
@@ -174,19 +156,23 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     for name in ("bootstrap", "registry", "namespace"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument(
-        "--crashed", action="store_true", help="processes were killed: some request must have been repeated"
-    )
+    parser.add_argument("--kills", type=Path, help="what was killed and when; some request must have been repeated")
+    parser.add_argument("--table", type=Path, help="file to write the table to, as JSON")
+    parser.add_argument("--before", type=Path, help="such a file of another run, to be shown beside this one")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    table = compare(lines(given.sent), lines(given.ledger), gather(given.bootstrap, given.registry, given.namespace))
-    wrong = faults(table, given.crashed)
+    topics = gather(given.bootstrap, given.registry, given.namespace)
+    ledger, kills = lines(given.ledger), lines(given.kills) if given.kills else []
+    table = compare(lines(given.sent), ledger, topics, kills)
+    wrong = faults(table)
+    if given.table:
+        given.table.write_text(json.dumps(table))
     if given.json:
         print(json.dumps({**table, "adds_up": not wrong, "wrong": wrong}))
     else:
-        for row, count in table.items():
-            print(f"  {row.replace('_', ' '):<24}{count:>8}{'   <- wrong' if row in wrong else ''}")
-        print("It adds up." if not wrong else "It does NOT add up: " + ", ".join(wrong))
+        before = json.loads(given.before.read_text()) if given.before else None
+        silent_s = rules.silences(kills, topics, ledger)
+        print("\n".join([*printed(table, before, wrong), *silent(kills, silent_s), verdict(wrong)]))
     sys.exit(1 if wrong else 0)
 
 

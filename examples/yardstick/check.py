@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from examples.support_desk.check import Reader, journal, lines, read
+from examples.support_desk.check import Reader, lines, read
+from examples.support_desk.rules import journal
 
 WRONG = (
     "turns_unanswered", "turns_doubled", "journal_outputs_differ", "reply_outputs_differ", "ledger_outputs_differ",
@@ -125,7 +126,7 @@ def compare(run: Run) -> dict[str, int]:
         "journal_outputs_differ": in_journal,
         "states_differ": sum(text(one["state"]) != text(run.states.get(task)) for task, one in run.direct.items()),
         "calls_not_done": sum(one["status"] != "done" for one in results),
-        "journal_gaps": chained["recovery_gaps"] + chained["order_violations"],
+        "journal_gaps": chained["journal_gaps"] + chained["order_violations"],
     }  # fmt: skip
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo: traffic, kills and the checker around a local stack."""
+"""The demo: a payment service under the knife, kills chosen by what the ledger shows, and when it is over."""

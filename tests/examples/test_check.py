@@ -1,59 +1,263 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checker sees each planted fault, and nothing in a sound run."""
+"""The checker sees each planted fault, and nothing in a sound run; and it is no part of the product."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ast
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from examples.support_desk import check
+from examples.support_desk import check, rules
 
+ROOT = Path(__file__).parents[2]
 Run = dict[str, Any]
 
 
+def event(n: int, thread: str, order: str, **changed: Any) -> Run:
+    data = {"intent": "refund", "order_id": order}
+    about = {"n": n, "id": f"e{n}", "thread": thread, "type": rules.MESSAGE, "data": data, "bad": ""}
+    return {**about, "partition": 0, "offset": n, **changed}
+
+
+def entry(seq: int, topic: str, offset: int, *closed: tuple[str, str]) -> Run:
+    """An entry of thread a; `closed` are the keys whose calls it closes, each with the status told."""
+    effects = [{"do": "close_call", "call_id": key, "tool": "refund", "status": status} for key, status in closed]
+    place = {"topic": topic, "partition": 0, "offset": offset, "id": f"e{offset}"}
+    chain = {"prev": f"h{seq - 1}" if seq > 1 else "", "hash": f"h{seq}"}
+    return {"thread": "a", "seq": seq, **chain, "input": place, "effects": json.dumps(effects), "log_ms": 900 + seq}
+
+
+def asked(key: str, order: str) -> list[Run]:
+    return [{"kind": kind, "key": key, "order": order, "status": 200, "time_ms": 1} for kind in ("arrived", "paid")]
+
+
 def sound() -> Run:
-    where = {"topic": "t.agent-events", "partition": 0}
+    """Thread a asks twice for money, the first refund's request comes again after a kill, and one record is bad."""
+    answers = [{"kind": "answered", "key": key, "status": 200, "time_ms": 1} for key in ("k0", "k1")]
+    repeated = asked("k0", "o0")[:1]
+    decisions = [entry(1, "agent-events", 0), entry(2, "tool-results", 0, ("k0", "done"))]
+    decisions += [entry(3, "agent-events", 1), entry(4, "tool-results", 1, ("k1", "done"))]
+    letter = {"topic": "t.agent-events", "partition": 1, "offset": 0, "log_ms": 1}
     return {
-        "sent": [{"id": f"e{n}", "type": check.MESSAGE, "bad": "", "partition": 0, "offset": n} for n in (0, 1)],
-        "ledger": [
-            {"kind": "arrived", "key": "k", "order": "o"}, {"kind": "paid", "key": "k", "order": "o"},
-            {"kind": "arrived", "key": "k", "order": "o"}, {"kind": "answered", "key": "k", "status": 200},
-        ],
+        "sent": [event(0, "a", "o0"), event(1, "a", "o1"), event(2, "x", "", bad="no key", partition=1, offset=0)],
+        "ledger": [*asked("k0", "o0"), *repeated, answers[0], *asked("k1", "o1"), answers[1]],
         "topics": {
-            "agent-decisions": [
-                {"thread": "a", "seq": n + 1, "prev": prev, "hash": f"h{n + 1}", "input": where | {"offset": n}}
-                for n, prev in enumerate(("", "h1"))
-            ],
-            "agent-replies": [{"reply_id": f"r{n}", "event_id": f"e{n}"} for n in (0, 1)],
-            "tool-invocations": [{"tool": "refund", "call_id": "k"}],
-            "tool-results": [{"tool": "refund", "call_id": "k", "status": "done"}],
-            "dead-letters": [],
+            "agent-decisions": decisions,
+            "agent-replies": [{"reply_id": f"r{n}", "event_id": f"e{n}", "thread": "a", "log_ms": 1} for n in (0, 1)],
+            "tool-invocations": [{"tool": "refund", "call_id": f"k{n}", "log_ms": 1} for n in (0, 1)],
+            "tool-results": [{"tool": "refund", "log_ms": ms} for ms in (900, 1003, 4100, 9100)],
+            "dead-letters": [letter],
         },
-    }  # fmt: skip
+        "kills": [{"job": "tools", "at_ms": 1000, "noticed_ms": 1500, "running_ms": 3000}],
+    }
 
 
-def test_a_sound_run_adds_up() -> None:
+def test_check_sound_run_adds_up() -> None:
+    """Nothing is wrong with a sound run, and its one repeated request is counted."""
     table = check.compare(**sound())
-    assert check.faults(table, crashed=True) == []
-    assert table["repeated_by_crashes"] == 1
+    assert check.faults(table) == []
+    assert (table["accounted_for"], table["refunds_asked"], table["refunds_paid"]) == (3, 2, 2)
+    assert (table["kills"], table["repeated_by_crashes"]) == (1, 1)
 
 
-PLANTED: dict[str, Callable[[Run], Any]] = {
-    "unaccounted": lambda run: run["sent"].append({"id": "e0", "type": "", "bad": "x", "partition": 1, "offset": 9}),
-    "unanswered": lambda run: run["topics"]["agent-replies"].pop(),
-    "replies_doubled": lambda run: run["topics"]["agent-replies"].append(run["topics"]["agent-replies"][0]),
-    "paid_twice": lambda run: run["ledger"].append({"kind": "paid", "key": "k2", "order": "o"}),
-    "lost": lambda run: run["ledger"].pop(1),
-    "recovery_gaps": lambda run: run["topics"]["agent-decisions"][1].update(prev="other"),
-    "order_violations": lambda run: run["topics"]["agent-decisions"][1]["input"].update(offset=0),
-    "repeated_by_crashes": lambda run: run["ledger"].pop(2),
+def tell(run: Run, status: str, seq: int = 2, key: str = "k0") -> None:
+    """The journal says that the agent was told this of its refund."""
+    run["topics"]["agent-decisions"][seq - 1]["effects"] = entry(seq, "", 0, (key, status))["effects"]
+
+
+def unpay(run: Run, key: str = "k0") -> None:
+    run["ledger"] = [line for line in run["ledger"] if (line["kind"], line["key"]) != ("paid", key)]
+
+
+def swap(items: list[Any], one: int, other: int) -> None:
+    items[one], items[other] = items[other], items[one]
+
+
+def pay_back_to_front(run: Run) -> None:
+    run["ledger"] = [*run["ledger"][4:], *run["ledger"][:4]]
+
+
+def decide_back_to_front(run: Run) -> None:
+    """Replies and payments follow the order in which the customer wrote; the decisions do not."""
+    run["sent"][0]["n"], run["sent"][1]["n"] = 1, 0
+    swap(run["topics"]["agent-replies"], 0, 1)
+    pay_back_to_front(run)
+
+
+def bury(run: Run) -> None:
+    """A good event is decided, and among the dead letters as well."""
+    run["topics"]["dead-letters"].append({**run["topics"]["dead-letters"][0], "partition": 0})
+
+
+PLANTED: dict[str, tuple[str, Callable[[Run], Any]]] = {
+    "an event without an entry": ("accounted_for", lambda run: run["sent"].append(event(3, "b", "o3"))),
+    "a good event among the dead letters too": ("accounted_for", bury),
+    "a good event among the dead letters": ("accounted_for", lambda run: run["sent"][2].update(bad="")),
+    "a bad record without a dead letter": ("accounted_for", lambda run: run["topics"]["dead-letters"].pop()),
+    "a message without a reply": ("unanswered", lambda run: run["topics"]["agent-replies"].pop()),
+    "a reply twice": (
+        "replies_doubled",
+        lambda run: run["topics"]["agent-replies"].append(run["topics"]["agent-replies"][1]),
+    ),
+    "an order paid under two keys": ("paid_twice", lambda run: run["ledger"].append(asked("k9", "o0")[1])),
+    "a key paid twice": ("paid_twice", lambda run: run["ledger"].append(asked("k0", "o0")[1])),
+    "told done, never paid": ("lost", unpay),
+    "paid, never asked": ("lost", lambda run: run["topics"]["tool-invocations"].pop()),
+    "asked, and nothing told": ("lost", lambda run: run["topics"]["agent-decisions"][3].update(effects="[]")),
+    "paid, told failed": ("paid_but_told_failed", lambda run: tell(run, "failed")),
+    "paid, told refused": ("paid_but_told_failed", lambda run: tell(run, "refused")),
+    "paid, told rejected": ("paid_but_told_failed", lambda run: tell(run, "rejected")),
+    "an end that is none": ("refunds_asked", lambda run: (unpay(run), tell(run, "vanished"))),
+    "a fork": ("journal_gaps", lambda run: run["topics"]["agent-decisions"][1].update(prev="other")),
+    "a number left out": ("journal_gaps", lambda run: run["topics"]["agent-decisions"][3].update(seq=5)),
+    "a gap": ("journal_gaps", lambda run: run["topics"]["agent-decisions"].pop(1)),
+    "an offset decided twice": (
+        "order_violations",
+        lambda run: run["topics"]["agent-decisions"][2]["input"].update(offset=0, id="e0"),
+    ),
+    "decided in another order than sent": ("order_violations", decide_back_to_front),
+    "replied in another order than sent": (
+        "order_violations",
+        lambda run: swap(run["topics"]["agent-replies"], 0, 1),
+    ),
+    "paid in another order than sent": ("order_violations", pay_back_to_front),
+    "decided in a foreign thread": ("order_violations", lambda run: run["sent"][0].update(thread="b")),
+    "another event than was sent there": (
+        "order_violations",
+        lambda run: run["topics"]["agent-decisions"][2]["input"].update(id="e7"),
+    ),
+    "an event that nobody sent": ("order_violations", lambda run: run["sent"].pop(0)),
+    "silence for ever after a kill": (
+        "never_recovered",
+        lambda run: run["topics"].update({"tool-results": [{"tool": "refund", "log_ms": ms} for ms in (900, 1003)]}),
+    ),
+    "kills that hit nothing": ("repeated_by_crashes", lambda run: run["ledger"].pop(2)),
+    "nothing sent": ("events_sent", lambda run: run["sent"].clear()),
+    "nothing decided": ("decisions", lambda run: run["topics"]["agent-decisions"].clear()),
+    "nothing paid": ("refunds_paid", lambda run: run["ledger"].clear()),
 }
 
 
-@pytest.mark.parametrize("row", PLANTED)
-def test_a_planted_fault_is_seen(row: str) -> None:
+@pytest.mark.parametrize("fault", PLANTED)
+def test_check_planted_fault_is_seen(fault: str) -> None:
+    """The row that names the fault is wrong."""
+    row, plant = PLANTED[fault]
     run = sound()
-    PLANTED[row](run)
-    assert row in check.faults(check.compare(**run), crashed=True)
+    plant(run)
+    assert row in check.faults(check.compare(**run))
+
+
+def test_check_every_rule_has_a_planted_fault() -> None:
+    """Whatever row can be wrong is made wrong above."""
+    rows = {*check.NONE, *check.SOME, "accounted_for", "refunds_asked", "repeated_by_crashes"}
+    assert {row for row, _ in PLANTED.values()} == rows
+
+
+@pytest.mark.parametrize(
+    ("status", "row"),
+    [("refused", "refused"), ("rejected", "refused"), ("failed", "failed"), ("in_doubt", "in_doubt")],
+)
+def test_check_every_end_of_an_unpaid_refund_has_its_row(status: str, row: str) -> None:
+    """Asked = paid + refused + failed + in doubt."""
+    run = sound()
+    unpay(run)
+    tell(run, status)
+    table = check.compare(**run)
+    assert check.faults(table) == []
+    assert (table["refunds_paid"], table[f"refunds_{row}"]) == (1, 1)
+
+
+def test_check_refund_in_doubt_may_have_been_paid() -> None:
+    """In doubt is an honest answer either way; the table says how often the money had gone out, whatever its order."""
+    run = sound()
+    tell(run, "in_doubt")
+    pay_back_to_front(run)
+    table = check.compare(**run)
+    assert check.faults(table) == []
+    assert (table["refunds_in_doubt"], table["paid_but_in_doubt"], table["refunds_paid"]) == (0, 1, 2)
+
+
+def test_check_first_end_told_is_the_one_that_counts() -> None:
+    """An agent that heard "failed" acts on it, whatever the log says later."""
+    run = sound()
+    tell(run, "failed")
+    tell(run, "done", seq=4)
+    assert check.compare(**run)["paid_but_told_failed"] == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 409, "dropped"])
+def test_check_request_that_the_service_asked_for_is_not_repeated_by_a_crash(status: Any) -> None:
+    """A second request after a refusal or a dropped connection is the service's own doing."""
+    run = sound()
+    kind = "dropped" if status == "dropped" else "answered"
+    run["ledger"].insert(2, {"kind": kind, "key": "k0", "status": status, "time_ms": 1})
+    assert check.compare(**run)["repeated_by_crashes"] == 0
+
+
+def test_check_silence_is_the_longest_that_began_before_all_ran_again() -> None:
+    """Neither a record under way at the kill nor the quiet after the traffic is taken for the recovery."""
+    run = sound()
+    service = {"job": "payments", "at_ms": 5000, "noticed_ms": 5500, "running_ms": 5600}
+    run["ledger"][-1]["time_ms"] = 5700
+    run["kills"].append(service)
+    silent_s = rules.silences(run["kills"], run["topics"], run["ledger"])
+    assert silent_s == [3.097, 0.7]
+    assert check.silent(run["kills"], silent_s) == ["Silent after each kill: tools 3.1 s, payments 0.7 s"]
+
+
+def test_check_recovery_gaps_are_those_of_the_jobs() -> None:
+    """Median and maximum in seconds; the service, which only starts again, would flatter them."""
+    kills = [{"job": job} for job in ("tools", "payments", "conversation", "tools")]
+    table = rules.recovery(kills, [4.0, 0.6, 7.04, 5.0])
+    assert table == {"kills": 4, "never_recovered": 0, "recovery_gap_median_s": 5.0, "recovery_gap_max_s": 7.0}
+    assert rules.recovery(kills[:1], [None])["never_recovered"] == 1
+
+
+def test_check_two_runs_stand_side_by_side() -> None:
+    """The run before has a column of its own, and the wrong row is marked."""
+    before, now = {"paid_twice": 0.0, "recovery_gap_max_s": 5.25}, {"paid_twice": 41.0, "recovery_gap_max_s": 6.0}
+    assert check.printed(now, before, ["paid_twice"]) == [
+        "                          run before  this run",
+        "  paid twice                       0        41   <- wrong",
+        "  recovery gap max s             5.2       6.0",
+    ]
+    assert check.printed(now, None, [])[0] == "  paid twice                      41"
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The dotted names a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def reached(path: Path, seen: set[Path]) -> Iterator[str]:
+    """What a file imports from outside the examples, directly or through other examples."""
+    seen.add(path)
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] != "examples":
+            yield parts[0]
+            continue
+        files = (ROOT.joinpath(*parts[:depth]).with_suffix(".py") for depth in (2, 3, 4))
+        yield from (name for file in files if file.exists() and file not in seen for name in reached(file, seen))
+
+
+@pytest.mark.parametrize(
+    "program", ["support_desk/check", "support_desk/traffic", "support_desk/payments", "yardstick/check"]
+)
+def test_check_shares_no_code_with_the_product(program: str) -> None:
+    """What judges the product, feeds it or is called by it imports libraries, and nothing of ours but its like."""
+    path = ROOT / "examples" / f"{program}.py"
+    foreign = set(reached(path, set())) - sys.stdlib_module_names
+    assert foreign <= {"fastavro", "confluent_kafka", "aiohttp"}
+    assert not {"importlib", "runpy", "subprocess"} & set(reached(path, set()))
+    assert "__import__" not in path.read_text("utf-8")

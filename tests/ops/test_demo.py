@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo hits whom it says, on a stack of its own, and tells what to try next."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from jobs import conversation, tools
+from ops.cli import main
+from ops.commands import demo
+from ops.demo import kills, victims
+from ops.settings import Settings, remember
+from ops.stack import lifecycle, processes
+
+# What Flink 2.3 itself computes for Row.of(key): its key group of 128, and its subtask under 1, 2, 3 and 5.
+KEYS = {
+    "refund": (83, 0, 1, 1, 3),
+    "look_up_order": (107, 0, 1, 2, 4),
+    "check_stock": (33, 0, 0, 0, 1),
+    "c1-00000": (52, 0, 0, 1, 2),
+    "c1-00001": (88, 0, 1, 2, 3),
+    "c1-00042": (49, 0, 0, 1, 1),
+    "c7-00499": (77, 0, 1, 1, 3),
+    "ключ": (108, 0, 1, 2, 4),
+    "📦": (42, 0, 0, 0, 1),
+}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_demo_finds_the_subtask_of_a_key(key: str) -> None:
+    """Key groups and subtasks are those that Flink gives."""
+    assert tuple(victims.subtask_of(key, count, 128) for count in (128, 1, 2, 3, 5)) == KEYS[key]
+
+
+def test_demo_knows_the_keyed_operators() -> None:
+    """The operators whose subtasks hold the refunds are those of the jobs."""
+    assert victims.OPERATORS == {"tools": tools.QUEUE_UID, "conversation": conversation.THREADS_UID}
+
+
+class Run:
+    """The files of a demo that goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ledger, self.sent = folder / "ledger.jsonl", folder / "sent.jsonl"
+        self.watch = victims.Watch(victims.Tail(self.ledger), victims.Tail(self.sent))
+        self.requests = 0
+
+    def line(self, kind: str, request: int = 0, order: str = "") -> None:
+        with self.ledger.open("a") as ledger:
+            ledger.write(json.dumps({"kind": kind, "request": request, "order": order}) + "\n")
+
+    def ask(self, thread: str) -> int:
+        """A thread's refund arrives at the service; the request's number."""
+        self.requests += 1
+        order = f"o-{thread}-{self.requests}"
+        with self.sent.open("a") as sent:
+            sent.write(json.dumps({"thread": thread, "data": {"order_id": order}}) + "\n")
+        self.line("arrived", self.requests, order)
+        return self.requests
+
+    def looked(self) -> victims.Watch:
+        self.watch.look()
+        return self.watch
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+def test_demo_counts_what_is_unanswered_now(run: Run) -> None:
+    """Answered and dropped requests are over; a service that starts has none in flight; half a line is no line."""
+    assert run.looked().open == {}
+    first, second, third = (run.ask("a") for _ in range(3))
+    run.line("answered", first)
+    run.line("dropped", second)
+    run.ledger.open("a").write('{"kind": "ans')
+    assert list(run.looked().open) == [third]
+    run.ledger.open("a").write(json.dumps({"kind": "answered", "request": third})[len('{"kind": "ans') :] + "\n")
+    assert list(run.looked().open) == []
+    run.ask("a")
+    run.line("started")
+    assert run.looked().open == {}
+
+
+def test_demo_counts_for_each_subtask_what_it_holds(run: Run) -> None:
+    """The tools job holds every refund under one key, the conversation job each under its thread."""
+    for thread in ("c1-00000", "c1-00001", "c1-00001"):
+        run.ask(thread)
+    hosts = {0: "taskmanager-1", 1: "taskmanager-2"}
+    of_tools, of_threads = (victims.Subtasks(kind, hosts, 128) for kind in ("tools", "conversation"))
+    assert of_tools.holding(run.looked()) == (1, 3)
+    assert of_threads.holding(run.watch) == (1, 2)
+    assert [of_threads.held(subtask, run.watch) for subtask in hosts] == [1, 2]
+
+
+def test_demo_looks_for_subtasks_in_the_keyed_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the subtasks run is what REST says of the vertex that holds the state, not of the source's."""
+    job = {"vertices": [{"id": "v1", "name": "Source: asks"}, {"id": "v2", "name": "tool-queue -> cut"}]}
+    job["vertices"][1]["maxParallelism"] = 128  # type: ignore[assignment]
+    tasks = [{"subtask": n, "taskmanager-id": f"taskmanager-{3 - n}"} for n in (0, 1)]
+    answers = {"jobs/j": job, "jobs/j/vertices/v2": {"subtasks": tasks}}
+    running = victims.flink.Job("tools", "j", "RUNNING", {})
+    monkeypatch.setattr(victims.flink, "live_jobs", lambda settings: {"tools": running})
+    monkeypatch.setattr(victims.http, "call", lambda url: answers[url.split("/", 3)[3]])
+    found = victims.subtasks(Settings(), "tools")
+    assert found == victims.Subtasks("tools", {0: "taskmanager-3", 1: "taskmanager-2"}, 128)
+
+
+def test_demo_kills_the_host_of_the_subtask_that_holds_the_refunds(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two hosts the one with three refunds is hit; what was answered meanwhile is not counted."""
+    for thread in ("c1-00001", "c1-00000", "c1-00001", "c1-00001"):
+        run.ask(thread)
+    where = victims.Subtasks("conversation", {0: "taskmanager-1", 1: "taskmanager-2"}, 128)
+    killed: list[tuple[str, signal.Signals]] = []
+
+    def kill(process: processes.Process, number: signal.Signals) -> None:
+        killed.append((process.name, number))
+        run.line("answered", 1)
+
+    monkeypatch.setattr(kills, "subtasks", lambda settings, kind: where)
+    monkeypatch.setattr(kills, "_restarted_ms", lambda settings, kind: 0)
+    monkeypatch.setattr(kills, "_wait_recovered", lambda settings, kind, before_ms: (1, 2))
+    monkeypatch.setattr(processes, "read", lambda layout, name: processes.Process(name, 1, 1))
+    monkeypatch.setattr(processes.Process, "alive", lambda self: True)
+    monkeypatch.setattr(processes, "send", kill)
+    found = kills.kill_host(Settings(), "conversation", run.watch)
+    assert killed == [("taskmanager-2", signal.SIGKILL)]
+    assert (found.killed, found.subtask, found.unanswered, found.hit) == ("taskmanager-2", 1, 2, False)
+
+
+class Stack:
+    """What the demo asks of the stack, and nothing done."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.did = folder, list[str]()
+        self.settings: Settings | None = None
+        self.code = 0
+        monkeypatch.setattr(lifecycle, "up", self._up)
+        monkeypatch.setattr(lifecycle, "down", self._down)
+        monkeypatch.setattr(demo, "_traffic", self._step("traffic"))
+        monkeypatch.setattr(demo, "_check", self._check)
+
+    def _up(self, settings: Settings, say: Any) -> None:
+        self.did.append("up")
+        self.settings = settings
+        remember(settings)
+
+    def _down(self, settings: Settings, say: Any, purge: bool) -> bool:
+        self.did.append("purge" if purge else "down")
+        (settings.state_dir / "settings.json").unlink()
+        return True
+
+    def _step(self, name: str) -> Callable[..., None]:
+        return lambda *_: self.did.append(name)
+
+    def _check(self, ctx: Any, folder: Path) -> int:
+        self.did.append("check")
+        (folder / "table.json").write_text(json.dumps({"paid_twice": 0}))
+        return self.code
+
+    def demo(self, *options: str) -> Result:
+        self.did.clear()
+        return CliRunner().invoke(main, ["--state-dir", str(self.folder), "demo", *options])
+
+    @property
+    def before(self) -> Any:
+        """The table that is shown beside."""
+        path = self.folder / "demo" / "before.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    return Stack(tmp_path / "state", monkeypatch)
+
+
+def test_demo_ends_as_the_checker_does(stack: Stack) -> None:
+    """Its exit code is the checker's, and what to try next is said either way."""
+    stack.code = 1
+    said = stack.demo()
+    assert (said.exit_code, stack.did) == (1, ["up", "traffic", "check"])
+    for words in ("show c1-00000", "tail agent-decisions", "demo --dedup-off", "down", "Flink's page"):
+        assert words in said.output
+
+
+def test_demo_runs_the_refund_desk_whatever_is_set(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checker knows no other app, and its TaskManagers must know where the payment service is."""
+    monkeypatch.setenv("THREADLOG_APP", "somebody.elses:app")
+    monkeypatch.setenv("SUPPORT_DESK_PAYMENTS_URL", "http://127.0.0.1:1")
+    assert stack.demo().exit_code == 0
+    assert stack.settings is not None and stack.settings.app == demo.APP
+    assert demo.os.environ["SUPPORT_DESK_PAYMENTS_URL"] == f"http://127.0.0.1:{stack.settings.port_base}"
+
+
+@pytest.mark.parametrize("options", [(), ("--fresh",), ("--dedup-off",)])
+def test_demo_leaves_a_stack_that_is_not_its_own(stack: Stack, options: tuple[str, ...]) -> None:
+    """A stack of somebody else is neither used nor removed, and the way out is said."""
+    remember(Settings(state_dir=stack.folder))
+    said = stack.demo(*options)
+    assert (said.exit_code, stack.did) == (1, [])
+    assert "no demo's" in said.output and "--state-dir" in said.output
+
+
+def test_demo_starts_cold(stack: Stack) -> None:
+    """After a demo a second one is refused, and with --fresh has its stack taken down and its data removed."""
+    stack.demo()
+    said = stack.demo()
+    assert (said.exit_code, stack.did) == (1, [])
+    assert "--fresh" in said.output
+    assert stack.demo("--fresh").exit_code == 0
+    assert stack.did == ["purge", "up", "traffic", "check"]
+
+
+def test_demo_that_could_not_start_makes_room(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that failed before there was a stack does not keep the next from starting."""
+    failing = lifecycle.StackFailed("no.", "Try again.")
+    with monkeypatch.context() as patched:
+        patched.setattr(lifecycle, "up", lambda *_: (_ for _ in ()).throw(failing))
+        assert stack.demo().exit_code == 1
+    assert stack.demo("--fresh").exit_code == 0
+    assert stack.did == ["up", "traffic", "check"]
+
+
+def test_demo_without_deduplication_stands_beside_the_run_before(stack: Stack) -> None:
+    """It replaces the demo before, with no more to say than --dedup-off, and shows that one's table beside its own."""
+    options = ("--seed", "7", "--conversations", "20")
+    assert "demo --dedup-off --conversations 20 --seed 7" in stack.demo(*options).output
+    said = stack.demo("--dedup-off", *options)
+    assert stack.did == ["purge", "up", "traffic", "check"]
+    assert stack.before == {"paid_twice": 0}
+    assert "the callee's part of the bargain" in said.output and "To see both sides" not in said.output
+
+
+@pytest.mark.parametrize("other", [("--seed", "8"), ("--dedup-off", "--seed", "7")])
+def test_demo_without_deduplication_stands_beside_its_like_only(stack: Stack, other: tuple[str, ...]) -> None:
+    """Beside other customers, or another service without keys, it would say nothing; how to get both sides is said."""
+    stack.demo(*other)
+    said = stack.demo("--dedup-off", "--seed", "7")
+    assert stack.before is None
+    assert "demo --fresh --seed 7" in said.output
+
+
+def test_demo_kills_again_what_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill that hit too few refunds does not count; both jobs are hit in turn, the payment service once."""
+    unanswered = iter((3, 2, 4, 5))
+
+    def kill_host(settings: Settings, kind: str, watch: Any) -> kills.Kill:
+        return kills.Kill("taskmanager-1", kind, 0, next(unanswered), 1, 2, 3)
+
+    monkeypatch.setattr(kills, "kill_host", kill_host)
+    monkeypatch.setattr(kills, "kill_payments", lambda *_: kills.Kill("payments", "payments", 0, 3, 1, 2, 3))
+    payments = demo.Payments(Settings(), tmp_path / "ledger.jsonl", 1, False)
+    demo._kills(demo.Context(Settings()), tmp_path, payments, 3)
+    noted = [json.loads(line) for line in (tmp_path / "kills.jsonl").read_text().splitlines()]
+    assert [kill["job"] for kill in noted] == ["tools", "payments", "conversation", "conversation", "tools"]
+    assert set(noted[0]) == {field.name for field in dataclasses.fields(kills.Kill)}
