@@ -218,6 +218,7 @@ def test_demo_starts_cold(stack: Stack) -> None:
     assert "--fresh" in said.output
     assert stack.demo("--fresh").exit_code == 0
     assert stack.did == ["purge", "up", "traffic", "check"]
+    assert stack.before is None  # two equal runs side by side would show nothing
 
 
 def test_demo_that_could_not_start_makes_room(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
