@@ -8,7 +8,7 @@ a crash at any point leaves it pending and it is fired again under the same key.
     ask of a new call          fire, or queue, or reject when the queue is full
     ask of a call in hand      join: one answer is enough
     ask of a finished call     fire again under its key: its callee answers as before
-    ask whose id is not its key   refuse: a key stands for one tool and one set of arguments
+    ask that is not what its key stands for   refuse: a key stands for one tool and one set of arguments
 
 A restored state may be older than what its process did: a call that it shows waiting, or whose ask is read only now,
 may have been fired already. Whatever was asked before this process began is therefore fired `again`, as if an attempt
@@ -18,15 +18,21 @@ a new key.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from threadlog.app import App
 from threadlog.calls import call_key
+from threadlog.tools import Tool
 
 QUEUE_ASKS_MAX = 10_000  # per quota key; a queue that only grows is rejected to the agent, which can decide
 CLOCKS_APART_MS = 5_000  # asks carry the clock of the conversation's machine
 RESTARTS_MAX = 5  # a call in flight at so many restarts in a row is suspected to cause them
+FIELD_CHARS_MAX = (
+    512  # a result repeats the fields of its ask: what nobody could read back would hold its slot for ever
+)
+_REPEATED = ("thread", "run_id", "ordinal", "call_id", "tool", "args_digest", "quota_key")
 
 Ask = dict[str, Any]
 
@@ -75,7 +81,7 @@ class Queue:
 
     def accept(self, ask: Ask) -> list[Action]:
         """An ask has come."""
-        if wrong := forged(ask):
+        if wrong := forged(ask) or altered(ask, self._app.tools.get(ask["tool"])):
             return [Action("refuse", ask, reason=wrong)]
         call_id = ask["call_id"]
         in_hand = self._slots.get(f"p:{call_id}") or self._slots.get(f"w:{call_id}")
@@ -145,10 +151,11 @@ class Queue:
         return self._begin(ask, self._maybe_fired(ask))
 
     def _begin(self, ask: Ask, again: bool) -> Action:
-        """Fire, unless the tool went out of the app while its call waited or was in flight."""
-        if ask["tool"] in self._app.tools:
-            return Action("fire", ask, again=again)
-        return self._reject(ask, f"there is no tool {ask['tool']!r} in this app any more", again)
+        """Fire, unless the tool went out of the app or changed while its call waited or was in flight."""
+        tool = self._app.tools.get(ask["tool"])
+        if tool is None or tool.effect != ask["effect"]:
+            return self._reject(ask, f"there is no {ask['effect']} tool {ask['tool']!r} in this app any more", again)
+        return Action("fire", ask, again=again)
 
     def _reject(self, ask: Ask, reason: str, again: bool = False) -> Action:
         doubt = ask["effect"] != "read" and (again or self._maybe_fired(ask))
@@ -165,7 +172,23 @@ class Queue:
         return tool.quota.concurrency if tool is not None else 1
 
 
-def forged(ask: Ask) -> str:
+def forged(fields: Ask) -> str:
     """Why an ask, or the result that repeats its fields, cannot be one of ours, or ""."""
-    key = call_key(ask["thread"], ask["run_id"], ask["ordinal"], ask["tool"], ask["args_digest"])
-    return "" if key == ask["call_id"] else "the call id is not the key of what is asked"
+    if long := [name for name in _REPEATED if len(fields[name]) > FIELD_CHARS_MAX]:
+        return f"{', '.join(long)}: longer than {FIELD_CHARS_MAX} characters"
+    key = call_key(fields["thread"], fields["run_id"], fields["ordinal"], fields["tool"], fields["args_digest"])
+    return "" if key == fields["call_id"] else "the call id is not the key of what is asked"
+
+
+def altered(ask: Ask, tool: Tool[Any, Any] | None) -> str:
+    """Why an ask under a good key asks for something else than the key stands for, or "".
+
+    The key covers the digest, not the arguments, and not the effect: a keyed call that is marked "read" would be called
+    failed after an attempt of unknown end. An ask from before its tool changed its effect looks the same, and goes the
+    same way: the deadline in its thread closes it.
+    """
+    if hashlib.sha256(ask["args"].encode()).hexdigest()[:32] != ask["args_digest"]:
+        return "the arguments are not those of their digest"
+    if tool is not None and tool.effect != ask["effect"]:
+        return f"the ask says {ask['effect'][:20]!r}, the tool {tool.name!r} is {tool.effect!r}"
+    return ""

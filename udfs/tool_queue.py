@@ -15,9 +15,10 @@ from pyflink.common import Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import MapStateDescriptor
 
-from schemas.cloudevents import read_headers
+from schemas.cloudevents import Envelope, read_headers
 from schemas.codec import Codec
 from schemas.errors import Unreadable
+from schemas.topics import topic_of
 from threadlog.queueing import Action, Queue, forged
 from udfs.app_guard import AppCode
 from udfs.outputs import Outputs
@@ -30,6 +31,8 @@ from wire.registry import Registry
 
 WATCH_MS = 1_000
 ASK, RESULT = "threadlog.ToolCall", "threadlog.ToolResult"
+OUTBOX = "tool-invocations"  # the only topic whose asks are those of committed decisions
+BELONGS = {"tool-results": RESULT, OUTBOX: ASK, "tool-reads": ASK}
 
 
 class MapSlots:
@@ -92,18 +95,18 @@ class ToolQueue(KeyedProcessFunction):
     def _read(self, record: Record, key: str) -> list[Action]:
         if key.startswith("\0"):
             raise Unreadable("illegal_key", "the header quota-key is missing or names no quota")
-        trace = read_headers(record.headers).traceparent
+        envelope = read_headers(record.headers)
         type_, _, data = patiently(lambda: self._codec.decode(record.value))
+        topic = topic_of(self._namespace, record.topic)
+        if type_ != BELONGS[topic]:
+            raise Unreadable("misplaced", f"a {type_!r} does not belong into {topic}")
         if type_ == RESULT:
             if data["quota_key"] != key or forged(data):
                 return []  # not the answer of any call here; the conversation reports it
             self._reactor.forget(data["call_id"])
             return self._queue.finished(data["call_id"])
-        if type_ != ASK:
-            raise Unreadable("misplaced", f"a {type_!r} is neither an ask nor a result")
-        if data["quota_key"] != key:  # its result would come back under that other key and never free the slot here
-            raise Unreadable("misplaced", f"the header quota-key says {key!r}, the ask {data['quota_key']!r}")
-        return self._queue.accept({**data, "traceparent": trace})
+        _check(envelope, data, key, topic)
+        return self._queue.accept({**data, "traceparent": envelope.traceparent})
 
     def _carry_out(self, action: Action, record: Record | None) -> Any:
         if action.do == "fire":
@@ -118,3 +121,13 @@ class ToolQueue(KeyedProcessFunction):
         """While there is work, look again at the next full second; the same timer for all elements of a second."""
         if self._queue.busy():
             ctx.timer_service().register_processing_time_timer((now_ms() // WATCH_MS + 1) * WATCH_MS)
+
+
+def _check(envelope: Envelope, ask: dict[str, Any], key: str, topic: str) -> None:
+    """Envelope, ask and place must tell one story."""
+    if envelope.subject != ask["thread"]:  # the result's own key and headers, which are bounded like these
+        raise Unreadable("ce_subject", f"the header says {envelope.subject!r}, the ask {ask['thread'][:100]!r}")
+    if ask["quota_key"] != key:  # its result would come back under that other key and never free the slot here
+        raise Unreadable("misplaced", f"the header quota-key says {key!r}, the ask {ask['quota_key'][:100]!r}")
+    if ask["effect"] != "read" and topic != OUTBOX:  # its decision may never have been committed
+        raise Unreadable("misplaced", f"a call with an effect does not belong into {topic}")

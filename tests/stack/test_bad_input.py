@@ -129,26 +129,32 @@ def test_bad_results_answer_no_call(world: World) -> None:
     assert world.attempts() == before, "no task was restarted"
 
 
-def ask_of(world: World, ask: dict[str, Any], quota_key: str | None, **changed: Any) -> Event:
+def ask_of(
+    world: World, ask: dict[str, Any], quota_key: str | None, topic: str = "tool-invocations", **changed: Any
+) -> Event:
     """A record that claims to be an ask of the conversation."""
     data = {**ask, **changed}
-    made = world.event(data["thread"], "threadlog.ToolCall", data, "tool-reads", id=fresh("ask"))
+    made = world.event(data["thread"], "threadlog.ToolCall", data, topic, id=fresh("ask"))
     return replace(
         made, headers=[*made.headers, *([("quota-key", quota_key.encode())] if quota_key is not None else [])]
     )
 
 
 def test_bad_asks_are_never_fired(world: World) -> None:
-    """An ask that is forged, unreadable or under a foreign quota is a dead letter; the service hears nothing of it."""
+    """An ask that is forged, altered, unreadable or in a foreign place is a dead letter; the service hears nothing."""
     before, gate = world.attempts(), fresh("asks")
     event, ask = open_call(world, gate)
-    good = ask_of(world, ask, "pay")
+    good = ask_of(world, ask, "pay", "tool-reads")
     made = [
         (Bad("no quota", lambda _, e: e, "illegal_key"), ask_of(world, ask, None)),
         (Bad("empty quota", lambda _, e: e, "illegal_key"), ask_of(world, ask, "")),
         (Bad("foreign quota", lambda _, e: e, "misplaced"), ask_of(world, ask, "look")),
-        (Bad("other arguments", lambda _, e: e, "forged"), ask_of(world, ask, "pay", args_digest="0" * 32)),
+        (Bad("other digest", lambda _, e: e, "forged"), ask_of(world, ask, "pay", args_digest="0" * 32)),
+        (Bad("other arguments", lambda _, e: e, "forged"), ask_of(world, ask, "pay", args='{"item":"now/other"}')),
+        (Bad("other effect", lambda _, e: e, "forged"), ask_of(world, ask, "pay", effect="read")),
         (Bad("other thread", lambda _, e: e, "forged"), ask_of(world, ask, "pay", thread=fresh("other"))),
+        (Bad("other subject", lambda _, e: e, "ce_subject"), with_subject(ask_of(world, ask, "pay"), "somebody")),
+        (Bad("uncommitted", lambda _, e: e, "misplaced", "effect"), good),
         (Bad("truncated", lambda _, e: e, "truncated"), replace(good, value=(good.value or b"")[:-1])),
         (Bad("an event", lambda _, e: e, "misplaced"), replace(good, value=event.value)),
     ]
@@ -156,5 +162,11 @@ def test_bad_asks_are_never_fired(world: World) -> None:
     check_letters(world, [(bad, one, place) for (bad, one), place in zip(made, places, strict=True)])
     world.open(gate)
     world.wait_replied([event])
-    assert len(world.lines("arrived", event.id)) == 1
+    assert len(world.lines("arrived", event.id)) == 1 and world.lines("arrived", "now/other") == []
     assert world.attempts() == before, "no task was restarted"
+
+
+def with_subject(event: Event, subject: str) -> Event:
+    """The same record for somebody else, as its header says."""
+    kept = [(name, value) for name, value in event.headers if name != "ce_subject"]
+    return replace(event, headers=[*kept, ("ce_subject", subject.encode())])

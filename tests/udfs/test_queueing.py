@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.threadlog.desk import app_of
 from threadlog import Event, Thread
 from threadlog.calls import call_key
+from threadlog.canonical import digest, text
 from threadlog.queueing import CLOCKS_APART_MS, RESTARTS_MAX, Queue
 
 BEGAN_MS = 1_700_000_000_000
@@ -32,10 +34,12 @@ class Slots(dict[str, Any]):
 async def handler(thread: Thread, event: Event) -> None: ...
 
 
-def ask(n: int, tool: str = "pay", **changed: Any) -> dict[str, Any]:
-    made = {"thread": "t", "run_id": "r", "ordinal": str(n), "tool": tool, "args_digest": "a", "effect": "keyed"}
-    made |= {"quota_key": tool, "clock_ms": BEGAN_MS + CLOCKS_APART_MS}
-    return {**made, "call_id": call_key("t", "r", str(n), tool, "a"), **changed}
+def ask(n: int, tool: str = "pay", args: dict[str, Any] | None = None, **changed: Any) -> dict[str, Any]:
+    """The ask number `n` of a thread, as the conversation makes it."""
+    args = {"amount": 5} if args is None else args
+    named = {"thread": "t", "run_id": "r", "ordinal": str(n), "tool": tool, "args_digest": digest(args)[:32]}
+    made = {**named, "args": text(args), "effect": "keyed", "quota_key": tool, "clock_ms": BEGAN_MS + CLOCKS_APART_MS}
+    return {**made, "call_id": call_key(*named.values()), **changed}
 
 
 def queue(queue_asks_max: int = 100) -> Queue:
@@ -71,6 +75,31 @@ def test_queue_refuses_and_rejects() -> None:
     pays.accept(ask(1))
     pays.accept(ask(2))
     assert [(a.do, a.status) for a in pays.accept(ask(3))] == [("answer", "rejected")]
+
+
+def altered_asks() -> Any:
+    """What is wrong, and the ask: under a good key each, where its own fields say so."""
+    yield "key", ask(1, call_id="0" * 40)
+    yield "key", ask(1, args_digest="0" * 32)
+    yield "arguments", {**ask(1), "args": text({"amount": 999_999})}
+    yield "arguments", {**ask(1), "args": '{"amount": 5}'}
+    yield "keyed", ask(1, effect="read")
+    yield "longer", ask(1, thread="t" * 513, call_id=call_key("t" * 513, "r", "1", "pay", ask(1)["args_digest"]))
+
+
+@pytest.mark.parametrize(("words", "bad"), list(altered_asks()))
+def test_queue_refuses_what_its_key_does_not_stand_for(words: str, bad: dict[str, Any]) -> None:
+    """Other arguments, another effect or another name under a call's key are never fired, and leave no state."""
+    pays = queue()
+    [action] = pays.accept(bad)
+    assert (action.do, pays.busy()) == ("refuse", False)
+    assert words in action.reason
+
+
+def test_queue_takes_every_kind_of_arguments() -> None:
+    """The digest is over the bytes that the ask carries, whatever they say."""
+    for args in ({}, {"ü😀": [1, 2.5, -0.0, 1e300, None, True, {"": "\x00"}]}, {"n": 2**63 - 1}):
+        assert [action.do for action in queue().accept(ask(1, args=args))] == ["fire"]
 
 
 def test_queue_fires_again_after_a_crash_but_not_for_ever() -> None:

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tools operator against fakes of Flink and of the reactor: who is heard, what is fired, what keeps it awake."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from schemas.cloudevents import write_headers
+from schemas.codec import Codec, FixedSchemas
+from tests.threadlog.desk import app_of
+from tests.udfs.fakes import FakeContext, FakeReactor
+from tests.udfs.test_queueing import ask, handler
+from threadlog.calls import call_key
+from udfs import tool_queue
+from udfs.attempts import result_of
+from udfs.reactor import now_ms
+from udfs.tool_queue import ASK, RESULT, ToolQueue
+from wire.frames import Record, pack_in, unpack_out
+
+CODEC = Codec(FixedSchemas())
+
+
+class Operator:
+    """An opened operator for the quota key `pay`, with everything around it faked."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, key: str = "pay") -> None:
+        self.app, self.reactor, self.context = app_of(handler), FakeReactor(), FakeContext(key)
+        patch.setattr(tool_queue, "Registry", lambda url: FixedSchemas())
+        patch.setattr(tool_queue, "take_over", lambda name, make: self.reactor)
+        self.queue = self.reopened()
+
+    def reopened(self) -> ToolQueue:
+        """Another attempt of the task over the same state."""
+        self.queue = ToolQueue("no.app:app", "", "ns", "no-broker", "no-registry")
+        self.queue._code = SimpleNamespace(load=lambda: self.app)  # type: ignore[assignment]
+        self.queue.open(self.context)  # type: ignore[arg-type]
+        return self.queue
+
+    def take(self, type_: str, data: dict[str, Any], topic: str, **changed: Any) -> list[tuple[str, str]]:
+        """Hand over a record; the dead letters it made, as (code, message)."""
+        value = CODEC.encode(type_, {**FIELDS, **data})
+        names = {"id": "1", "source": "/s", "type": type_, "thread": "t", "quota_key": "pay"} | changed
+        headers = write_headers(**names, time_ms=1, value=value)
+        frame = pack_in(Record(f"ns.{topic}", 0, 1, 1, b"t", value, headers))
+        packs = self.queue.process_element(frame, self.context)  # type: ignore[arg-type]
+        letters = [dict(letter.headers) for pack in packs for letter in unpack_out(pack)]
+        told = [(one["__streams.errors.exception"], one["__streams.errors.message"]) for one in letters]
+        return [((code or b"").decode(), (message or b"").decode()) for code, message in told]
+
+    def ask(self, n: int, topic: str = "tool-invocations", **changed: Any) -> list[tuple[str, str]]:
+        return self.take(ASK, fresh_ask(n, **changed), topic)
+
+    def result(self, n: int, **changed: Any) -> list[tuple[str, str]]:
+        return self.take(RESULT, {**result_of(fresh_ask(n), "done", 1, []), **changed}, "tool-results")
+
+    def fired(self) -> list[str]:
+        return [one["ordinal"] for one, _ in self.reactor.fired]
+
+
+FIELDS = {"ask": 1, "deadline_ms": 2, "agent": "go", "version": 1}
+FIELDS |= {"outbox_seq": 0, "outbox_prev": "", "outbox_hash": ""}
+
+
+def fresh_ask(n: int, **changed: Any) -> dict[str, Any]:
+    """An ask that was made after the operator's process began."""
+    return ask(n, **{"asked_ms": now_ms() + 60_000, **changed})
+
+
+@pytest.fixture
+def operator(monkeypatch: pytest.MonkeyPatch) -> Operator:
+    return Operator(monkeypatch)
+
+
+def test_operator_fires_asks_and_goes_on_with_results(operator: Operator) -> None:
+    """The tool has a concurrency of 1: the second call begins when the first one's result has come back."""
+    assert operator.ask(1) + operator.ask(2) == []
+    assert operator.fired() == ["1"]
+    assert operator.result(1) == []
+    assert operator.fired() == ["1", "2"] and operator.reactor.hand == {ask(2)["call_id"]}
+
+
+def test_operator_is_awake_while_there_is_work(operator: Operator) -> None:
+    """A key with work holds a timer; one without lets it go."""
+    operator.ask(1)
+    assert operator.context.timers
+    operator.context.timers.clear()
+    operator.result(1)
+    assert not operator.context.timers
+
+
+def test_operator_takes_calls_with_effects_from_the_outbox_only(operator: Operator) -> None:
+    """An ask on the fast lane may be of a decision that is rolled back."""
+    [(code, message)] = operator.ask(1, "tool-reads")
+    assert (code, "tool-reads" in message, operator.fired()) == ("misplaced", True, [])
+
+
+def test_operator_makes_a_dead_letter_of_what_does_not_belong(operator: Operator) -> None:
+    """Asks among results, results among asks, and events anywhere."""
+    answer = result_of(fresh_ask(1), "done", 1, [])
+    operator.ask(1)
+    misplaced = [operator.ask(2, "tool-results")]
+    misplaced += [operator.take(RESULT, answer, topic) for topic in ("tool-reads", "tool-invocations")]
+    misplaced += [operator.take("threadlog.Message", {"text": "", "data": "{}"}, "tool-reads")]
+    assert [letters[0][0] for letters in misplaced] == ["misplaced"] * 4
+    assert operator.fired() == ["1"] and operator.reactor.hand == {ask(1)["call_id"]}
+
+
+def test_operator_refuses_altered_and_foreign_asks(operator: Operator) -> None:
+    """What the key does not stand for is forged; another quota or another subject is another story."""
+    assert [code for code, _ in operator.ask(1, args_digest="0" * 32)] == ["forged"]
+    assert [code for code, _ in operator.ask(1, effect="read")] == ["forged"]
+    assert [code for code, _ in operator.ask(1, quota_key="look")] == ["misplaced"]
+    made = operator.take(ASK, fresh_ask(1), "tool-invocations", thread="other")
+    assert [code for code, _ in made] == ["ce_subject"]
+    assert operator.fired() == []
+
+
+def test_operator_lets_no_foreign_result_free_a_slot(operator: Operator) -> None:
+    """A result of another quota or under a forged key says nothing about the call in flight."""
+    operator.ask(1)
+    operator.ask(2)
+    assert operator.result(1, quota_key="look") + operator.result(1, args_digest="0" * 32) == []
+    assert operator.fired() == ["1"]
+    assert call_key("t", "r", "1", "pay", ask(1)["args_digest"]) in operator.reactor.hand
