@@ -71,9 +71,8 @@ class ToolQueue(KeyedProcessFunction):
         self._outputs = Outputs(self._codec, self._namespace)
         state = context.get_map_state(MapStateDescriptor("queue", Types.STRING(), Types.STRING()))
         self._queue = Queue(MapSlots(state), app, now_ms())
-        sink = ResultSink(producer(self._bootstrap), self._codec, self._namespace)
         # A TaskManager has one slot, so a process has one subtask of this operator; PyFlink cannot tell its index here.
-        self._reactor: Reactor = take_over(self._namespace, lambda: Reactor(app, sink))
+        self._reactor: Reactor = take_over(self._namespace, lambda: Reactor(app, self._sink()))
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> list[Any]:
         record = unpack_in(value)
@@ -91,6 +90,15 @@ class ToolQueue(KeyedProcessFunction):
             self._carry_out(action, None)
         self._watch(ctx)
         return []
+
+    def _sink(self) -> ResultSink:
+        return ResultSink(partial(producer, self._bootstrap), self._codec, self._namespace)
+
+    def close(self) -> None:
+        """No effect goes on after the task has ended; a task that did not open has nothing to end."""
+        reactor = getattr(self, "_reactor", None)
+        if reactor is not None:
+            reactor.close()
 
     def _read(self, record: Record, key: str) -> list[Action]:
         if key.startswith("\0"):

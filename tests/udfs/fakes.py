@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
 
 
 class FakeMap:
@@ -71,3 +74,61 @@ class FakeReactor:
 
     def close(self) -> None:
         self.closed = True
+
+
+class FakeBroker:
+    """Takes what producers give it. `troubles` says what happens to the next records, one after the other:
+
+    None             it is acknowledged
+    ("full",)        the producer's queue is full
+    ("raises", e)    the producer refuses it with a KafkaError
+    ("fails", e)     the producer takes it, and reports later that it failed
+    ("poll", x)      the producer takes it, and the next poll raises x
+    """
+
+    def __init__(self, *troubles: Any) -> None:
+        self.troubles = list(troubles)
+        self.taken: list[tuple[str, bytes, bytes, list[tuple[str, bytes]]]] = []
+        self.producers: list[FakeProducer] = []
+
+    def producer(self) -> FakeProducer:
+        self.producers.append(FakeProducer(self))
+        return self.producers[-1]
+
+
+class FakeProducer:
+    """A confluent_kafka.Producer; one that met a fatal error takes nothing any more."""
+
+    def __init__(self, broker: FakeBroker) -> None:
+        self._broker, self._reports, self._dead = broker, list[Callable[[], Any]](), False
+
+    def produce(self, topic: str, value: bytes, key: bytes, headers: Any, on_delivery: Any) -> None:
+        if self._dead:
+            raise KafkaException(KafkaError(KafkaError._FATAL, fatal=True))
+        match self._broker.troubles.pop(0) if self._broker.troubles else None:
+            case None:
+                self._broker.taken.append((topic, key, value, headers))
+                self._reports.append(lambda: on_delivery(None, object()))
+            case ("full",):
+                raise BufferError("Local: Queue full")
+            case ("raises", error):
+                self._dead = error.fatal()
+                raise KafkaException(error)
+            case ("fails", error):
+                self._dead = error.fatal()
+                self._reports.append(lambda: on_delivery(error, object()))
+            case ("poll", error):
+                self._reports.append(lambda: (_ for _ in ()).throw(error))
+
+    def poll(self, timeout: float) -> None:
+        if not self._reports:
+            time.sleep(min(timeout, 0.001))
+        while self._reports:
+            self._reports.pop(0)()
+
+    def purge(self) -> None: ...
+
+    def flush(self, timeout: float) -> int:
+        while self._reports:
+            self._reports.pop(0)()
+        return 0

@@ -125,3 +125,11 @@ def test_operator_lets_no_foreign_result_free_a_slot(operator: Operator) -> None
     assert operator.result(1, quota_key="look") + operator.result(1, args_digest="0" * 32) == []
     assert operator.fired() == ["1"]
     assert call_key("t", "r", "1", "pay", ask(1)["args_digest"]) in operator.reactor.hand
+
+
+def test_operator_that_is_closed_leaves_nothing_running(operator: Operator) -> None:
+    """After the task has ended, no tool goes on; closing it twice, or before it opened, is no error."""
+    operator.queue.close()
+    operator.queue.close()
+    assert operator.reactor.closed
+    ToolQueue("no.app:app", "", "ns", "no-broker", "no-registry").close()
