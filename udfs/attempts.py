@@ -19,11 +19,12 @@ import msgspec
 from threadlog.canonical import NotPlain, check_plain, text
 from threadlog.errors import Retryable, ToolError, describe
 from threadlog.limits import Limits
-from threadlog.tools import BadArguments, Tool, ToolCall
+from threadlog.tools import Tool, ToolCall
 
 KEY_MARGIN_MS = 60_000  # clocks differ: no attempt so close to the end of the key's life
 BREAKER_FAILURES = 10  # so many attempts of a quota key that did not reach the callee, one after the other
 BREAKER_PAUSE_S = 1.0
+ATTEMPTS_TOLD_MAX = 100  # a result must be readable: what the log does not take would hold its slot for ever
 
 Clock = Callable[[], int]
 Sleep = Callable[[float], Awaitable[None]]
@@ -39,6 +40,7 @@ class Gate:
     sleep: Sleep
     next_ms: float = 0.0
     failures: int = 0
+    users: int = 0
 
     async def enter(self) -> None:
         """Wait for this attempt's turn."""
@@ -83,7 +85,7 @@ class CallRun:
         """Attempt until the call has an end."""
         try:
             arguments = self.tool.arguments(msgspec.json.decode(self.ask["args"]))
-        except (BadArguments, msgspec.DecodeError) as error:
+        except BaseException as error:  # types of the user's are made here, and raise what they like
             return self.result("in_doubt" if self._unknown() else "rejected", error=error)
         last: Attempted | None = None
         for number in range(1, self.tool.retry.attempts + 1):
@@ -128,7 +130,7 @@ class CallRun:
         """Full jitter, from the key: the same call backs off the same way, different calls spread."""
         draw = hashlib.sha256(f"{self.ask['call_id']}/{number}".encode()).digest()
         share = int.from_bytes(draw[:4], "big") / 2**32
-        return share * min(self.tool.retry.max_s, self.tool.retry.base_s * float(2**number))
+        return share * min(self.tool.retry.max_s, self.tool.retry.base_s * 2.0 ** min(number, 64))
 
     async def _attempt(self, number: int, arguments: dict[str, Any]) -> Attempted:
         call = ToolCall(
@@ -195,8 +197,10 @@ def result_of(
     value: Any = None,
     error: BaseException | None = None,
 ) -> dict[str, Any]:
-    """The fields of a ToolResult that answers `ask`."""
+    """The fields of a ToolResult that answers `ask`. Of too many attempts it tells the first and the last ones."""
     cause = {"type": "", "message": ""} if error is None else describe(error)
+    if len(attempts) > ATTEMPTS_TOLD_MAX:
+        attempts = [attempts[0], *attempts[1 - ATTEMPTS_TOLD_MAX :]]
     names = ("thread", "run_id", "ordinal", "call_id", "tool", "args_digest", "quota_key", "asked_ms")
     return {
         **{name: ask[name] for name in names}, "status": status, "value": text(value), "error_type": cause["type"],

@@ -3,15 +3,17 @@
 
 Globals and threads outlive a task in its process, and `close()` may never run. So there is one reactor per operator and
 process, and a new attempt of the task ends what the one before it left running; its calls are fired again under their
-keys.
+keys. A reactor that has ended, or whose results cannot be written, says so to whoever asks it for anything: the task
+fails, and Flink starts it again. To take a call and do nothing with it would hold its slot for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -19,6 +21,9 @@ from threadlog.app import App
 from udfs.attempts import CallRun, Clock, Gate, Sleep, result_of
 
 BLOCKING_THREADS = 32
+GATES_MAX = 1_000  # quota keys with a tenant come and go: when there are more, those that nobody waits at are forgotten
+END_S = 1.0  # for tools to hear that they are cancelled; one that does not listen is left behind
+JOIN_S = 10.0  # for a tool that holds up the loop
 _current: dict[str, Reactor] = {}
 
 
@@ -31,35 +36,50 @@ class Sink(Protocol):
     """Where results go. `send` may be called from any thread and must not lose a result."""
 
     def send(self, ask: dict[str, Any], result: dict[str, Any]) -> None: ...
+    def check(self) -> None:
+        """Raises where a result cannot be written, now or ever."""
+
     def close(self) -> None: ...
 
 
+class ReactorEnded(RuntimeError):
+    """The task must be started again: its reactor takes no more calls."""
+
+
 class Reactor:
-    """Fires asks; each ends as exactly one result per firing. Thread-safe."""
+    """Fires asks; each ends as exactly one result per firing. Thread-safe.
+
+    `fire`, `answer` and `in_hand` raise ReactorEnded when nothing would come of it.
+    """
 
     def __init__(self, app: App, sink: Sink, clock: Clock = now_ms, sleep: Sleep = asyncio.sleep) -> None:
         self._app, self._sink, self._clock, self._sleep = app, sink, clock, sleep
         self._gates: dict[str, Gate] = {}
+        self._gates_max = GATES_MAX
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_hand: set[str] = set()
+        self._lost: BaseException | None = None
         self._closed = False
         self._pool = ThreadPoolExecutor(BLOCKING_THREADS, "threadlog-blocking")
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="threadlog-reactor", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="threadlog-reactor", daemon=True)
         self._thread.start()
 
     def fire(self, ask: dict[str, Any], again: bool = False) -> None:
         """Begin a call. `again`: an earlier process may have made an attempt whose end nobody knows."""
+        self._check()
         self._in_hand.add(ask["call_id"])
         self._loop.call_soon_threadsafe(self._begin, ask, again)
 
     def answer(self, ask: dict[str, Any], status: str, reason: str) -> None:
         """End a call without an attempt."""
+        self._check()
         self._in_hand.add(ask["call_id"])
         self._sink.send(ask, result_of(ask, status, self._clock(), [], error=NotTried(reason)))
 
     def in_hand(self) -> frozenset[str]:
         """What was fired here and has not come back through the log."""
+        self._check()
         return frozenset(self._in_hand)
 
     def forget(self, call_id: str) -> None:
@@ -67,12 +87,46 @@ class Reactor:
         self._in_hand.discard(call_id)
 
     def close(self) -> None:
-        """End all calls without results; whoever takes over fires them again."""
+        """End all calls without results; whoever takes over fires them again. Safe to repeat."""
         self._closed = True
-        self._loop.call_soon_threadsafe(self._end)
-        self._thread.join(timeout=10)
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(JOIN_S)
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._sink.close()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ReactorEnded(
+                "this task was closed, or another task of the tools job has opened in its process and took over: "
+                "a TaskManager must have one slot (taskmanager.numberOfTaskSlots: 1)"
+            )
+        if self._lost is not None or not self._thread.is_alive():
+            raise ReactorEnded(f"calls were lost here and are fired again: {self._lost!r}") from self._lost
+        self._sink.check()
+
+    def _work(self) -> None:
+        """The thread. The loop goes on for the other calls when a tool stops it, or ends a task of its own."""
+        while not self._closed:
+            try:
+                self._loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                continue
+            except BaseException as error:
+                self._lost = error
+                break
+        with contextlib.suppress(BaseException):
+            self._loop.run_until_complete(self._end())
+        with contextlib.suppress(Exception):
+            self._loop.close()
+
+    async def _end(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=END_S)
+        await self._loop.shutdown_asyncgens()
 
     def _begin(self, ask: dict[str, Any], again: bool) -> None:
         task = self._loop.create_task(self._run(ask, again))
@@ -80,29 +134,46 @@ class Reactor:
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, ask: dict[str, Any], again: bool) -> None:
-        tool = self._app.tools[ask["tool"]]
-        if again and tool.quota.strict:  # what the dead process began may still be running there
-            await self._sleep(tool.timeout_s)
-        gate = self._gates.setdefault(ask["quota_key"], Gate(tool.quota.rate_per_s, self._clock, self._sleep))
-        call = CallRun(tool, ask, gate, self._clock, self._sleep, self._blocking)
-        if again:
-            call.note_cut_off()
         try:
-            result = await call.run()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # a mistake of ours must not cost the element
-            result = call.result("failed" if ask["effect"] == "read" else "in_doubt", error=error)
-        if not self._closed:
-            self._sink.send(ask, result)
+            result = await self._result(ask, again)
+            if not self._closed:
+                self._sink.send(ask, result)
+        except BaseException as error:
+            if self._closed:
+                raise
+            self._lost = error
+
+    async def _result(self, ask: dict[str, Any], again: bool) -> dict[str, Any]:
+        tool = self._app.tools[ask["tool"]]
+        with self._gate(ask["quota_key"], tool.quota.rate_per_s) as gate:
+            call = CallRun(tool, ask, gate, self._clock, self._sleep, self._blocking)
+            try:
+                if again:
+                    call.note_cut_off()
+                    if tool.quota.strict:  # what the dead process began may still be running there
+                        await self._sleep(tool.timeout_s)
+                return await call.run()
+            except BaseException as error:  # a mistake of ours, or a tool that cancels what is not its own
+                if self._closed:
+                    raise
+                return call.result("failed" if ask["effect"] == "read" else "in_doubt", error=error)
+
+    @contextlib.contextmanager
+    def _gate(self, quota_key: str, rate_per_s: float | None) -> Iterator[Gate]:
+        """The gate of a quota key, kept at least as long as a call is under way there."""
+        if quota_key not in self._gates and len(self._gates) >= self._gates_max:
+            now = self._clock()
+            self._gates = {key: gate for key, gate in self._gates.items() if gate.users or gate.next_ms > now}
+            self._gates_max = max(GATES_MAX, 2 * len(self._gates))
+        gate = self._gates.setdefault(quota_key, Gate(rate_per_s, self._clock, self._sleep))
+        gate.users += 1
+        try:
+            yield gate
+        finally:
+            gate.users -= 1
 
     async def _blocking(self, function: Callable[[], Any]) -> Any:
         return await self._loop.run_in_executor(self._pool, function)
-
-    def _end(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        self._loop.call_soon(self._loop.stop)
 
 
 class NotTried(Exception):
