@@ -58,16 +58,19 @@ class App:
         timeout_s: float = 10,
         retry: Retry = Retry(),
         tenant: Callable[[dict[str, Any]], str | None] | None = None,
-        blocking: bool = False,
+        blocking: bool | None = None,
     ) -> Declare:
-        """Declare a tool. See `threadlog.tools.Tool` for what each option means."""
+        """Declare a tool. See `threadlog.tools.Tool` for what each option means.
+
+        A function that is no 'async def' is blocking unless it is declared otherwise."""
         if effect not in ("read", "keyed"):
             raise AppError(f"effect={effect!r}: a tool is 'read' (may repeat) or 'keyed' (its callee honours the key)")
 
         def declare(fn: Callable[Concatenate[ToolCall, P], Awaitable[R] | R]) -> Tool[P, R]:
             tool: Tool[P, R] = Tool(
                 name=name or fn.__name__, effect=effect, fn=fn, key_ttl_s=key_ttl_s, quota=quota,
-                timeout_s=timeout_s, retry=retry, tenant=tenant, blocking=blocking,
+                timeout_s=timeout_s, retry=retry, tenant=tenant,
+                blocking=not inspect.iscoroutinefunction(fn) if blocking is None else blocking,
             )  # fmt: skip
             if tool.name in self.tools:
                 raise AppError(f"two tools are named {tool.name!r}")

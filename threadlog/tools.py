@@ -19,6 +19,8 @@ import msgspec
 from threadlog.errors import AppError, ToolError
 from threadlog.requests import Call
 
+KEY_MARGIN_MS = 60_000  # clocks differ: no attempt so close to the end of a key's life
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -97,6 +99,13 @@ class Tool(Generic[P, R]):
     def __post_init__(self) -> None:
         if self.timeout_s <= 0 or self.key_ttl_s <= 0:
             raise AppError(f"tool {self.name!r}: timeout_s and key_ttl_s must be above 0")
+        if self.effect != "read" and self.key_ttl_s * 1000 <= KEY_MARGIN_MS:
+            raise AppError(
+                f"tool {self.name!r}: key_ttl_s={self.key_ttl_s:g} leaves no time for an attempt, as none is made in "
+                f"the last {KEY_MARGIN_MS // 1000} s of a key's life"
+            )
+        if self.blocking and inspect.iscoroutinefunction(self.fn):
+            raise AppError(f"tool {self.name!r}: an 'async def' cannot be blocking=True; make it a plain 'def'")
         if not self.signature.parameters:
             raise AppError(f"tool {self.name!r}: its first parameter must be the ToolCall")
 

@@ -19,9 +19,8 @@ import msgspec
 from threadlog.canonical import NotPlain, check_plain, text
 from threadlog.errors import Retryable, ToolError, describe
 from threadlog.limits import Limits
-from threadlog.tools import Tool, ToolCall
+from threadlog.tools import KEY_MARGIN_MS, Tool, ToolCall
 
-KEY_MARGIN_MS = 60_000  # clocks differ: no attempt so close to the end of the key's life
 BREAKER_FAILURES = 10  # so many attempts of a quota key that did not reach the callee, one after the other
 BREAKER_PAUSE_S = 1.0
 ATTEMPTS_TOLD_MAX = 100  # a result must be readable: what the log does not take would hold its slot for ever
@@ -89,9 +88,8 @@ class CallRun:
             return self.result("in_doubt" if self._unknown() else "rejected", error=error)
         last: Attempted | None = None
         for number in range(1, self.tool.retry.attempts + 1):
-            if self._key_ends():
+            if not await self._admitted():
                 break
-            await self.gate.enter()
             last = await self._attempt(number, arguments)
             if last.outcome == "done":
                 return self.result("done", value=last.value)
@@ -111,9 +109,18 @@ class CallRun:
         """The fields of a ToolResult."""
         return result_of(self.ask, status, self.clock(), self.attempts, value=value, error=error)
 
+    async def _admitted(self) -> bool:
+        """Wait for the next attempt's turn. False where the key's life is over by then."""
+        if self._key_ends():
+            return False
+        await self.gate.enter()
+        return not self._key_ends()
+
     def _exhausted(self, last: Attempted | None) -> dict[str, Any]:
         error = last.error if last is not None else TimeoutError("the key's life ended before an attempt")
-        if self.attempts and all(attempt["outcome"] == "refused" for attempt in self.attempts):
+        if not self.attempts:  # nothing ran, here or before a restart: there is nothing to be in doubt about
+            return self.result("rejected", error=error)
+        if all(attempt["outcome"] == "refused" for attempt in self.attempts):
             return self.result("refused", error=error)
         return self.result("in_doubt" if self._keyed() else "failed", error=error)
 
@@ -160,11 +167,10 @@ class CallRun:
         """Whatever the user's code does, it ends as a value: an exception here would cost the loop its other calls."""
         try:
             if self.tool.blocking:
-                value = await self.blocking(lambda: self.tool.invoke(call, arguments))
+                started = (await self.blocking(lambda: _caught(lambda: self.tool.invoke(call, arguments))))()
             else:
                 started = self.tool.invoke(call, arguments)
-                value = await started if isinstance(started, Awaitable) else started
-            return self._done(value)
+            return self._done(await started if isinstance(started, Awaitable) else started)
         except Retryable as error:
             return Attempted("refused", error=error, after_s=error.after_s or 0.0)
         except ToolError as error:
@@ -187,6 +193,20 @@ class CallRun:
         """It ran, but its answer cannot be carried: an effect happened of which the agent cannot be told the value."""
         outcome = "failed" if self.ask["effect"] == "read" else "unknown"
         return Attempted(outcome, error=ToolError(why))
+
+
+def _caught(function: Callable[[], Any]) -> Callable[[], Any]:
+    """Run it; how it ended, to be repeated elsewhere. A future cannot carry every exception, and then never ends."""
+    try:
+        value = function()
+        return lambda: value
+    except BaseException as error:
+        raised = error
+
+    def again() -> Any:
+        raise raised
+
+    return again
 
 
 def result_of(

@@ -171,14 +171,62 @@ def test_rate_is_per_attempt() -> None:
     assert 0.5 in pauses
 
 
-def test_blocking_function_runs_in_a_pool() -> None:
-    """The loop stays free."""
-    import threading
+def test_plain_function_runs_in_a_pool() -> None:
+    """The loop stays free, unless the tool says that it does not block."""
 
     def act(call: ToolCall) -> str:
         return threading.current_thread().name
 
-    assert "MainThread" not in end(act, blocking=True)["value"]
+    assert "MainThread" not in end(act)["value"]
+    assert "MainThread" in end(act, blocking=False)["value"]
+
+
+@pytest.mark.parametrize("raised", [SystemExit(1), StopIteration(), asyncio.CancelledError(), KeyError("k")], ids=repr)
+def test_plain_function_that_raises_anything_ends_its_attempt(raised: BaseException) -> None:
+    """No future can carry a StopIteration: the attempt would wait for its timeout."""
+
+    def act(call: ToolCall) -> None:
+        raise raised
+
+    result = end(act, retry=Retry(attempts=1))
+    assert (result["status"], result["error_type"]) == ("in_doubt", type(raised).__name__)
+
+
+def test_plain_function_may_hand_back_what_is_to_be_awaited() -> None:
+    """A decorated or partial async function looks plain, and its coroutine runs on the loop."""
+
+    async def inner() -> str:
+        return threading.current_thread().name
+
+    assert "MainThread" in end(lambda call: inner())["value"]
+
+
+def key_life(past_ms: int, effect: Any = "keyed", again: bool = False, wait_ms: int = 0) -> dict[str, Any]:
+    """The result of a call that is `past_ms` old and waits `wait_ms` at its gate; its key lives for 100 s."""
+    now = NOW_MS + past_ms
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += int(seconds * 1000)
+
+    async def run() -> dict[str, Any]:
+        tool = app_with(scripted(1), effect, key_ttl_s=100).tools["act"]
+        gate = Gate(0.001, lambda: now, sleep, next_ms=now + wait_ms)
+        call = CallRun(tool, ask(effect), gate, lambda: now, sleep, None)  # type: ignore[arg-type]
+        if again:
+            call.note_cut_off()
+        return await call.run()
+
+    return asyncio.run(run())
+
+
+def test_key_that_ends_while_its_call_waits_is_not_used() -> None:
+    """40 s are left of 100 after the margin: an attempt whose turn comes later is not made, and nothing is in doubt."""
+    assert key_life(0, wait_ms=39_000)["status"] == "done"
+    late = [key_life(0, wait_ms=41_000), key_life(41_000)]
+    assert [(result["status"], result["attempts"]) for result in late] == [("rejected", [])] * 2
+    assert key_life(0, again=True, wait_ms=41_000)["status"] == "in_doubt"
+    assert key_life(0, "read", wait_ms=41_000)["status"] == "done"
 
 
 class Sink:
