@@ -37,7 +37,9 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
     inputs, outputs = ([kafka_name(args.namespace, topic) for topic in topics] for topics in (INPUTS, OUTPUTS))
     env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir)
 
-    queue = ToolQueue(args.app, args.app_digest, args.namespace, args.bootstrap, args.registry)
+    queue = ToolQueue(
+        args.app, args.app_digest, args.namespace, args.bootstrap, args.registry, args.checkpoint_interval_ms
+    )
     records = source(env, SOURCE_UID, args.bootstrap, inputs, group=f"{args.namespace}.tools", key_header=QUOTA_KEY)
     dead = keyed(records).process(queue, FRAME).uid(QUEUE_UID).name(QUEUE_UID)
     write_at_once(dead, DEAD_LETTERS_UID, args.bootstrap, outputs)

@@ -30,6 +30,8 @@ from wire.kafka import producer
 from wire.registry import Registry
 
 WATCH_MS = 1_000
+# Until what is written now lies in a completed checkpoint: one may be under way already, and the next takes its time.
+HOLD_CHECKPOINTS, HOLD_MS = 3, 2_000
 ASK, RESULT = "threadlog.ToolCall", "threadlog.ToolResult"
 OUTBOX = "tool-invocations"  # the only topic whose asks are those of committed decisions
 BELONGS = {"tool-results": RESULT, OUTBOX: ASK, "tool-reads": ASK}
@@ -51,16 +53,19 @@ class MapSlots:
     def remove(self, key: str) -> None:
         self._state.remove(key)
 
-    def keys(self, prefix: str) -> list[str]:
-        return [key for key in self._state.keys() if key.startswith(prefix)]
+    def keys(self) -> list[str]:
+        return list(self._state.keys())
 
 
 class ToolQueue(KeyedProcessFunction):
     """All quota keys of one subtask. Takes frames; gives packs of dead letters."""
 
-    def __init__(self, app: str, app_digest: str, namespace: str, bootstrap: str, registry_url: str) -> None:
+    def __init__(
+        self, app: str, app_digest: str, namespace: str, bootstrap: str, registry_url: str, checkpoint_interval_ms: int
+    ) -> None:
         self._code = AppCode(app, app_digest)
         self._namespace, self._bootstrap, self._registry_url = namespace, bootstrap, registry_url
+        self._hold_ms = HOLD_CHECKPOINTS * checkpoint_interval_ms + HOLD_MS
 
     def open(self, context: RuntimeContext) -> None:
         app = self._code.load()
@@ -69,8 +74,12 @@ class ToolQueue(KeyedProcessFunction):
         for name in (ASK, RESULT):
             patiently(partial(schemas.id_of, name))
         self._outputs = Outputs(self._codec, self._namespace)
-        state = context.get_map_state(MapStateDescriptor("queue", Types.STRING(), Types.STRING()))
-        self._queue = Queue(MapSlots(state), app, now_ms())
+        # Two maps: each watch looks through what is pending, which is little, and not through what waits.
+        waiting, pending = (
+            MapSlots(context.get_map_state(MapStateDescriptor(name, Types.STRING(), Types.STRING())))
+            for name in ("queue", "pending")
+        )
+        self._queue = Queue(waiting, pending, app, now_ms(), self._hold_ms)
         # A TaskManager has one slot, so a process has one subtask of this operator; PyFlink cannot tell its index here.
         self._reactor: Reactor = take_over(self._namespace, lambda: Reactor(app, self._sink()))
 
@@ -86,7 +95,7 @@ class ToolQueue(KeyedProcessFunction):
         return [pack_out(dead)] if dead else []
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> list[Any]:
-        for action in self._queue.recover(self._reactor.in_hand()):
+        for action in self._queue.recover(self._reactor.in_hand(), now_ms()):
             self._carry_out(action, None)
         self._watch(ctx)
         return []
@@ -112,9 +121,9 @@ class ToolQueue(KeyedProcessFunction):
             if data["quota_key"] != key or forged(data):
                 return []  # not the answer of any call here; the conversation reports it
             self._reactor.forget(data["call_id"])
-            return self._queue.finished(data["call_id"])
+            return self._queue.finished(data["call_id"], now_ms())
         _check(envelope, data, key, topic)
-        return self._queue.accept({**data, "traceparent": envelope.traceparent})
+        return self._queue.accept({**data, "traceparent": envelope.traceparent}, now_ms())
 
     def _carry_out(self, action: Action, record: Record | None) -> Any:
         if action.do == "fire":

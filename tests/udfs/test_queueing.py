@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -13,9 +15,11 @@ from tests.threadlog.desk import app_of
 from threadlog import Event, Thread
 from threadlog.calls import call_key
 from threadlog.canonical import digest, text
-from threadlog.queueing import CLOCKS_APART_MS, RESTARTS_MAX, Queue
+from threadlog.queueing import CLOCKS_APART_MS, RESTARTS_MAX, SUSPECT_MS, Action, Queue
 
 BEGAN_MS = 1_700_000_000_000
+NOW_MS = BEGAN_MS + 100
+HOLD_MS = 2_600
 
 
 class Slots(dict[str, Any]):
@@ -27,8 +31,8 @@ class Slots(dict[str, Any]):
     def remove(self, key: str) -> None:
         self.pop(key, None)
 
-    def keys(self, prefix: str = "") -> Any:
-        return [key for key in super().keys() if key.startswith(prefix)]
+    def keys(self) -> Any:
+        return list(super().keys())
 
 
 async def handler(thread: Thread, event: Event) -> None: ...
@@ -38,13 +42,32 @@ def ask(n: int, tool: str = "pay", args: dict[str, Any] | None = None, **changed
     """The ask number `n` of a thread, as the conversation makes it."""
     args = {"amount": 5} if args is None else args
     named = {"thread": "t", "run_id": "r", "ordinal": str(n), "tool": tool, "args_digest": digest(args)[:32]}
-    made = {**named, "args": text(args), "effect": "keyed", "quota_key": tool, "clock_ms": BEGAN_MS + CLOCKS_APART_MS}
+    made = {**named, "args": text(args), "effect": "keyed", "quota_key": tool}
+    made |= {"asked_ms": BEGAN_MS + CLOCKS_APART_MS, "clock_ms": BEGAN_MS + CLOCKS_APART_MS}
     return {**made, "call_id": call_key(*named.values()), **changed}
 
 
-def queue(queue_asks_max: int = 100) -> Queue:
+class Desk(Queue):
+    """A queue whose clock stands still unless it is told the time."""
+
+    def accept(self, ask: Any, now_ms: int = NOW_MS) -> Any:
+        return super().accept(ask, now_ms)
+
+    def finished(self, call_id: str, now_ms: int = NOW_MS) -> Any:
+        return super().finished(call_id, now_ms)
+
+    def recover(self, live: Any, now_ms: int = NOW_MS) -> Any:
+        return super().recover(live, now_ms)
+
+
+def queue(queue_asks_max: int = 100) -> Desk:
     """The tool `pay` has a concurrency of 1."""
-    return Queue(Slots(), app_of(handler), BEGAN_MS, queue_asks_max)
+    return Desk(Slots(), Slots(), app_of(handler), BEGAN_MS, HOLD_MS, queue_asks_max)
+
+
+def restarted(before: Desk, after_ms: int = 5_000) -> Desk:
+    """The same state in another process that begins so long after the one before."""
+    return Desk(before._slots, before._pending, before._app, before._began_ms + after_ms, HOLD_MS)
 
 
 def test_queue_fires_up_to_its_concurrency_and_goes_on_when_results_come_back() -> None:
@@ -102,14 +125,147 @@ def test_queue_takes_every_kind_of_arguments() -> None:
         assert [action.do for action in queue().accept(ask(1, args=args))] == ["fire"]
 
 
-def test_queue_fires_again_after_a_crash_but_not_for_ever() -> None:
-    """What is pending and not live is fired again; a call that may be killing its process is closed in doubt."""
+def test_queue_fires_again_at_once_after_a_crash() -> None:
+    """What is pending and not live is fired again by the first watch, as a call that may have been tried before."""
     pays = queue()
     pays.accept(ask(1))
     assert pays.recover({ask(1)["call_id"]}) == []
-    for _ in range(RESTARTS_MAX):
-        assert [(a.do, a.again) for a in pays.recover(set())] == [("fire", True)]
-    assert [(a.do, a.status) for a in pays.recover(set())] == [("answer", "in_doubt")]
+    assert [(a.do, a.again) for a in restarted(pays).recover(set())] == [("fire", True)]
+
+
+def test_queue_holds_what_was_in_flight_at_two_restarts() -> None:
+    """Until its count lies in a checkpoint; a result that comes meanwhile ends it."""
+    pays = queue()
+    pays.accept(ask(1))
+    for _ in range(2):
+        pays = restarted(pays)
+        fired = pays.recover(set())
+    assert fired == [] and pays.accept(ask(1)) == [] and pays.busy()
+    assert pays.recover(set(), NOW_MS + HOLD_MS - 1) == []
+    assert [(a.do, a.again) for a in pays.recover(set(), NOW_MS + HOLD_MS)] == [("fire", True)]
+    late = restarted(pays)
+    late.recover(set())
+    assert late.finished(ask(1)["call_id"]) == [] and not late.busy()
+    assert late.recover(set(), NOW_MS + HOLD_MS) == []
+
+
+def test_queue_tells_a_rejection_until_it_has_come_back() -> None:
+    """A rejection that a crash cut off is told again; its call is in hand until then, and holds no slot."""
+    pays = queue(queue_asks_max=1)
+    for n in (1, 2, 3):
+        rejected = pays.accept(ask(n))
+    assert [(a.do, a.status) for a in rejected] == [("answer", "rejected")]
+    assert pays.accept(ask(3)) == [] and pays.recover({ask(n)["call_id"] for n in (1, 3)}) == []
+    again = restarted(pays)
+    told = again.recover({ask(1)["call_id"]})
+    assert [(a.ask["ordinal"], a.do, a.status, a.reason) for a in told] == [
+        ("3", "answer", "rejected", rejected[0].reason)
+    ]
+    assert again.finished(ask(3)["call_id"]) == []
+    assert [a.ask["ordinal"] for a in again.finished(ask(1)["call_id"])] == ["2"]
+    again.finished(ask(2)["call_id"])
+    assert not again.busy()
+
+
+def test_queue_looks_through_what_is_pending_only() -> None:
+    """A watch of a key with thousands of waiting asks reads none of their keys."""
+
+    class Unlisted(Slots):
+        def keys(self) -> Any:
+            raise AssertionError
+
+    pays = Desk(Unlisted(), Slots(), app_of(handler), BEGAN_MS, HOLD_MS)
+    for n in range(50):
+        pays.accept(ask(n))
+    assert len(restarted(pays).recover(set())) == 1
+
+
+@dataclass
+class Crashes:
+    """Processes one after the other, each over the state and the positions of the last checkpoint of those before.
+
+    The call `killer` ends its process `fuse_ms` after it was fired. Every other call answers after `slow_ms`."""
+
+    killer: int
+    fuse_ms: int
+    slow_ms: int
+    log: list[tuple[int, str, Any]] = field(default_factory=list)
+    now: int = BEGAN_MS
+    fired: int = 0
+    ends: dict[str, str] = field(default_factory=dict)
+    checkpoint: tuple[dict[str, Any], dict[str, Any], int] = ({}, {}, 0)
+
+    def ask(self, n: int) -> None:
+        self.log.append((self.now, "ask", ask(n, asked_ms=self.now, clock_ms=self.now)))
+
+    def process(self, life_ms: int) -> None:
+        """Run one to its death, or for so long; then eight seconds pass."""
+        waiting, pending, self.position = copy.deepcopy(self.checkpoint)
+        self.waiting, self.pending = Slots(waiting), Slots(pending)
+        self.queue = Queue(self.waiting, self.pending, app_of(handler), self.now, HOLD_MS)
+        self.live, self.dies, began = set[str](), self.now + life_ms, self.now
+        while self.now < self.dies:
+            if (self.now - began) % 1_000 == 0:
+                self.carry_out(self.queue.recover(self.live, self.now))
+            self.read()
+            if (self.now - began) % 200 == 190:
+                self.checkpoint = copy.deepcopy((dict(self.waiting), dict(self.pending), self.position))
+            self.now += 10
+        self.now += 8_000
+
+    def read(self) -> None:
+        self.log.sort(key=lambda record: record[0])
+        while self.position < len(self.log) and self.log[self.position][0] <= self.now < self.dies:
+            _, kind, said = self.log[self.position]
+            self.position += 1
+            self.carry_out(self.queue.accept(said, self.now) if kind == "ask" else self.queue.finished(said, self.now))
+
+    def carry_out(self, actions: list[Action]) -> None:
+        for action in actions:
+            call_id = action.ask["call_id"]
+            self.live.add(call_id)
+            if action.do == "answer":
+                self.ends.setdefault(action.ask["ordinal"], action.status)
+                self.log.append((self.now + 1, "result", call_id))
+            elif action.ask["ordinal"] != str(self.killer):
+                self.ends.setdefault(action.ask["ordinal"], "done")
+                self.log.append((self.now + self.slow_ms, "result", call_id))
+            else:
+                self.fired += 1
+                self.dies = min(self.dies, self.now + self.fuse_ms)
+
+
+@pytest.mark.parametrize("slow_ms", [10, 7_000])
+@pytest.mark.parametrize("fuse_ms", [0, 500, 5_000])
+@pytest.mark.parametrize("killer", [0, 1, 2])
+def test_queue_closes_a_call_that_kills_its_process(killer: int, fuse_ms: int, slow_ms: int) -> None:
+    """In doubt, although a crash sets the state back: alone, behind other calls, at once, or after some checkpoints."""
+    crashes = Crashes(killer, fuse_ms, slow_ms)
+    for n in range(4):
+        crashes.ask(n)
+    for _ in range(30):
+        crashes.process(12_000)
+    assert crashes.ends[str(killer)] == "in_doubt" and len(crashes.ends) == 4
+    assert crashes.fired <= SUSPECT_MS // 8_000 + RESTARTS_MAX + 2
+    assert not crashes.queue.busy()
+
+
+def test_queue_is_not_slowed_by_restarts_of_another_cause() -> None:
+    """A queue of old asks goes on at once after an ordinary restart; only a long silence makes the first ones wait."""
+    pays = queue()
+    for n in range(3):
+        pays.accept(ask(n))
+    ten_minutes = 600_000
+    pays.recover({ask(0)["call_id"]}, NOW_MS + ten_minutes)
+    later = restarted(pays, ten_minutes + 20_000)
+    now = later._began_ms
+    assert [a.do for a in later.recover(set(), now)] == ["fire"]
+    assert [a.do for a in later.finished(ask(0)["call_id"], now)] == ["fire"]
+    much_later = restarted(later, ten_minutes)
+    now = much_later._began_ms
+    assert much_later.recover(set(), now) == []
+    assert [a.do for a in much_later.recover(set(), now + HOLD_MS)] == ["fire"]
+    assert [a.do for a in much_later.finished(ask(1)["call_id"], now + SUSPECT_MS)] == ["fire"]
 
 
 def test_queue_answers_calls_whose_tool_has_left_the_app() -> None:
@@ -118,9 +274,9 @@ def test_queue_answers_calls_whose_tool_has_left_the_app() -> None:
     pays.accept(ask(1))
     pays.accept(ask(2))
     del pays._app.tools["pay"]
-    assert [(a.do, a.status) for a in pays.recover(set())] == [("answer", "in_doubt")]
-    assert [(a.do, a.status) for a in pays.finished(ask(1)["call_id"])] == [("answer", "rejected")]
-    assert pays.finished(ask(2)["call_id"]) == [] and not pays.busy()
+    told = pays.recover(set())
+    assert [(a.do, a.status) for a in told] == [("answer", "in_doubt"), ("answer", "rejected")]
+    assert [pays.finished(ask(n)["call_id"]) for n in (1, 2)] == [[], []] and not pays.busy()
 
 
 def test_queue_fires_again_what_was_asked_before_its_process_began() -> None:

@@ -12,11 +12,10 @@ from schemas.cloudevents import write_headers
 from schemas.codec import Codec, FixedSchemas
 from tests.threadlog.desk import app_of
 from tests.udfs.fakes import FakeContext, FakeReactor
-from tests.udfs.test_queueing import ask, handler
+from tests.udfs.test_queueing import BEGAN_MS, ask, handler
 from threadlog.calls import call_key
 from udfs import tool_queue
 from udfs.attempts import result_of
-from udfs.reactor import now_ms
 from udfs.tool_queue import ASK, RESULT, ToolQueue
 from wire.frames import Record, pack_in, unpack_out
 
@@ -27,14 +26,16 @@ class Operator:
     """An opened operator for the quota key `pay`, with everything around it faked."""
 
     def __init__(self, patch: pytest.MonkeyPatch, key: str = "pay") -> None:
-        self.app, self.reactor, self.context = app_of(handler), FakeReactor(), FakeContext(key)
+        self.app, self.reactor, self.context, self.now = app_of(handler), FakeReactor(), FakeContext(key), BEGAN_MS
+        patch.setattr(tool_queue, "now_ms", lambda: self.now)
         patch.setattr(tool_queue, "Registry", lambda url: FixedSchemas())
         patch.setattr(tool_queue, "take_over", lambda name, make: self.reactor)
         self.queue = self.reopened()
 
     def reopened(self) -> ToolQueue:
-        """Another attempt of the task over the same state."""
-        self.queue = ToolQueue("no.app:app", "", "ns", "no-broker", "no-registry")
+        """Another attempt of the task over the same state, in another process."""
+        self.reactor = FakeReactor()
+        self.queue = ToolQueue("no.app:app", "", "ns", "no-broker", "no-registry", 200)
         self.queue._code = SimpleNamespace(load=lambda: self.app)  # type: ignore[assignment]
         self.queue.open(self.context)  # type: ignore[arg-type]
         return self.queue
@@ -56,6 +57,12 @@ class Operator:
     def result(self, n: int, **changed: Any) -> list[tuple[str, str]]:
         return self.take(RESULT, {**result_of(fresh_ask(n), "done", 1, []), **changed}, "tool-results")
 
+    def watch(self, later_ms: int = 0) -> None:
+        """Let the timer fire so much later."""
+        self.now += later_ms
+        self.context.timers.clear()
+        assert self.queue.on_timer(self.now, self.context) == []  # type: ignore[arg-type]
+
     def fired(self) -> list[str]:
         return [one["ordinal"] for one, _ in self.reactor.fired]
 
@@ -66,7 +73,7 @@ FIELDS |= {"outbox_seq": 0, "outbox_prev": "", "outbox_hash": ""}
 
 def fresh_ask(n: int, **changed: Any) -> dict[str, Any]:
     """An ask that was made after the operator's process began."""
-    return ask(n, **{"asked_ms": now_ms() + 60_000, **changed})
+    return ask(n, **{"asked_ms": BEGAN_MS + 60_000, "clock_ms": BEGAN_MS + 60_000, **changed})
 
 
 @pytest.fixture
@@ -89,6 +96,43 @@ def test_operator_is_awake_while_there_is_work(operator: Operator) -> None:
     operator.context.timers.clear()
     operator.result(1)
     assert not operator.context.timers
+
+
+def test_operator_of_a_new_process_fires_again_what_was_in_flight(operator: Operator) -> None:
+    """By its first watch, at once; what waits goes on waiting, and a live call is left alone."""
+    operator.ask(1)
+    operator.ask(2)
+    operator.watch()
+    assert operator.fired() == ["1"]
+    operator.reopened()
+    operator.watch(5_000)
+    assert [(one["ordinal"], again) for one, again in operator.reactor.fired] == [("1", True)]
+    assert operator.context.timers
+
+
+def test_operator_holds_a_call_of_two_restarts_for_some_checkpoints(operator: Operator) -> None:
+    """Three intervals of 200 ms, and two seconds more; the key stays awake meanwhile."""
+    operator.ask(1)
+    for _ in range(2):
+        operator.reopened()
+        operator.watch(5_000)
+    assert operator.fired() == [] and operator.context.timers
+    operator.watch(2_599)
+    assert operator.fired() == []
+    operator.watch(1)
+    assert operator.fired() == ["1"]
+
+
+def test_operator_of_a_new_process_tells_a_rejection_again(operator: Operator) -> None:
+    """The answer was not acknowledged when the process died; the key stays awake until it has come back."""
+    call = fresh_ask(1, tool="none", quota_key="pay")
+    assert operator.take(ASK, call, "tool-invocations") == [] and operator.context.timers
+    operator.reopened()
+    operator.watch()
+    assert [(one["ordinal"], status) for one, status, _ in operator.reactor.answered] == [("1", "rejected")]
+    operator.context.timers.clear()
+    assert operator.take(RESULT, result_of(call, "rejected", 1, []), "tool-results") == []
+    assert not operator.context.timers and operator.reactor.hand == set()
 
 
 def test_operator_takes_calls_with_effects_from_the_outbox_only(operator: Operator) -> None:
@@ -132,4 +176,4 @@ def test_operator_that_is_closed_leaves_nothing_running(operator: Operator) -> N
     operator.queue.close()
     operator.queue.close()
     assert operator.reactor.closed
-    ToolQueue("no.app:app", "", "ns", "no-broker", "no-registry").close()
+    ToolQueue("no.app:app", "", "ns", "no-broker", "no-registry", 200).close()
