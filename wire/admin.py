@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from schemas.topics import TOPICS, Topic, kafka_name
-from wire.kafka import WARNINGS
+from wire.kafka import SILENT
 
 _TIMEOUT_S = 30
 
@@ -26,17 +26,19 @@ class Difference:
     def __str__(self) -> str:
         if self.setting == "partitions":
             advice = "positions of threads rest on the partition, so move to a new namespace instead of changing it"
+        elif self.setting == "replication":
+            advice = "reassign its partitions with the broker's own tools, or accept what a lost broker takes with it"
         else:
             advice = "change it with the broker's own tools, or accept what it means"
         return f"{self.topic}: {self.setting} is {self.found}, expected {self.expected}; {advice}"
 
 
-def ensure_topics(bootstrap: str, namespace: str, partitions: int = 8) -> list[Difference]:
+def ensure_topics(bootstrap: str, namespace: str, partitions: int = 8, replication: int = 1) -> list[Difference]:
     """Create missing topics and compare the others. Safe to repeat. Raises KafkaException if the broker fails."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": WARNINGS})
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": SILENT})
     existing = admin.list_topics(timeout=_TIMEOUT_S).topics
     wanted = {kafka_name(namespace, name): topic for name, topic in TOPICS.items()}
-    missing = [NewTopic(n, partitions, 1, config=t.config) for n, t in wanted.items() if n not in existing]
+    missing = [NewTopic(n, partitions, replication, config=t.config) for n, t in wanted.items() if n not in existing]
     made = set()
     for name, future in (admin.create_topics(missing, request_timeout=_TIMEOUT_S) if missing else {}).items():
         try:
@@ -45,12 +47,14 @@ def ensure_topics(bootstrap: str, namespace: str, partitions: int = 8) -> list[D
         except KafkaException as error:  # somebody else made it just now
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-    return [d for n, t in wanted.items() if n not in made for d in _differences(admin, n, t, partitions)]
+    sizes = {"partitions": partitions, "replication": replication}
+    return [d for n, t in wanted.items() if n not in made for d in _differences(admin, n, t, sizes)]
 
 
-def _differences(admin: AdminClient, name: str, topic: Topic, partitions: int) -> list[Difference]:
-    found = len(admin.list_topics(name, timeout=_TIMEOUT_S).topics[name].partitions)
-    differences = [] if found == partitions else [Difference(name, "partitions", str(partitions), str(found))]
+def _differences(admin: AdminClient, name: str, topic: Topic, sizes: dict[str, int]) -> list[Difference]:
+    live = admin.list_topics(name, timeout=_TIMEOUT_S).topics[name].partitions
+    found = {"partitions": len(live), "replication": min((len(p.replicas) for p in live.values()), default=0)}
+    differences = [Difference(name, size, str(sizes[size]), str(n)) for size, n in found.items() if n != sizes[size]]
     described = admin.describe_configs([ConfigResource(ResourceType.TOPIC, name)], request_timeout=_TIMEOUT_S)
     for future in described.values():
         settings = future.result()

@@ -6,17 +6,20 @@ submissions, so new code submitted to a running TaskManager would silently run a
 belongs to the code *as it was loaded*: `load_app` takes it from the files at the moment of the first import and keeps
 it; an operator compares `loaded_digest` with the digest it was submitted with and ends the process on a difference.
 
-The digest covers every file of the package that the app's module is in, names and bytes, without caches; an app in a
-single module is that one file."""
+The digest covers every file of the package that the app's module is in, names and bytes; an app in a single module is
+that one file. Caches and hidden files do not count and are not shipped: `IGNORED` is the one rule for both."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
 import importlib.util
+from fnmatch import fnmatch
 from pathlib import Path
 
 from threadlog import App
+
+IGNORED = ("__pycache__", "*.pyc", ".*")
 
 _loaded: dict[str, tuple[App, str]] = {}
 
@@ -26,7 +29,7 @@ class AppCodeError(Exception):
 
 
 def split(spec: str) -> tuple[str, str]:
-    """`a.b:app` → (`a.b`, `app`)."""
+    """`a.b:app` → (`a.b`, `app`). Raises AppCodeError."""
     module, _, attribute = spec.partition(":")
     if not module or not attribute:
         raise AppCodeError(f"an app is named package.module:attribute; {spec!r} is not")
@@ -36,12 +39,15 @@ def split(spec: str) -> tuple[str, str]:
 def package_root(spec: str) -> Path:
     """The file or folder that counts as the app's code: its module, or the package the module is in.
 
-    For `examples.support_desk.app` that is `examples/support_desk`: what lies beside it is another app's."""
+    For `examples.support_desk.app` that is `examples/support_desk`: what lies beside it is another app's. Raises
+    AppCodeError, whatever is wrong: to find a module, Python runs the code of the packages it is in."""
     module, _ = split(spec)
     try:
         found = importlib.util.find_spec(module)
     except ImportError as error:
         raise AppCodeError(f"there is no module {module} ({error})") from error
+    except (Exception, SystemExit) as error:
+        raise AppCodeError(f"the package of {module} cannot be imported: {type(error).__name__}: {error}") from error
     if found is None or not found.origin or found.origin in ("built-in", "frozen"):
         raise AppCodeError(f"there is no module {module} with source files")
     origin = Path(found.origin)
@@ -49,12 +55,12 @@ def package_root(spec: str) -> Path:
 
 
 def files_digest(roots: list[Path]) -> str:
-    """A hash over names and bytes of all files below the roots, caches left out; names are relative to each root."""
+    """A hash over names and bytes of the files below the roots that count; names are relative to each root's folder."""
     sha = hashlib.sha256()
     for root in roots:
         files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
         for path in files:
-            if "__pycache__" not in path.parts and path.suffix != ".pyc":
+            if not any(fnmatch(part, pattern) for part in path.relative_to(root).parts for pattern in IGNORED):
                 sha.update(str(path.relative_to(root.parent)).encode() + b"\0")
                 sha.update(hashlib.sha256(path.read_bytes()).digest())
     return sha.hexdigest()

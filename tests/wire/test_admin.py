@@ -38,7 +38,8 @@ class FakeBroker:
         return self.topics[name][0]
 
     def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:
-        found = {n: SimpleNamespace(partitions=dict.fromkeys(range(t[0]))) for n, t in self.topics.items()}
+        one = SimpleNamespace(replicas=[1])
+        found = {n: SimpleNamespace(partitions=dict.fromkeys(range(t[0]), one)) for n, t in self.topics.items()}
         return SimpleNamespace(topics={n: t for n, t in found.items() if topic in (None, n)})
 
     def create_topics(self, new: Iterable[NewTopic], request_timeout: float = -1) -> dict[str, Future[None]]:

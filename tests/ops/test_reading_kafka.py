@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading a topic to its end ends, and following one goes on exactly where the reading stopped."""
+
+from __future__ import annotations
+
+from itertools import count
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from tests.wire.test_admin import FakeBroker
+from wire import admin, kafka
+
+
+class FakeConsumer:
+    """A consumer of one partition that holds the offsets `low` to `high`; it goes silent at `dies_at`."""
+
+    def __init__(self, low: int = 0, high: int = 0, dies_at: int | None = None) -> None:
+        self.low, self.high, self.dies_at = low, high, dies_at
+        self.at, self.assigned, self.closed = -1001, list[TopicPartition](), False
+
+    def list_topics(self, topic: str = "", timeout: float = 0) -> Any:
+        error = None if topic != "missing" else KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+        return SimpleNamespace(topics={topic or "t": SimpleNamespace(partitions={0: None}, error=error)})
+
+    def get_watermark_offsets(self, place: TopicPartition, timeout: float) -> tuple[int, int]:
+        return self.low, self.high
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        self.assigned, self.at = places, places[0].offset if places else -1
+
+    def consume(self, number: int, timeout: float) -> list[Any]:
+        end = self.high if self.dies_at is None else self.dies_at
+        messages = [message(offset) for offset in range(self.at, end)]
+        self.at = end
+        return messages
+
+    def poll(self, timeout: float) -> Any:
+        return None
+
+    def position(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition("t", 0, self.at)]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def message(offset: int) -> Any:
+    told = {"topic": "t", "partition": 0, "offset": offset, "timestamp": (1, 0), "key": b"k", "value": b"v"}
+    return SimpleNamespace(error=lambda: None, headers=lambda: [], **{name: lambda v=v: v for name, v in told.items()})
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Make the next consumer this one."""
+
+    def make(fake: FakeConsumer) -> FakeConsumer:
+        monkeypatch.setattr(kafka, "consumer", lambda bootstrap, group="": fake)
+        return fake
+
+    return make
+
+
+def test_read_topic_ends_at_the_end(use: Any) -> None:
+    """Every record from the first that is left to the last that is there."""
+    fake = use(FakeConsumer(2, 5))
+    assert [record.offset for record in kafka.read_topic("b", "t")] == [2, 3, 4]
+    assert fake.closed
+
+
+def test_read_topic_of_a_silent_broker_is_an_error(use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that dies on the way does not keep the reader for ever."""
+    hours = count(0, 3600)
+    monkeypatch.setattr(kafka, "time", SimpleNamespace(monotonic=lambda: float(next(hours))))
+    fake = use(FakeConsumer(0, 5, dies_at=3))
+    read = list[int]()
+    with pytest.raises(KafkaException, match="nothing came for 30 s"):
+        read += [record.offset for record in kafka.read_topic("b", "t")]
+    assert fake.closed
+
+
+def test_read_topic_that_is_not_there_is_an_error(use: Any) -> None:
+    """Kafka's own word for it."""
+    use(FakeConsumer())
+    with pytest.raises(KafkaException):
+        list(kafka.read_topic("b", "missing"))
+
+
+@pytest.mark.parametrize(
+    ("how", "first"),
+    [
+        ({}, 9),
+        ({"from_start": True}, 2),
+        ({"after": {}}, 2),
+        ({"after": {("t", 0): 6}}, 7),
+        ({"after": {("t", 0): 0}}, 2),
+        ({"after": {("other", 0): 6}}, 2),
+    ],
+    ids=str,
+)
+def test_follow_begins_where_it_is_told(use: Any, how: dict[str, Any], first: int) -> None:
+    """At the end, at the start, or right after what was read; never before what is left."""
+    fake = use(FakeConsumer(2, 9))
+    assert next(kafka.follow("b", ["t"], **how)) is None
+    assert [place.offset for place in fake.assigned] == [first]
+
+
+@pytest.mark.parametrize(("topic", "high", "empty"), [("t", 0, True), ("t", 7, False), ("nothing", 7, True)])
+def test_topic_that_never_held_anything_is_empty(use: Any, topic: str, high: int, empty: bool) -> None:
+    """One that is not there too; one whose records were deleted is not."""
+    use(FakeConsumer(high, high))
+    assert kafka.is_empty("b", topic) is empty
+
+
+class Copies(FakeBroker):
+    """A broker that holds one copy of each partition and remembers how many were asked for."""
+
+    asked: ClassVar[set[int]] = set()
+
+    def create_topics(self, new: Any, request_timeout: float = -1) -> Any:
+        self.asked |= {topic.replication_factor for topic in new}
+        return super().create_topics(new)
+
+
+def test_topics_get_the_copies_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New ones are asked for with them; those that have fewer are reported, with what it means."""
+    broker = Copies()
+    monkeypatch.setattr(admin, "AdminClient", lambda settings: broker)
+    assert admin.ensure_topics("b", "n", 2, 3) == []
+    assert broker.asked == {3}
+    found = admin.ensure_topics("b", "n", 2, 3)
+    assert {(one.setting, one.expected, one.found) for one in found} == {("replication", "3", "1")}
+    assert "what a lost broker takes with it" in str(found[0])
