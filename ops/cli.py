@@ -8,12 +8,13 @@ import importlib
 import os
 import pkgutil
 from pathlib import Path
+from typing import Any
 
 import click
 
 import ops.commands
-from ops.context import Context, Trouble
-from ops.settings import SettingsError, load
+from ops.context import Context
+from ops.settings import load
 
 
 def _set_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -28,6 +29,13 @@ def _json_option() -> click.Option:
     )
 
 
+def _give_json(command: click.Command) -> None:
+    if not any("--json" in parameter.opts for parameter in command.params):
+        command.params.append(_json_option())
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _give_json(inner)
+
+
 class Commands(click.Group):
     """The modules of `ops.commands` as commands, found by listing the folder."""
 
@@ -35,13 +43,26 @@ class Commands(click.Group):
         """Every command's name."""
         return sorted(module.name for module in pkgutil.iter_modules(ops.commands.__path__))
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what it could not do is told in a sentence."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            from ops.failures import trouble  # all the clients of the stack, which `--help` need not wait for
+
+            told = trouble(error, ctx.obj.settings if ctx.obj else None)
+            if told is None:
+                raise
+            raise told from error
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name, or None when there is no such module."""
         if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = importlib.import_module(f"ops.commands.{cmd_name}").command
-        if not any("--json" in parameter.opts for parameter in command.params):
-            command.params.append(_json_option())
+        _give_json(command)
         return command
 
 
@@ -55,8 +76,5 @@ def main(
     ctx: click.Context, state_dir: Path | None, namespace: str | None, port_base: int | None, as_json: bool
 ) -> None:
     """Agents as stream processors: run the local stack, send events, read what was decided."""
-    try:
-        overrides = {"state_dir": state_dir, "namespace": namespace, "port_base": port_base}
-        ctx.obj = Context(load(overrides, os.environ, Path.cwd()), as_json)
-    except SettingsError as error:
-        raise Trouble(str(error)) from error
+    overrides = {"state_dir": state_dir, "namespace": namespace, "port_base": port_base}
+    ctx.obj = Context(load(overrides, os.environ, Path.cwd()), as_json)

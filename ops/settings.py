@@ -41,22 +41,30 @@ class Settings:
     parallelism: int = 1
     checkpoint_interval_ms: int = 200
     app: str = "examples.support_desk.app:app"
-    # How long a thread's state outlives its last event.
-    state_retention_days: int = 30
+    # Copies of each partition: one broker can hold no more than one.
+    replication: int = 1
+    # A Kafka and a registry that are not the local stack's: host:port, comma-separated, and a URL.
+    brokers: str = ""
+    registry: str = ""
 
     def port(self, offset: int) -> int:
         """The port `offset` above the base; the table is in docs/operations.md."""
         return self.port_base + offset
 
     @property
+    def is_local(self) -> bool:
+        """True when Kafka and registry are the local stack's."""
+        return not self.brokers and not self.registry
+
+    @property
     def bootstrap(self) -> str:
         """Kafka's address, as clients want it."""
-        return f"127.0.0.1:{self.port(2)}"
+        return self.brokers or f"127.0.0.1:{self.port(2)}"
 
     @property
     def registry_url(self) -> str:
         """The schema registry's Confluent-compatible API."""
-        return f"http://127.0.0.1:{self.port(4)}/apis/ccompat/v7"
+        return self.registry or f"http://127.0.0.1:{self.port(4)}/apis/ccompat/v7"
 
     @property
     def flink_rest(self) -> str:
@@ -91,7 +99,9 @@ CHECKS: dict[str, Check] = {
     "parallelism": _between(1, 16),
     "checkpoint_interval_ms": _between(50, 600_000),
     "app": _matches(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "package.module:attribute"),
-    "state_retention_days": _between(1, 3650),
+    "replication": _between(1, 16),
+    "brokers": _matches(r"|[^\s,:]+:\d+(,[^\s,:]+:\d+)*", "host:port, or several with commas between them"),
+    "registry": _matches(r"|https?://\S+", "the URL of a Confluent-compatible API"),
 }
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}
 
@@ -110,7 +120,7 @@ def _from_file(folder: Path) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError([f"{FILE} cannot be read: {error}"]) from error
 
 
@@ -121,14 +131,37 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 def remembered(state_dir: Path) -> dict[str, Any]:
     """The settings of the stack that lives in this folder; empty when none was ever started."""
     path = state_dir / REMEMBERED
-    return json.loads(path.read_text()) if path.is_file() else {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"{path} cannot be read ({error}); remove it to start with the defaults"]) from error
+    if not isinstance(values, dict):
+        raise SettingsError([f"{path} holds no settings; remove it to start with the defaults"])
+    # Another version of threadlog may have written it and know settings that this one does not.
+    return {key: value for key, value in values.items() if key in DEFAULTS}
 
 
 def remember(settings: Settings) -> None:
     """Leave the settings in the state folder, so that later commands need only be told the folder."""
-    values = {key: value for key, value in dataclasses.asdict(settings).items() if key != "state_dir"}
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    (settings.state_dir / REMEMBERED).write_text(json.dumps(values, indent=1))
+    _write(settings.state_dir, {key: v for key, v in dataclasses.asdict(settings).items() if key != "state_dir"})
+
+
+def remember_app(state_dir: Path, app: str) -> None:
+    """Note that this app was submitted: the next `up` goes on with it."""
+    _write(state_dir, {**remembered(state_dir), "app": app})
+
+
+def _write(state_dir: Path, values: Mapping[str, Any]) -> None:
+    state_dir.mkdir(parents=True, exist_ok=True)
+    fresh = state_dir / f"{REMEMBERED}.new"
+    fresh.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    fresh.replace(state_dir / REMEMBERED)
+
+
+def changed(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    """The settings with what a command's own options say; None = not given. Raises SettingsError."""
+    values = {key: ("command line", value) for key, value in given.items() if value is not None}
+    return dataclasses.replace(settings, **_check(values))
 
 
 def _check(values: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:

@@ -10,12 +10,10 @@ from ops.stack import lifecycle
 
 
 @click.command("down")
-@click.option("--purge", is_flag=True, help="Also remove the state folder: topics, checkpoints, logs, everything.")
+@click.option("--purge", is_flag=True, help="Also remove what the stack left: topics, checkpoints, logs.")
 @pass_context
 def command(ctx: Context, purge: bool) -> None:
     """Stop the jobs with savepoints, then every part of the stack."""
     found = lifecycle.down(ctx.settings, ctx.say, purge)
     ctx.say("Down." if found else "Nothing was running.")
-    if purge:
-        ctx.say(f"{ctx.settings.state_dir} is removed.")
     ctx.emit(down=True, was_running=found, purged=purge)

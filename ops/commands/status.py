@@ -81,6 +81,7 @@ def command(ctx: Context) -> None:
     """What runs: each part with its health, each job with its TaskManagers."""
     parts = part_rows(ctx.settings)
     jobs = job_rows(ctx.settings) if parts else []
+    ctx.emit(stack=str(ctx.settings.state_dir), running=bool(parts), port_base=ctx.settings.port_base)
     for row in [*parts, *jobs]:
         ctx.emit(**row)
     if ctx.json:

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 import click
 
-from ops.context import Context, Trouble, pass_context
+from ops.context import Context, pass_context
+from ops.settings import changed
 from ops.stack import flink, lifecycle
-from ops.stack.submit import SubmitFailed
-from wire.app_code import AppCodeError
 
 
 @click.command("up")
@@ -21,15 +17,9 @@ from wire.app_code import AppCodeError
 @pass_context
 def command(ctx: Context, app: str | None, no_jobs: bool, taskmanagers: int | None) -> None:
     """Start the local stack and its jobs, or what of it does not run."""
-    given: dict[str, Any] = {"app": app, "taskmanagers": taskmanagers}
-    settings = dataclasses.replace(ctx.settings, **{key: value for key, value in given.items() if value is not None})
+    settings = changed(ctx.settings, {"app": app, "taskmanagers": taskmanagers})
     ctx.say(f"Starting in {settings.state_dir}, ports from {settings.port_base}")
-    try:
-        lifecycle.up(settings, ctx.say, with_jobs=not no_jobs)
-    except lifecycle.StackFailed as error:
-        raise Trouble(str(error), error.hint) from error
-    except (SubmitFailed, AppCodeError) as error:
-        raise Trouble(str(error), "The parts run; submit again with `threadlog submit`.") from error
+    lifecycle.up(settings, ctx.say, with_jobs=not no_jobs)
     ctx.say(f"Up. Kafka {settings.bootstrap}, registry {settings.registry_url}, Flink {settings.flink_rest}")
     ctx.emit(
         up=True,

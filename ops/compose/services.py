@@ -167,7 +167,7 @@ def _jobs(services: dict[str, Any], settings: Settings) -> dict[str, Any]:
         environment=as_environment(settings)
         | {APP: f"${{{APP}:-{settings.app}}}", PAYMENTS_URL: manager["environment"][PAYMENTS_URL]},
         configs=manager["configs"],
-        volumes=manager["volumes"],
+        volumes=[*manager["volumes"], f"jobs:{STATE / 'jobs'}"],
         depends_on={
             **{name: {"condition": "service_healthy"} for name in ("kafka", "registry", "jobmanager")},
             "taskmanager": {"condition": "service_started"},

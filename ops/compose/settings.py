@@ -44,7 +44,7 @@ def of(settings: Settings) -> ComposeSettings:
 def as_environment(settings: Settings) -> dict[str, str]:
     """What a container is told, so that `from_environment` gives the same settings there."""
     names = (field.name for field in dataclasses.fields(settings) if field.name != "state_dir")
-    return {PREFIX + name.upper(): str(getattr(settings, name)) for name in names}
+    return {PREFIX + name.upper(): str(value) for name in names if (value := getattr(settings, name)) != ""}
 
 
 def from_environment() -> ComposeSettings:

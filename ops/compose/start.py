@@ -2,20 +2,25 @@
 """`python -m ops.compose.start`: topics, subjects and both jobs of a stack in containers.
 
 What is there stays as it is, so the container may run again whenever the stack comes up: ZooKeeper's volume remembers
-the jobs, and the JobManager goes on with them by itself. A second copy of a job would decide everything twice."""
+the jobs, and the JobManager goes on with them by itself. A second copy of a job would decide everything twice, and so
+would a new one that begins from nothing beside what an earlier one has written: a job that the JobManager does not know
+goes on from its newest checkpoint or savepoint on the volume, and is refused where there is none."""
 
 from __future__ import annotations
 
 import sys
 
 import click
+from confluent_kafka import KafkaException
 
 from ops import http
 from ops.compose.settings import from_environment
 from ops.settings import SettingsError
 from ops.stack import flink, lifecycle
+from ops.stack.code import check, pack
 from ops.stack.layout import Layout
-from ops.stack.submit import SubmitFailed, pack, run_job
+from ops.stack.submit import SubmitFailed, begin, starting_point
+from schemas.errors import WireError
 from wire.app_code import AppCodeError
 
 RUNNING_S = 120
@@ -28,12 +33,14 @@ def start(points: dict[str, str], say: lifecycle.Say) -> None:
     layout.make()
     lifecycle.ensure_wire(settings, say)
     known = flink.live_jobs(settings)
-    folder, _ = pack(layout, settings.app)
-    for kind in flink.JOBS:
-        if kind in known:
-            say(f"{kind} is there: {known[kind].id}")
-        else:
-            say(f"{kind} submitted: {run_job(settings, layout, settings.app, kind, folder, points.get(kind, ''))}")
+    for kind, job in known.items():
+        say(f"{kind} is there: {job.id}")
+    missing = [kind for kind in flink.JOBS if kind not in known]
+    if missing:
+        packed = pack(layout, settings.app)
+        check(settings.app, packed[0])
+        starts = {kind: points.get(kind) or starting_point(settings, layout, kind) for kind in missing}
+        begin(settings, layout, settings.app, starts, packed, say)
     if waiting := flink.wait_running(settings, list(flink.JOBS), RUNNING_S):
         raise SubmitFailed(
             f"{' and '.join(waiting)} not running after {RUNNING_S} s:\n{flink.causes(settings, waiting)}"
@@ -51,7 +58,7 @@ def main(savepoints: tuple[str, ...]) -> None:
         raise click.UsageError(f"--savepoint takes JOB=URI; the jobs are {' and '.join(flink.JOBS)}")
     try:
         start(points, lambda line: click.echo(line.strip()))
-    except (SubmitFailed, AppCodeError, SettingsError, http.HttpError) as error:
+    except (SubmitFailed, AppCodeError, SettingsError, WireError, KafkaException, http.HttpError) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -69,23 +69,26 @@ def jobmanager(settings: Settings) -> str | None:
     return _answers(f"{settings.flink_rest}/jobs/overview")
 
 
-def taskmanager(number: int) -> Check:
-    """The check that the TaskManager of that number is registered."""
+def taskmanager(name: str) -> Check:
+    """The check that the TaskManager of that name is registered."""
 
     def check(settings: Settings) -> str | None:
         try:
             listed = http.call(f"{settings.flink_rest}/taskmanagers", timeout_s=2)["taskmanagers"]
         except http.HttpError:
             return "waits for the JobManager"
-        return None if f"taskmanager-{number}" in {one["id"] for one in listed} else "is not registered"
+        return None if name in {one["id"] for one in listed} else "is not registered"
 
     return check
 
 
+SERVICES: dict[str, Check] = {"zookeeper": zookeeper, "kafka": kafka, "registry": registry, "jobmanager": jobmanager}
+
+
 def checks(settings: Settings) -> dict[str, Check]:
     """One check per part."""
-    managers = {f"taskmanager-{number}": taskmanager(number) for number in range(1, settings.taskmanagers + 1)}
-    return {"zookeeper": zookeeper, "kafka": kafka, "registry": registry, "jobmanager": jobmanager, **managers}
+    managers = [f"taskmanager-{number}" for number in range(1, settings.taskmanagers + 1)]
+    return {**SERVICES, **{name: taskmanager(name) for name in managers}}
 
 
 def _until_well(check: Check, settings: Settings, until: float) -> str | None:
@@ -97,7 +100,8 @@ def _until_well(check: Check, settings: Settings, until: float) -> str | None:
 def wait(settings: Settings, names: list[str], seconds: float) -> Iterator[tuple[str, str | None]]:
     """Check the parts side by side; yields (name, None) when one is well, (name, complaint) when the time is over."""
     until = time.monotonic() + seconds
-    known = checks(settings)
+    # By name, not by the settings: what runs may have been started with other numbers.
+    known = {name: SERVICES.get(name) or taskmanager(name) for name in names}
     with ThreadPoolExecutor(len(names) or 1) as pool:
         asked = {pool.submit(_until_well, known[name], settings, until): name for name in names}
         for future in as_completed(asked):

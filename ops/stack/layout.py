@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,18 @@ __all__ = ["BUILD", "FLINK", "FLINK_LIB", "PYTHON", "ROOT", "VENV", "Layout"]
 
 # Linux allows 107 bytes for the path of a unix socket, and the supervisor binds to one with its pid appended first.
 SOCKET_PATH_MAX = 90
+# What a stack, a demo or a submission leaves in the state folder. `conf` goes last: by it the folder is known as ours.
+OURS = (
+    "archives", "code", "demo", "flink", "jobs", "kafka", "kafka-cluster-id", "logs", "registry", "run",
+    "settings.json", "tmp", "zookeeper", "lock", "conf",
+)  # fmt: skip
+# The line in the supervisor's configuration by which that file is known as ours.
+SUPERVISOR_NAME = "identifier=threadlog"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders of one stack. `data` is what `--purge` removes together with everything else."""
+    """The folders of one stack."""
 
     state: Path
 
@@ -64,6 +72,14 @@ class Layout:
         return self.conf / "supervisord.conf"
 
     @property
+    def is_ours(self) -> bool:
+        """True for the folder of a stack that was started once: only there may anything be ended or removed."""
+        try:
+            return SUPERVISOR_NAME in self.supervisor_conf.read_text().splitlines()
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    @property
     def socket(self) -> Path:
         """The supervisor's socket: in the state folder, or in a private folder of the system's if that is too deep."""
         inside = self.run / "supervisor.sock"
@@ -81,6 +97,19 @@ class Layout:
     def is_training(self) -> bool:
         """True for such a stack."""
         return self.archives.is_dir()
+
+    def remove(self) -> list[str]:
+        """Remove what a stack leaves in its folder, and the folder when that was all; the names of what stays."""
+        for name in OURS:
+            path = self.state / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        left = sorted(path.name for path in self.state.iterdir())
+        if not left:
+            self.state.rmdir()
+        return left
 
     def make(self) -> None:
         """Create every folder."""

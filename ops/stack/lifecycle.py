@@ -10,16 +10,15 @@ Whatever the state, each of the two reaches its end when it is repeated."""
 from __future__ import annotations
 
 import fcntl
-import importlib.util
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ops import http
-from ops.settings import Settings, remember
+from ops.settings import Settings, remember, remembered
 from ops.stack import flink, health, ports, processes, records
-from ops.stack.layout import BUILD, ROOT, VENV, Layout
+from ops.stack.code import check, pack
+from ops.stack.layout import BUILD, OURS, ROOT, VENV, Layout
 from ops.stack.render import render
 from ops.stack.submit import stop_jobs, submit
 from ops.stack.supervisor import Supervisor
@@ -52,6 +51,32 @@ def _check_built() -> None:
     absent = [str(path.relative_to(ROOT)) for path in needed if not path.exists()]
     if absent:
         raise StackFailed(f"This checkout is not set up: {', '.join(absent)} is missing.", "Run `make setup`.")
+
+
+def check_local(settings: Settings) -> None:
+    """Raises StackFailed where Kafka or the registry is set to another one than the local stack's."""
+    if not settings.is_local:
+        raise StackFailed(
+            f"Kafka is set to {settings.bootstrap} and the registry to {settings.registry_url}: no local stack.",
+            "Unset `brokers` and `registry`, or use `threadlog pack` for a cluster of your own.",
+        )
+
+
+def _check_place(layout: Layout) -> None:
+    """A stack may begin in a new or empty folder, or go on in its own."""
+    if not layout.is_ours and (foreign := sorted({path.name for path in layout.state.glob("*")} - set(OURS))):
+        raise StackFailed(
+            f"{layout.state} holds other things: {', '.join(foreign[:5])}.", "Give a new folder with --state-dir."
+        )
+
+
+def _check_same(settings: Settings) -> None:
+    """A stack that runs does not change because `up` is told something else."""
+    running = remembered(settings.state_dir)
+    other = [f"{key} = {was}, not {now}" for key, was in running.items() if (now := getattr(settings, key)) != was]
+    if other:
+        hint = "Another app: `threadlog submit --app`. Anything else: `threadlog down`, then `up` again."
+        raise StackFailed(f"The stack in {settings.state_dir} runs with {'; '.join(other)}.", hint)
 
 
 def end_orphans(layout: Layout, say: Say) -> None:
@@ -87,23 +112,10 @@ def ensure_wire(settings: Settings, say: Say) -> None:
     """Create topics and subjects that are missing."""
     from wire import admin, registry
 
-    differences = admin.ensure_topics(settings.bootstrap, settings.namespace, settings.partitions)
+    differences = admin.ensure_topics(settings.bootstrap, settings.namespace, settings.partitions, settings.replication)
     for difference in differences:
         say(f"  {difference}")
     registry.ensure_subjects(settings.registry_url)
-
-
-def _wire_exists() -> bool:
-    return all((ROOT / "wire" / f"{name}.py").is_file() for name in ("admin", "registry"))
-
-
-def _jobs_exist(app: str) -> bool:
-    if not all((ROOT / "jobs" / f"{kind}.py").is_file() for kind in flink.JOBS):
-        return False
-    try:
-        return importlib.util.find_spec(app.partition(":")[0]) is not None
-    except ImportError:
-        return False
 
 
 def _wait_well(settings: Settings, names: list[str], say: Say, began: float) -> None:
@@ -114,7 +126,7 @@ def _wait_well(settings: Settings, names: list[str], say: Say, began: float) -> 
             raise StackFailed(f"{name} {complaint} after {WELL_S} s.", f"Read `threadlog logs {name}`.")
         say(f"  {name:<14} well after {time.monotonic() - began:4.1f} s")
         waiting_for_wire.discard(name)
-        if not waiting_for_wire and _wire_exists():
+        if not waiting_for_wire:
             ensure_wire(settings, say)
             waiting_for_wire = {"done"}
 
@@ -133,15 +145,23 @@ def ensure_jobs(settings: Settings, layout: Layout, app: str, say: Say, cold: bo
 
 
 def up(settings: Settings, say: Say, with_jobs: bool = True) -> None:
-    """Bring the stack up, whatever state it is in, and return when all of it works."""
+    """Bring the stack up, whatever state it is in, and return when all of it works.
+
+    Raises StackFailed or SubmitFailed; AppCodeError before anything is started."""
     _check_built()
     layout = Layout(settings.state_dir)
+    check_local(settings)
+    _check_place(layout)
     began = time.monotonic()
     with alone(layout):
         cold = not Supervisor(layout).is_running()
+        if not cold:
+            _check_same(settings)
+        if with_jobs:
+            check(settings.app, pack(layout, settings.app)[0])
         names = _start_cold(settings, layout, say) if cold else _start_warm(layout)
         _wait_well(settings, names, say, began)
-        if with_jobs and _jobs_exist(settings.app):
+        if with_jobs:
             ensure_jobs(settings, layout, settings.app, say, cold)
             say(f"  both jobs running after {time.monotonic() - began:.1f} s")
 
@@ -156,9 +176,14 @@ def _stop_jobs_if_possible(settings: Settings, layout: Layout, say: Say) -> None
 
 
 def down(settings: Settings, say: Say, purge: bool = False) -> bool:
-    """Take the stack down and leave nothing running; False when nothing was."""
+    """Take the stack down and leave nothing running; False when nothing was.
+
+    `purge` removes what the stack left, too, and says what became of the folder. Raises StackFailed for a folder that
+    is there and in which no stack was ever started: nothing of it is touched."""
     layout = Layout(settings.state_dir)
-    if not layout.run.is_dir():
+    if not layout.is_ours:
+        if purge and layout.state.exists():
+            raise StackFailed(f"{layout.state} is no stack's folder; nothing was removed.", "Check --state-dir.")
         return False
     with alone(layout):
         supervisor = Supervisor(layout)
@@ -175,5 +200,10 @@ def down(settings: Settings, say: Say, purge: bool = False) -> bool:
             processes.end([process], GRACE_S)
         end_orphans(layout, say)
     if purge:
-        shutil.rmtree(layout.state, ignore_errors=True)
+        left = layout.remove()
+        say(
+            f"{layout.state} is emptied; not ours, so it stays: {', '.join(left)}"
+            if left
+            else f"{layout.state} is removed"
+        )
     return found

@@ -2,9 +2,9 @@
 """What the state folder remembers of each submitted job, and from where the job may go on.
 
 A job that was stopped goes on from its savepoint; one that died (or was cancelled) with the whole cluster gone goes on
-from its newest complete checkpoint, or, when it made none, from where it had started: nothing was committed since. A
-savepoint is used once: the record of the next submission replaces it, since a second restore of an old savepoint would
-decide again what the journal already holds."""
+from its newest complete checkpoint, or from a savepoint that somebody took by hand and is newer still, or, when it made
+none, from where it had started: nothing was committed since. A savepoint is used once: the record of the next
+submission replaces it, since a second restore of an old savepoint would decide again what the journal already holds."""
 
 from __future__ import annotations
 
@@ -45,10 +45,14 @@ def write(layout: Layout, record: Record) -> None:
     fresh.replace(path)
 
 
-def _newest_checkpoint(layout: Layout, job_id: str) -> str:
-    complete = [path.parent for path in layout.checkpoints.glob(f"{job_id}/chk-*/_metadata")]
-    newest = max(complete, key=lambda path: int(path.name.removeprefix("chk-")), default=None)
-    return f"file://{newest}" if newest else ""
+def _newest(layout: Layout, job_id: str) -> str:
+    """The job's newest complete checkpoint or savepoint; `flink stop` removes a job's checkpoints. Empty: none."""
+    checkpoints = list(layout.checkpoints.glob(f"{job_id}/chk-*/_metadata"))
+    checkpoints.sort(key=lambda path: int(path.parent.name.removeprefix("chk-")))
+    # Flink names a savepoint by the first six digits of the job's id.
+    complete = [*checkpoints[-1:], *layout.savepoints.glob(f"savepoint-{job_id[:6]}-*/_metadata")]
+    newest = max(complete, key=lambda path: path.stat().st_mtime_ns, default=None)
+    return f"file://{newest.parent}" if newest else ""
 
 
 def restore_point(layout: Layout, kind: str) -> str:
@@ -56,7 +60,7 @@ def restore_point(layout: Layout, kind: str) -> str:
     record = read(layout, kind)
     if record is None:
         return ""
-    return record.savepoint or _newest_checkpoint(layout, record.job_id) or record.began_from
+    return record.savepoint or _newest(layout, record.job_id) or record.began_from
 
 
 def code_on_taskmanagers(layout: Layout) -> str:

@@ -14,7 +14,7 @@ import uuid
 from pathlib import Path
 
 from ops.settings import Settings
-from ops.stack.layout import FLINK, PYTHON, ROOT, Layout
+from ops.stack.layout import FLINK, PYTHON, ROOT, SUPERVISOR_NAME, Layout
 from ops.stack.parts import Part, all_parts
 
 TEMPLATES = ROOT / "flink-conf"
@@ -33,7 +33,7 @@ logfile_backups=1
 pidfile={run}/supervisor.pid
 directory={state}
 childlogdir={logs}
-identifier=threadlog
+{name}
 minfds={files}
 
 [rpcinterface:supervisor]
@@ -129,7 +129,7 @@ def _supervisor(parts: list[Part], layout: Layout) -> str:
         )
         for part in parts
     )
-    return SUPERVISOR.format(files=files, **folders) + "".join(programs)
+    return SUPERVISOR.format(name=SUPERVISOR_NAME, files=files, **folders) + "".join(programs)
 
 
 def render(settings: Settings, layout: Layout) -> list[Part]:

@@ -1,35 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Submit the jobs with `flink run`, exactly as on any other cluster.
 
-The code that runs is a copy: the product's packages and the app's, in a folder named by their digest, shipped with
-`-pyfs`. So an edit in the checkout changes nothing until it is submitted, and then the TaskManagers, whose
+The code goes as a copy (`code.py`), shipped with `-pyfs`. When it is other code than before, the TaskManagers, whose
 interpreters still hold the old modules, are restarted first."""
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from ops.settings import Settings
+from ops import http
+from ops.settings import Settings, remember_app
 from ops.stack import archives, flink, health, records
-from ops.stack.layout import FLINK, ROOT, Layout
+from ops.stack.code import app_digest, check, pack
+from ops.stack.layout import FLINK, Layout
 from ops.stack.parts import LIGHT, flat_yaml, flink_environment
 from ops.stack.supervisor import Supervisor
-from wire.app_code import AppCodeError, digest, files_digest, package_root, split
+from schemas.topics import kafka_name
+from wire.kafka import is_empty
 
-PACKAGES = ("schemas", "threadlog", "wire", "udfs", "jobs")
 CLIENT_S = 120
 RUNNING_S = 90
 # A job that is just recovering from a crash runs again within this; one that does not cannot run this code.
 RECOVERY_S = 20
-IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+# What a job has written if it ever ran: from nothing it would decide all of it again, or ask for it again.
+TRACES = {"conversation": "agent-decisions", "tools": "tool-results"}
 
 Say = Callable[[str], None]
 
@@ -38,37 +39,8 @@ class SubmitFailed(Exception):
     """A job could not be stopped, submitted or did not come to run; the message says which and what was printed."""
 
 
-def _app_root(spec: str) -> Path:
-    """The folder or file of the app's top-level package, which is what must be importable on a TaskManager."""
-    package_root(spec)
-    found = importlib.util.find_spec(split(spec)[0].partition(".")[0])
-    if found is None:
-        raise AppCodeError(f"there is no package for {spec}")
-    folders = list(found.submodule_search_locations or [])
-    return Path(folders[0]) if folders else Path(str(found.origin))
-
-
-def pack(layout: Layout, spec: str) -> tuple[Path, str]:
-    """Copy the code that will run into the state folder; the folder and its digest."""
-    roots = [ROOT / name for name in PACKAGES if (ROOT / name).is_dir()]
-    app = _app_root(spec)
-    roots += [] if app in roots else [app]
-    code = files_digest(roots)[:16]
-    folder = layout.state / "code" / code
-    if not folder.is_dir():
-        fresh = folder.with_suffix(f".{os.getpid()}")
-        for root in roots:
-            fresh.mkdir(parents=True, exist_ok=True)
-            if root.is_dir():
-                shutil.copytree(root, fresh / root.name, ignore=IGNORED)
-            else:
-                shutil.copy(root, fresh / root.name)
-        fresh.replace(folder)
-    return folder, code
-
-
-def arguments(settings: Settings, layout: Layout, spec: str) -> list[str]:
-    """What the jobs' `main()` is told: jobs read neither settings nor environment."""
+def arguments(settings: Settings, spec: str, folder: Path, checkpoints: str) -> list[str]:
+    """What the jobs' `main()` is told: jobs read neither settings nor environment. `checkpoints` is a URI."""
     return [
         *("--app", spec),
         *("--namespace", settings.namespace),
@@ -76,8 +48,8 @@ def arguments(settings: Settings, layout: Layout, spec: str) -> list[str]:
         *("--registry", settings.registry_url),
         *("--parallelism", str(settings.parallelism)),
         *("--checkpoint-interval-ms", str(settings.checkpoint_interval_ms)),
-        *("--checkpoint-dir", f"file://{layout.checkpoints}"),
-        *("--app-digest", digest(spec)),
+        *("--checkpoint-dir", checkpoints),
+        *("--app-digest", app_digest(spec, folder)),
     ]
 
 
@@ -86,7 +58,7 @@ def run_command(settings: Settings, layout: Layout, spec: str, kind: str, folder
     start = ["-s", point] if point else []
     script = str(folder / "jobs" / f"{kind}.py")
     flink_run = [str(FLINK / "bin" / "flink"), "run", "-d", *start, "-pyfs", str(folder), "-py", script]
-    return flink_run + arguments(settings, layout, spec)
+    return flink_run + arguments(settings, spec, folder, f"file://{layout.checkpoints}")
 
 
 def client_environment(layout: Layout, kind: str) -> dict[str, str]:
@@ -175,24 +147,66 @@ def recycle_taskmanagers(settings: Settings, layout: Layout, say: Say) -> None:
             raise SubmitFailed(f"{name} {complaint} after its restart")
 
 
+def starting_point(settings: Settings, layout: Layout, kind: str) -> str:
+    """The path for `flink run -s`; empty for a job that never ran.
+
+    Raises SubmitFailed when it did run and nothing is known of where it was."""
+    point = records.restore_point(layout, kind)
+    trace = kafka_name(settings.namespace, TRACES[kind])
+    if point or records.read(layout, kind) or is_empty(settings.bootstrap, trace):
+        return point
+    raise SubmitFailed(
+        f"{kind} has run before ({trace} is not empty), and {layout.state} knows no checkpoint of it. From nothing it "
+        f"would do everything a second time. Say where it goes on (a savepoint), or begin in a new namespace."
+    )
+
+
+def _begin(settings: Settings, layout: Layout, spec: str, kind: str, packed: tuple[Path, str], point: str) -> str:
+    """Submit one job and write it down at once: the record that it replaces leads to a savepoint that is used up."""
+    folder, code = packed
+    fresh = records.Record(kind, "", spec, code, began_from=point)
+    try:
+        job_id = run_job(settings, layout, spec, kind, folder, point)
+    except SubmitFailed:
+        # The client may have died after the cluster took the job.
+        with contextlib.suppress(http.HttpError):
+            if job := flink.live_jobs(settings).get(kind):
+                records.write(layout, replace(fresh, job_id=job.id))
+        raise
+    records.write(layout, replace(fresh, job_id=job_id))
+    return job_id
+
+
+def begin(
+    settings: Settings, layout: Layout, spec: str, points: dict[str, str], packed: tuple[Path, str], say: Say
+) -> dict[str, str]:
+    """Submit the jobs of `points`, kind → savepoint or nothing, side by side; their ids. Raises SubmitFailed."""
+    with ThreadPoolExecutor(2) as pool:
+        runs = {
+            kind: pool.submit(_begin, settings, layout, spec, kind, packed, point) for kind, point in points.items()
+        }
+    for kind, run in runs.items():
+        if not run.exception():
+            say(f"  {kind} submitted as {run.result()}" + (f" from {points[kind]}" if points[kind] else ""))
+    return {kind: run.result() for kind, run in runs.items()}
+
+
 def submit(
     settings: Settings, layout: Layout, spec: str, kinds: list[str], say: Say, savepoint: str = "", wait: bool = True
 ) -> dict[str, str]:
     """Bring these jobs to run this app's code; a running one is stopped and goes on from its own savepoint.
 
-    `savepoint` overrides from where they start. Returns the job ids by kind."""
-    folder, code = pack(layout, spec)
+    `savepoint` overrides from where they start. Returns the job ids by kind. Raises AppCodeError before anything is
+    stopped, SubmitFailed afterwards."""
+    packed = pack(layout, spec)
+    check(spec, packed[0])
     end_jobs(settings, layout, kinds, say)
-    if records.code_on_taskmanagers(layout) not in ("", code):
+    if records.code_on_taskmanagers(layout) not in ("", packed[1]):
         recycle_taskmanagers(settings, layout, say)
-    records.note_code(layout, code)
-    points = {kind: savepoint or records.restore_point(layout, kind) for kind in kinds}
-    with ThreadPoolExecutor(2) as pool:
-        runs = {kind: pool.submit(run_job, settings, layout, spec, kind, folder, points[kind]) for kind in kinds}
-        ids = {kind: run.result() for kind, run in runs.items()}
-    for kind, job_id in ids.items():
-        records.write(layout, records.Record(kind, job_id, spec, code, began_from=points[kind]))
-        say(f"  {kind} submitted as {job_id}" + (f" from {points[kind]}" if points[kind] else ""))
+    records.note_code(layout, packed[1])
+    points = {kind: savepoint or starting_point(settings, layout, kind) for kind in kinds}
+    ids = begin(settings, layout, spec, points, packed, say)
+    remember_app(settings.state_dir, spec)
     if wait and (waiting := flink.wait_running(settings, kinds, RUNNING_S)):
         hint = "Mend the app and submit again, or read `threadlog logs jobmanager`."
         said = f"{' and '.join(waiting)} not running after {RUNNING_S} s:\n{flink.causes(settings, waiting)}\n{hint}"

@@ -19,7 +19,7 @@ from ops.compose.__main__ import FILE, text
 from ops.compose.services import ADDRESSES, ARCHIVE, EVERYWHERE, lines_of, listeners
 from ops.compose.settings import HOME, STATE, as_environment, from_environment, of
 from ops.settings import Settings
-from ops.stack import flink, lifecycle
+from ops.stack import flink, lifecycle, submit
 from ops.stack.layout import ROOT, Layout
 from ops.stack.parts import Part
 from ops.stack.render import render
@@ -136,8 +136,11 @@ def test_compose_taskmanagers_and_state(file: Json) -> None:
     """There are as many TaskManagers as `threadlog up` starts, and all of Flink sees one folder of checkpoints."""
     services = file["services"]
     assert services["taskmanager"]["deploy"]["replicas"] == SETTINGS.taskmanagers
-    assert {tuple(services[name]["volumes"]) for name in ("jobmanager", "taskmanager", "jobs")} == {
-        (f"flink:{STATE}/flink",)
+    flink_volume, records_volume = f"flink:{STATE}/flink", f"jobs:{STATE}/jobs"
+    assert {name: services[name]["volumes"] for name in ("jobmanager", "taskmanager", "jobs")} == {
+        "jobmanager": [flink_volume],
+        "taskmanager": [flink_volume],
+        "jobs": [flink_volume, records_volume],
     }
 
 
@@ -184,15 +187,47 @@ def test_compose_image_has_the_code() -> None:
     assert all((ROOT / name).exists() for name in allowed)
 
 
-def test_compose_submits_only_jobs_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A job that the JobManager recovered is not submitted again: two copies would decide everything twice."""
-    submitted: list[tuple[str, str]] = []
+@pytest.fixture
+def submitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, str]]:
+    """Job and starting point of what is submitted, where the JobManager knows the tools job and no other."""
+    began: list[tuple[str, str]] = []
+
+    def run_job(s: Settings, layout: Layout, app: str, kind: str, folder: Path, point: str) -> str:
+        began.append((kind, point))
+        return "a" * 32
+
     known = {"tools": flink.Job("tools", "f" * 32, "RESTARTING", {})}
     monkeypatch.setattr(start, "from_environment", lambda: Settings(state_dir=tmp_path))
     monkeypatch.setattr(lifecycle, "ensure_wire", lambda settings, say: None)
     monkeypatch.setattr(flink, "live_jobs", lambda settings: known)
     monkeypatch.setattr(flink, "wait_running", lambda settings, kinds, seconds: [])
     monkeypatch.setattr(start, "pack", lambda layout, spec: (tmp_path, ""))
-    monkeypatch.setattr(start, "run_job", lambda s, la, app, kind, folder, point: submitted.append((kind, point)))
+    monkeypatch.setattr(start, "check", lambda spec, folder: None)
+    monkeypatch.setattr(submit, "is_empty", lambda bootstrap, topic: False)
+    monkeypatch.setattr(submit, "run_job", run_job)
+    return began
+
+
+def test_compose_submits_only_jobs_that_are_not_there(submitted: list[tuple[str, str]]) -> None:
+    """A job that the JobManager recovered is not submitted again: two copies would decide everything twice."""
     start.start({"conversation": "file:///a", "tools": "file:///b"}, lambda line: None)
     assert submitted == [("conversation", "file:///a")]
+
+
+def test_compose_never_begins_from_nothing_beside_a_journal(submitted: list[tuple[str, str]]) -> None:
+    """A job that the JobManager has forgotten is refused where the volume holds nothing of it."""
+    with pytest.raises(submit.SubmitFailed, match="agent-decisions is not empty"):
+        start.start({}, lambda line: None)
+    assert submitted == []
+
+
+def test_compose_goes_on_from_the_newest_checkpoint_on_the_volume(
+    submitted: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    """What the last start wrote down leads to it."""
+    start.start({"conversation": "file:///a"}, lambda line: None)
+    checkpoint = Layout(tmp_path).checkpoints / ("a" * 32) / "chk-3"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "_metadata").touch()
+    start.start({}, lambda line: None)
+    assert submitted == [("conversation", "file:///a"), ("conversation", f"file://{checkpoint}")]

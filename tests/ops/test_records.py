@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,3 +56,24 @@ def test_job_that_was_stopped_goes_on_from_its_savepoint(layout: Layout) -> None
     complete(layout, 9)
     records.write(layout, replace(FIRST, savepoint="file:/savepoint-1"))
     assert records.restore_point(layout, "tools") == "file:/savepoint-1"
+
+
+def test_job_that_was_stopped_by_hand_goes_on_from_that_savepoint(layout: Layout) -> None:
+    """`flink stop` removes the checkpoints and tells nobody; the savepoint bears the job's first digits."""
+    records.write(layout, FIRST)
+    taken = [layout.savepoints / f"savepoint-{id}-0123456789ab" for id in (FIRST.job_id[:6], "bbbbbb")]
+    for folder in taken:
+        folder.mkdir(parents=True)
+        (folder / "_metadata").touch()
+    assert records.restore_point(layout, "tools") == f"file://{taken[0]}"
+
+
+def test_job_that_ran_on_after_a_savepoint_goes_on_from_its_checkpoint(layout: Layout) -> None:
+    """The newer of the two counts: what was committed since the older would be decided again."""
+    records.write(layout, FIRST)
+    savepoint = layout.savepoints / f"savepoint-{FIRST.job_id[:6]}-0123456789ab"
+    savepoint.mkdir(parents=True)
+    (savepoint / "_metadata").touch()
+    os.utime(savepoint / "_metadata", (1, 1))
+    newest = complete(layout, 3)
+    assert records.restore_point(layout, "tools") == newest

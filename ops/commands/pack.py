@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`threadlog pack`."""
+
+from __future__ import annotations
+
+import shlex
+
+import click
+
+from ops.context import Context, Trouble, pass_context
+from ops.settings import changed
+from ops.stack import flink
+from ops.stack.code import app_digest, check, pack
+from ops.stack.layout import Layout
+from ops.stack.submit import arguments
+
+
+@click.command("pack")
+@click.option("--app", help="The app, package.module:attribute (default: the setting).")
+@click.option(
+    "--checkpoint-dir", metavar="URI", help="Where every Flink process can write (default: the local stack's)."
+)
+@click.option("--from-savepoint", "savepoint", metavar="URI", default="", help="Where the jobs go on from.")
+@click.option("--job", type=click.Choice([*flink.JOBS, "both"]), default="both", help="Which job (default: both).")
+@pass_context
+def command(ctx: Context, app: str | None, checkpoint_dir: str | None, savepoint: str, job: str) -> None:
+    """Lay out the code for a Flink cluster of your own; print its digest and the `flink run` lines."""
+    if savepoint and job == "both":
+        raise Trouble("A savepoint belongs to one job.", "Say which with --job conversation or --job tools.")
+    if not ctx.settings.is_local and checkpoint_dir is None:
+        raise Trouble("A cluster of your own needs a folder for checkpoints.", "Give its URI with --checkpoint-dir.")
+    settings, layout = changed(ctx.settings, {"app": app}), Layout(ctx.settings.state_dir)
+    folder, _ = pack(layout, settings.app)
+    check(settings.app, folder)
+    digest = app_digest(settings.app, folder)
+    ctx.say(f"Code: {folder}\nDigest of {settings.app}: {digest}")
+    start = ["-s", savepoint] if savepoint else []
+    for kind in flink.JOBS if job == "both" else (job,):
+        words = ["flink", "run", "-d", *start, "-pyfs", str(folder), "-py", str(folder / "jobs" / f"{kind}.py")]
+        words += arguments(settings, settings.app, folder, checkpoint_dir or f"file://{layout.checkpoints}")
+        ctx.say(f"\n{shlex.join(words)}")
+        ctx.emit(job=kind, folder=str(folder), app=settings.app, app_digest=digest, command=words)

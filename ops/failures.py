@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a command's failure is for a person: from the errors of the floors below to a sentence and a next step.
+
+What is not in the table is a mistake of ours and stays a traceback."""
+
+from __future__ import annotations
+
+import xmlrpc.client
+
+from confluent_kafka import KafkaException
+
+from ops.context import Trouble
+from ops.http import HttpError
+from ops.settings import Settings, SettingsError
+from ops.stack.lifecycle import StackFailed
+from ops.stack.submit import SubmitFailed
+from schemas.errors import WireError
+from wire.app_code import AppCodeError
+from wire.registry import Incompatible
+
+STATUS = "Is the stack up? `threadlog status`."
+
+
+def trouble(error: Exception, settings: Settings | None) -> Trouble | None:
+    """The error as a sentence; None for one that only a mistake of ours can have caused."""
+    match error:
+        case SettingsError():
+            return Trouble(str(error))
+        case StackFailed():
+            return Trouble(str(error), error.hint)
+        case AppCodeError():
+            return Trouble(f"The app cannot run: {error}.", "Name it as package.module:attribute, with --app.")
+        case SubmitFailed():
+            return Trouble(str(error), "The parts run on; submit again with `threadlog submit`.")
+        case KafkaException():
+            where = settings.bootstrap if settings else "the broker"
+            return Trouble(f"Kafka at {where} does not do what is asked: {error.args[0].str()}.", STATUS)
+        case WireError() | Incompatible():
+            return Trouble(f"{str(error)[:1].upper()}{str(error)[1:]}.", STATUS)
+        case HttpError():
+            return Trouble(f"The stack does not answer: {error}", "Start it with `threadlog up`.")
+        case xmlrpc.client.Error() | OSError():
+            return Trouble(f"That did not work: {error}", "`threadlog status` tells what runs.")
+    return None

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line in an empty folder of its own, and over a Kafka and a registry in memory."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ops.commands.send
+import ops.commands.tail
+import ops.reading
+import ops.sending
+from tests.ops.fakes import FakeKafka, FakeProducer
+
+
+def free_ports() -> int:
+    """A port below the range of outgoing connections from which on ten are free."""
+    for base in range(28_000, 32_000, 10):
+        with socket.socket() as probe:
+            if all(probe.connect_ex(("127.0.0.1", port)) for port in range(base, base + 10)):
+                return base
+    raise OSError("no free ports")
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder as the current one, no settings of the caller's, and ports at which nothing listens."""
+    for name in [name for name in os.environ if name.startswith("THREADLOG_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("THREADLOG_PORT_BASE", str(free_ports()))
+    return tmp_path
+
+
+@pytest.fixture
+def kafka(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
+    """A broker and a registry in memory behind the whole command line; a port listens where the broker should."""
+    fake = FakeKafka()
+    for module in (ops.commands.send, ops.commands.tail):
+        monkeypatch.setattr(module, "follow", fake.follow)
+    for module in (ops.reading, ops.sending):
+        monkeypatch.setattr(module, "Registry", lambda url: fake.schemas)
+    monkeypatch.setattr(ops.reading, "read_topic", fake.read_topic)
+    monkeypatch.setattr(ops.sending, "producer", lambda bootstrap, log_level: FakeProducer(fake))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("THREADLOG_BROKERS", f"127.0.0.1:{listening.getsockname()[1]}")
+        yield fake

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Kafka and a registry in memory, and the command line run against them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import click.testing
+
+from ops.cli import main
+from schemas.codec import Codec, FixedSchemas
+from threadlog.entry import Entry
+from wire.frames import Record
+
+
+@dataclass
+class FakeKafka:
+    """Topics as lists of records, by Kafka name; also the functions of wire.kafka over them."""
+
+    schemas: FixedSchemas = field(default_factory=FixedSchemas)
+    topics: dict[str, list[Record]] = field(default_factory=dict)
+
+    def add(self, topic: str, key: bytes | None, value: bytes | None, partition: int = 0, headers: Any = ()) -> Record:
+        """Append a record; its timestamp is its place."""
+        records = self.topics.setdefault(f"threadlog.{topic}", [])
+        offset = sum(record.partition == partition for record in records)
+        records.append(Record(f"threadlog.{topic}", partition, offset, len(records), key, value, [*headers]))
+        return records[-1]
+
+    def add_entry(self, entry: Entry, key: str = "") -> Record:
+        """Append an entry to the journal, as the conversation job writes it."""
+        value = Codec(self.schemas).encode("threadlog.Decision", entry.to_dict())
+        return self.add("agent-decisions", (key or entry.thread).encode(), value)
+
+    def add_reply(self, thread: str, event_id: str, text: str) -> Record:
+        """Append a reply."""
+        reply = dict.fromkeys(("run_id", "ordinal", "reply_id", "data", "agent", "event_source"), "x")
+        reply |= {"thread": thread, "event_id": event_id, "text": text}
+        return self.add("agent-replies", thread.encode(), Codec(self.schemas).encode("threadlog.Reply", reply))
+
+    def read_topic(self, bootstrap: str, topic: str) -> Iterator[Record]:
+        """All there is now."""
+        yield from list(self.topics.get(topic, []))
+
+    def follow(
+        self,
+        bootstrap: str,
+        topics: list[str],
+        from_start: bool = False,
+        after: dict[tuple[str, int], int] | None = None,
+    ) -> Iterator[Record | None]:
+        """What is after the end, or after `after`; then a Ctrl-C."""
+        ends = {topic: len(self.topics.get(topic, [])) for topic in topics}
+        yield None
+        for topic in topics:
+            for at, record in enumerate(self.topics.get(topic, [])):
+                known = after.get((topic, record.partition), -1) if after is not None else -1
+                if record.offset > known and (after is not None or at >= ends[topic]):
+                    yield record
+        raise KeyboardInterrupt
+
+
+@dataclass
+class FakeProducer:
+    """A producer that hands what it takes to a FakeKafka, and refuses the first `full` records as librdkafka does."""
+
+    kafka: FakeKafka
+    full: int = 0
+    answer: Callable[[str, str], None] = lambda thread, id: None
+
+    def produce(self, topic: str, value: bytes, key: bytes, headers: Any, on_delivery: Any) -> None:
+        """BufferError while it is full."""
+        if self.full:
+            self.full -= 1
+            raise BufferError
+        record = self.kafka.add(topic.removeprefix("threadlog."), key, value, headers=headers)
+        told = {name: raw.decode() for name, raw in record.headers if raw}
+        self.answer(key.decode(), told["ce_id"])
+
+    def poll(self, seconds: float) -> int:
+        """Something was delivered."""
+        return 1
+
+    def flush(self, seconds: float) -> int:
+        """Nothing is left."""
+        return 0
+
+    def __len__(self) -> int:
+        return 0
+
+
+def run(*arguments: str, input: bytes | None = None) -> click.testing.Result:
+    """`threadlog …`; an exception that is none of click's is raised here: it would be a traceback."""
+    result = click.testing.CliRunner().invoke(main, arguments, input=input)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def objects(result: click.testing.Result) -> list[dict[str, Any]]:
+    """The lines of `--json`; each must be one object."""
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]

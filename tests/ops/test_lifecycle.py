@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`up` begins only where it may, `down --purge` removes only what a stack left, and both say what they did."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from ops.settings import DEFAULTS, Settings, remember
+from ops.stack import lifecycle, ports
+from ops.stack.layout import OURS, ROOT, Layout
+from ops.stack.parts import Part
+from ops.stack.render import render
+from tests.ops.fakes import objects, run
+
+
+@pytest.fixture
+def stopped(alone: Path) -> Layout:
+    """The folder of a stack that was up once."""
+    settings = Settings(state_dir=alone / ".threadlog", port_base=28000)
+    render(settings, Layout(settings.state_dir))
+    remember(settings)
+    return Layout(settings.state_dir)
+
+
+def test_purge_removes_a_stacks_folder(stopped: Layout) -> None:
+    """All of it, and says so; a second time there is nothing to say no to."""
+    (stopped.state / "kafka").mkdir()
+    told = run("down", "--purge")
+    assert (told.exit_code, f"{stopped.state} is removed" in told.stdout) == (0, True)
+    assert not stopped.state.exists()
+    assert objects(run("down", "--purge", "--json")) == [{"down": True, "was_running": False, "purged": True}]
+
+
+def test_purge_leaves_what_is_not_the_stacks(stopped: Layout) -> None:
+    """A file that somebody put there stays, and is named."""
+    (stopped.state / "notes.txt").write_text("mine")
+    told = run("down", "--purge")
+    assert (told.exit_code, "so it stays: notes.txt" in told.stdout) == (0, True)
+    assert [path.name for path in stopped.state.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["run", "logs", "conf"])
+def test_purge_refuses_a_folder_of_somebody_else(alone: Path, name: str) -> None:
+    """A folder that holds a `run` or a supervisor's `conf` of another program is not a stack's."""
+    (alone / "work" / name).mkdir(parents=True)
+    (alone / "work" / name / "supervisord.conf").write_text("[supervisord]\nidentifier=other\n")
+    told = run("--state-dir", "work", "down", "--purge")
+    assert (told.exit_code, "nothing was removed" in told.stderr) == (1, True)
+    assert (alone / "work" / name / "supervisord.conf").is_file()
+
+
+def test_purge_knows_all_that_a_stack_writes(stopped: Layout) -> None:
+    """What is rendered and remembered is on the list of what is removed."""
+    assert {path.name for path in stopped.state.iterdir()} - set(OURS) == set()
+
+
+def test_up_refuses_a_folder_with_other_things(alone: Path) -> None:
+    """The current folder of a person is no state folder."""
+    (alone / "thesis.tex").write_text("x")
+    told = run("--state-dir", ".", "up", "--no-jobs")
+    assert (told.exit_code, "holds other things: thesis.tex" in told.stderr) == (1, True)
+
+
+def test_up_refuses_a_broker_that_is_not_its_own(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs of a local Flink on somebody's Kafka are nobody's wish."""
+    monkeypatch.setenv("THREADLOG_BROKERS", "kafka:9092")
+    for command in ("up", "submit"):
+        told = run(command)
+        assert (told.exit_code, "Kafka is set to kafka:9092" in told.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (["--port-base", "28000", "up", "--taskmanagers", "2"], "taskmanagers = 3, not 2"),
+        (
+            ["--port-base", "28000", "up", "--app", "my.other:app"],
+            "app = examples.support_desk.app:app, not my.other:app",
+        ),
+        (["--port-base", "28010", "up"], "port_base = 28000, not 28010"),
+    ],
+    ids=["taskmanagers", "app", "port_base"],
+)
+def test_up_on_a_running_stack_says_what_it_will_not_change(
+    stopped: Layout, monkeypatch: pytest.MonkeyPatch, line: list[str], sentence: str
+) -> None:
+    """Neither silence nor a restart: what differs from what runs is named, with the command that changes it."""
+    monkeypatch.setattr(lifecycle.Supervisor, "is_running", lambda self: True)
+    told = run(*line)
+    assert (told.exit_code, sentence in told.stderr, "threadlog submit --app" in told.stderr) == (1, True, True)
+
+
+def test_ports_that_are_taken_are_named_with_their_owner() -> None:
+    """Part, port, use, and the program that has it; a free port is not mentioned."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        taken, free = server.getsockname()[1], probe.getsockname()[1]
+        probe.close()
+        [complaint] = ports.taken([Part("kafka", (), {"clients": taken}), Part("registry", (), {"HTTP": free})])
+        own = Path("/proc/self/comm").read_text().strip()
+        assert complaint.startswith(f"kafka wants port {taken} for clients, but {own} (pid ")
+
+
+def test_up_stops_before_a_port_that_is_taken(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is started; the sentence names the port and the way out."""
+    base = int(run("--json", "status").stdout.split('"port_base": ')[1].rstrip("}\n"))
+    monkeypatch.setattr(lifecycle, "_check_built", lambda: None)
+    with socket.create_server(("127.0.0.1", base + 4)):
+        told = run("up", "--no-jobs")
+    assert told.exit_code == 1
+    assert f"registry wants port {base + 4} for HTTP" in told.stderr
+    assert "--port-base" in told.stderr
+    assert not Layout(alone / ".threadlog").socket.exists()
+
+
+def test_ports_in_the_documents_are_those_of_the_parts(alone: Path) -> None:
+    """docs/operations.md lists each port of each part by its distance from the base."""
+    settings = Settings(state_dir=alone / "state", port_base=28000)
+    parts = render(settings, Layout(settings.state_dir))
+    wanted = {port - 28000: f"{part.name}, {use}" for part in parts for use, port in part.ports.items()}
+    rows = [
+        line.split("|") for line in (ROOT / "docs" / "operations.md").read_text().splitlines() if line.startswith("| +")
+    ]
+    told = {int(row[1].strip().removeprefix("+")): row[2].strip() for row in rows}
+    assert {number: told.get(number) for number in wanted} == wanted
+    assert sorted(told) == list(range(10))
+
+
+def test_settings_in_the_documents_are_those_that_there_are() -> None:
+    """docs/operations.md lists every setting with its default."""
+    found = re.findall(r"^\| `(\w+)` \| (.*?) ?\|", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    assert dict(found) == {key: str(value) for key, value in DEFAULTS.items()}

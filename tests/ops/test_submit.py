@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A submission leaves records that lead on from where the jobs are, whatever fails on the way."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ops import http
+from ops.settings import Settings, load, remember
+from ops.stack import flink, records, submit
+from ops.stack.layout import Layout
+
+KINDS = ("conversation", "tools")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A stack without jobs whose folder takes records; no cluster is asked."""
+    settings = Settings(state_dir=tmp_path)
+    Layout(tmp_path).make()
+    remember(settings)
+    monkeypatch.setattr(submit, "pack", lambda layout, spec: (tmp_path, "code"))
+    monkeypatch.setattr(submit, "check", lambda spec, folder: None)
+    monkeypatch.setattr(submit, "end_jobs", lambda settings, layout, kinds, say: None)
+    monkeypatch.setattr(submit, "is_empty", lambda bootstrap, topic: True)
+    monkeypatch.setattr(flink, "live_jobs", lambda settings: {})
+    return settings
+
+
+def stopped(settings: Settings, kind: str) -> None:
+    """A job that ran and was stopped."""
+    savepoint = f"file:/old-{kind}"
+    records.write(Layout(settings.state_dir), records.Record(kind, "a" * 32, "m:app", "", savepoint=savepoint))
+
+
+def go(settings: Settings, **more: object) -> dict[str, str]:
+    layout = Layout(settings.state_dir)
+    return submit.submit(settings, layout, "m:new", list(KINDS), lambda line: None, wait=False, **more)  # type: ignore[arg-type]
+
+
+def test_submit_writes_down_the_job_that_began_when_the_other_failed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The savepoint of the one that runs is used up: its next start must not be from there."""
+    for kind in KINDS:
+        stopped(settings, kind)
+
+    def run_job(s: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str) -> str:
+        if kind == "conversation":
+            raise submit.SubmitFailed("conversation: no")
+        return "c" * 32
+
+    monkeypatch.setattr(submit, "run_job", run_job)
+    with pytest.raises(submit.SubmitFailed, match="conversation: no"):
+        go(settings)
+    layout = Layout(settings.state_dir)
+    checkpoint = layout.checkpoints / ("c" * 32) / "chk-7"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "_metadata").touch()
+    assert records.restore_point(layout, "tools") == f"file://{checkpoint}"
+    assert records.restore_point(layout, "conversation") == "file:/old-conversation"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_submit_writes_down_a_job_whose_client_died(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    """The cluster may have taken it: then it is written down; a cluster that does not answer changes nothing."""
+    stopped(settings, "tools")
+
+    def run_job(s: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str) -> str:
+        raise submit.SubmitFailed(f"{kind}: did not end")
+
+    def live_jobs(s: Settings) -> dict[str, flink.Job]:
+        if not answers:
+            raise http.HttpError("u", 0, "no")
+        return {"tools": flink.Job("tools", "d" * 32, "RUNNING", {})}
+
+    monkeypatch.setattr(submit, "run_job", run_job)
+    monkeypatch.setattr(flink, "live_jobs", live_jobs)
+    with pytest.raises(submit.SubmitFailed):
+        go(settings)
+    found = records.read(Layout(settings.state_dir), "tools")
+    assert found is not None
+    assert (found.job_id, found.savepoint) == (("d" * 32, "") if answers else ("a" * 32, "file:/old-tools"))
+
+
+def test_submit_from_nothing_beside_a_journal_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has run here and left nothing to go on from would decide everything a second time."""
+    began: list[str] = []
+    monkeypatch.setattr(submit, "is_empty", lambda bootstrap, topic: topic != "threadlog.agent-decisions")
+    monkeypatch.setattr(submit, "run_job", lambda s, la, spec, kind, folder, point: began.append(kind) or "e" * 32)
+    with pytest.raises(
+        submit.SubmitFailed, match=r"conversation has run before \(threadlog.agent-decisions is not empty\)"
+    ):
+        go(settings)
+    assert began == []
+    stopped(settings, "conversation")
+    assert set(go(settings)) == set(began) == set(KINDS)
+
+
+def test_submit_is_remembered_by_the_next_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stack goes on with the app that was submitted last, not with the one it was started with."""
+    monkeypatch.setattr(submit, "run_job", lambda s, la, spec, kind, folder, point: "e" * 32)
+    go(settings)
+    assert load({"state_dir": settings.state_dir}, {}, Path(os.devnull)).app == "m:new"
