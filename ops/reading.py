@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import socket
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -12,12 +15,24 @@ from confluent_kafka import KafkaException
 from ops.context import Trouble
 from ops.settings import Settings
 from schemas.codec import Codec
-from schemas.errors import RegistryUnavailable, Unreadable
+from schemas.errors import Unreadable
 from schemas.topics import TOPICS, kafka_name
 from threadlog.entry import Entry
 from wire.frames import Record
 from wire.kafka import read_topic
 from wire.registry import Registry
+
+_CONNECT_S = 3
+VOIDS_SHOWN = 5
+
+
+def check_broker(settings: Settings) -> None:
+    """Raises Trouble at once where nothing listens: a client of Kafka would try for ten seconds and more."""
+    for address in settings.bootstrap.split(","):
+        host, _, port = address.rpartition(":")
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), _CONNECT_S):
+            return
+    raise Trouble(f"No broker listens at {settings.bootstrap}.", "Is the stack up? `threadlog status`.")
 
 
 def codec_of(settings: Settings) -> Codec:
@@ -50,31 +65,89 @@ def as_json(record: Record, codec: Codec) -> dict[str, Any]:
 
 def whole_topic(settings: Settings, topic: str) -> Iterator[Record]:
     """Every committed record of a topic. Raises Trouble where the broker does not answer."""
+    name = name_of(settings, topic)
+    check_broker(settings)
     try:
-        yield from read_topic(settings.bootstrap, name_of(settings, topic))
+        yield from read_topic(settings.bootstrap, name)
     except (KafkaException, KeyError) as error:
         raise Trouble(
             f"{topic} cannot be read from {settings.bootstrap}: {error}", "Is the stack up? `threadlog status`."
         ) from error
 
 
-def journal(settings: Settings, thread: str | None = None) -> Iterator[Entry]:
+@dataclass(frozen=True)
+class Void:
+    """A record of the journal that does not count: where it is, and what is wrong with it."""
+
+    thread: str
+    partition: int
+    offset: int
+    reason: str
+
+
+@dataclass
+class Journal:
     """The valid entries of one thread, or of all, in the order of the log within each thread.
 
-    The reader's rule: an entry that does not continue its thread's head is void and left out."""
-    codec, heads = codec_of(settings), dict[str, str]()
-    wanted = None if thread is None else thread.encode()
-    for record in whole_topic(settings, "agent-decisions"):
-        if wanted is not None and record.key != wanted:
-            continue
-        try:
-            _, _, data = codec.decode(record.value)
-        except (Unreadable, RegistryUnavailable) as error:
-            raise Trouble(
-                f"The journal cannot be decoded: {error}", "Is the registry up? `threadlog status`."
-            ) from error
-        data["input"]["value"] = base64.b64decode(data["input"]["value"])
-        entry = Entry.from_dict(data)
-        if entry.prev == heads.get(entry.thread, ""):
-            heads[entry.thread] = entry.hash
-            yield entry
+    The reader's rule: an entry that does not continue its thread's head is void. Iterating leaves it out and notes it
+    in `voids`; a reader calls `complain` at the end, so that nobody takes a broken history for a whole one."""
+
+    settings: Settings
+    thread: str | None = None
+    voids: list[Void] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The valid entries. Raises Trouble without a broker, RegistryUnavailable without a registry."""
+        codec, heads = codec_of(self.settings), dict[str, Entry]()
+        wanted = None if self.thread is None else self.thread.encode()
+        for record in whole_topic(self.settings, "agent-decisions"):
+            if wanted is not None and record.key != wanted:
+                continue
+            thread = "" if record.key is None else record.key.decode("utf-8", "backslashreplace")
+            try:
+                entry = _entry(record, codec)
+                reason = _void(entry, thread, heads.get(thread))
+            except Unreadable as error:
+                reason = str(error)
+            if reason:
+                self.voids.append(Void(thread, record.partition, record.offset, reason))
+            else:
+                heads[thread] = entry
+                yield entry
+
+    def complain(self) -> None:
+        """Raises Trouble when an entry was void."""
+        if not self.voids:
+            return
+        told = [f"  {v.thread} at {v.partition}/{v.offset}: {v.reason}" for v in self.voids[:VOIDS_SHOWN]]
+        more = len(self.voids) - len(told)
+        lines = "\n".join([*told, *([f"  and {more} more"] if more else [])])
+        raise Trouble(
+            f"{len(self.voids)} of the journal's records are void and were left out:\n{lines}",
+            "The history from there on is not to be trusted; docs/operations.md says what to do.",
+        )
+
+
+def _entry(record: Record, codec: Codec) -> Entry:
+    """The entry in a record of the journal. Raises Unreadable when there is none."""
+    type, _, data = codec.decode(record.value)
+    if type != "threadlog.Decision":
+        raise Unreadable("foreign", f"a {type}, expected a threadlog.Decision")
+    data["input"]["value"] = base64.b64decode(data["input"]["value"])
+    return Entry.from_dict(data)
+
+
+def _void(entry: Entry, key: str, head: Entry | None) -> str:
+    """Why an entry does not continue the head of its thread; empty when it does."""
+    if entry.thread != key:
+        return f"wrong key: the entry is of thread {entry.thread}"
+    if entry.computed_hash() != entry.hash:
+        return f"wrong hash: seq {entry.seq} was changed after it was written"
+    at = head.seq if head else 0
+    if entry.seq > at + 1:
+        return f"gap: seq {entry.seq} comes after seq {at}"
+    if entry.seq <= at:
+        return f"fork: seq {entry.seq} was told before"
+    if entry.prev != (head.hash if head else ""):
+        return f"fork: seq {entry.seq} continues another history"
+    return ""

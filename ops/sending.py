@@ -12,16 +12,21 @@ from types import TracebackType
 from typing import Any
 
 import fastavro
+from confluent_kafka import KafkaException
 
 from ops.context import Trouble
+from ops.reading import check_broker
 from ops.settings import Settings
-from schemas.cloudevents import root_traceparent, write_headers
-from schemas.errors import RegistryUnavailable, UnknownSchema
+from schemas.cloudevents import AVRO, JSON, PROTOBUF, read_headers, root_traceparent, write_headers
+from schemas.codec import Schema, encode_note
+from schemas.errors import UnknownSchema, Unreadable
+from schemas.limits import ATTRIBUTE_BYTES, VALUE_BYTES
 from schemas.topics import kafka_name
-from wire.kafka import producer
+from wire.kafka import SILENT, producer
 from wire.registry import Registry
 
 SOURCE = "/threadlog/cli"
+CONTENT_TYPES = {"AVRO": AVRO, "PROTOBUF": PROTOBUF, "JSON": JSON}
 _FLUSH_S = 30
 
 
@@ -29,11 +34,12 @@ class Sender:
     """Sends events to agent-events; leaves only when the broker has acknowledged them."""
 
     def __init__(self, settings: Settings) -> None:
+        check_broker(settings)
         self._registry = Registry(settings.registry_url)
-        self._producer = producer(settings.bootstrap)
+        self._producer = producer(settings.bootstrap, SILENT)
         self._topic = kafka_name(settings.namespace, "agent-events")
         self._where, self._failed = settings.bootstrap, ""
-        self._schemas: dict[str, tuple[int, Any]] = {}
+        self._schemas: dict[str, tuple[int, Schema, Any]] = {}
 
     def __enter__(self) -> Sender:
         return self
@@ -43,45 +49,109 @@ class Sender:
     ) -> None:
         left = self._producer.flush(_FLUSH_S)
         if kind is None and (left or self._failed):
-            raise Trouble(
-                f"{left or 'Some'} events were not acknowledged by {self._where}. {self._failed}", "`threadlog status`"
-            )
+            raise self._unacknowledged(str(left or "Some"))
 
     def send(self, thread: str, type: str, data: dict[str, Any], id: str = "", source: str = SOURCE) -> str:
-        """Send one event; its id. Raises Trouble for data that is no record of its type."""
-        schema_id, schema = self._schema(type)
+        """Send one event; its id. Raises Trouble for what is no event, or no record of its type."""
         id = id or secrets.token_hex(12)
-        body = io.BytesIO()
+        _, schema, _ = self._schema(type)
+        value = self._value(type, data)
         try:
-            fastavro.schemaless_writer(body, schema, data, strict=True)
-        except Exception as error:  # the library raises many kinds on data that does not fit
-            fields = ", ".join(field["name"] for field in schema["fields"])
-            raise Trouble(f"The data is no {type}: {error}", f"Its fields are {fields}.") from error
-        value = b"\0" + schema_id.to_bytes(4, "big") + body.getvalue()
-        headers = write_headers(
-            id=id, source=source, type=type, thread=thread, time_ms=int(time.time() * 1000), value=value,
-            traceparent=root_traceparent(source, id),
-        )  # fmt: skip
-        self._producer.produce(self._topic, value, thread.encode(), headers=[*headers], on_delivery=self._delivered)
-        self._producer.poll(0)
+            check_thread(thread)
+            headers = write_headers(
+                id=id, source=source, type=type, thread=thread, time_ms=int(time.time() * 1000), value=value,
+                traceparent=root_traceparent(source, id), content_type=CONTENT_TYPES[schema.kind],
+            )  # fmt: skip
+            read_headers(headers)
+        except UnicodeEncodeError as error:
+            raise Trouble(f"{error.object!r} is not UTF-8.", "Thread, id and type are text.") from error
+        except Unreadable as error:
+            raise Trouble(f"This is no event: {error.message}.", "It would only become a dead letter.") from error
+        if len(value) > VALUE_BYTES:
+            raise Trouble(
+                f"The event has {len(value):,} bytes, {VALUE_BYTES:,} are allowed.",
+                "Put what is large elsewhere, and its address into the event.",
+            )
+        self._produce(thread.encode(), value, headers)
         return id
+
+    def _produce(self, key: bytes, value: bytes, headers: list[tuple[str, bytes | None]]) -> None:
+        until = time.monotonic() + _FLUSH_S
+        while True:
+            try:
+                self._producer.produce(self._topic, value, key, headers=[*headers], on_delivery=self._delivered)
+            except BufferError:  # so far ahead of the broker that the producer holds no more
+                if self._producer.poll(0.1):
+                    until = time.monotonic() + _FLUSH_S
+                elif self._failed or time.monotonic() > until:
+                    raise self._unacknowledged(str(len(self._producer))) from None
+            except KafkaException as error:
+                raise Trouble(f"{self._where} does not take the event: {error.args[0].str()}") from error
+            else:
+                self._producer.poll(0)
+                return
+
+    def _unacknowledged(self, how_many: str) -> Trouble:
+        return Trouble(
+            f"{how_many} events were not acknowledged by {self._where}. {self._failed}".strip(), "`threadlog status`"
+        )
 
     def _delivered(self, error: Any, message: Any) -> None:
         if error is not None:
             self._failed = str(error)
 
-    def _schema(self, type: str) -> tuple[int, Any]:
+    def _schema(self, type: str) -> tuple[int, Schema, Any]:
+        """The id, the schema and what writes it. Raises Trouble, or RegistryUnavailable."""
         if type not in self._schemas:
             try:
                 id = self._registry.id_of(type)
-                self._schemas[type] = id, fastavro.parse_schema(json.loads(self._registry.by_id(id).text))
+                schema = self._registry.by_id(id)
             except UnknownSchema as error:
                 raise Trouble(
                     f"No event type {type!r} is registered.", "Register its schema under that subject."
                 ) from error
-            except RegistryUnavailable as error:
-                raise Trouble(str(error), "Is the stack up? `threadlog status`.") from error
+            self._schemas[type] = id, schema, _writer(type, schema)
         return self._schemas[type]
+
+    def _value(self, type: str, data: dict[str, Any]) -> bytes:
+        """The data in the Confluent wire format."""
+        schema_id, schema, writer = self._schema(type)
+        prefix = b"\0" + schema_id.to_bytes(4, "big")
+        try:
+            if schema.kind == "JSON":
+                return prefix + json.dumps(data).encode()
+            if schema.kind == "PROTOBUF":
+                return encode_note(schema_id, **data)
+            body = io.BytesIO()
+            fastavro.schemaless_writer(body, writer, data, strict=True)
+        except Exception as error:  # the libraries raise many kinds on data that does not fit
+            fields = [field["name"] for field in writer["fields"]] if writer else ["text", "data"]
+            raise Trouble(f"The data is no {type}: {error}", f"Its fields are {', '.join(fields)}.") from error
+        return prefix + body.getvalue()
+
+
+def _writer(type: str, schema: Schema) -> Any:
+    """The parsed Avro schema; None for the other kinds."""
+    if schema.kind == "PROTOBUF" and type != "threadlog.Note":
+        raise Trouble(
+            f"{type} is Protobuf, and of that only threadlog.Note can be sent here.", "Use a client of yours."
+        )
+    if schema.kind != "AVRO":
+        return None
+    try:
+        parsed: Any = fastavro.parse_schema(json.loads(schema.text))
+    except Exception as error:  # as above: a schema that is none is whoever registered it to mend
+        raise Trouble(f"The schema of {type} cannot be used: {error}") from error
+    if parsed["type"] != "record":
+        raise Trouble(f"{type} is of the kind {parsed['type']}, an event is a record.")
+    return parsed
+
+
+def check_thread(thread: str) -> None:
+    """Raises Unreadable for what the conversation would not take as a thread, UnicodeEncodeError for half a letter."""
+    size = len(thread.encode())
+    if not 0 < size <= ATTRIBUTE_BYTES:
+        raise Unreadable("thread", f"a thread has 1 to {ATTRIBUTE_BYTES} bytes, this one {size}")
 
 
 def stable_id(line: str) -> str:

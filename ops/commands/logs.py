@@ -13,13 +13,18 @@ from ops.context import Context, Trouble, pass_context
 from ops.stack.layout import Layout
 
 
+def _tell(ctx: Context, part: str, line: str) -> None:
+    ctx.say(line.rstrip("\n"))
+    ctx.emit(part=part, line=line.rstrip("\n"))
+
+
 def _follow(ctx: Context, path: Path) -> None:
     """Print what is appended, also after the supervisor has rotated the file, until interrupted."""
     stream = path.open(errors="replace")
     stream.seek(0, 2)
     while True:
         if line := stream.readline():
-            click.echo(line, nl=False)
+            _tell(ctx, path.stem, line)
             continue
         if path.exists() and path.stat().st_ino != Path(f"/proc/self/fd/{stream.fileno()}").stat().st_ino:
             stream = path.open(errors="replace")
@@ -40,13 +45,15 @@ def command(ctx: Context, part: str | None, follow: bool, lines: int) -> None:
         for name in names:
             ctx.say(name)
             ctx.emit(part=name, path=str(layout.logs / f"{name}.log"))
+        if not names:
+            ctx.say(f"There are no logs in {layout.state}.")
         return
     path = layout.logs / f"{part}.log"
     if part not in names:
         raise Trouble(f"There is no log of {part!r}.", f"There are: {', '.join(names) or 'none yet'}.")
     with path.open(errors="replace") as stream:
         for line in deque(stream, maxlen=lines):
-            click.echo(line, nl=False)
+            _tell(ctx, part, line)
     if follow:
         try:
             _follow(ctx, path)

@@ -10,14 +10,14 @@ from typing import Any
 import click
 
 from ops.context import Context, Trouble, pass_context
-from ops.reading import journal
+from ops.reading import Journal
 from ops.sending import Sender
 
 
-def parked(ctx: Context) -> dict[str, dict[str, Any]]:
+def parked(journal: Journal) -> dict[str, dict[str, Any]]:
     """The parked run of each thread that has one."""
     found: dict[str, dict[str, Any]] = {}
-    for entry in journal(ctx.settings):
+    for entry in journal:
         for effect in json.loads(entry.effects):
             if effect["do"] == "park_run":
                 found[entry.thread] = {
@@ -42,16 +42,20 @@ def command() -> None:
 @pass_context
 def list_(ctx: Context) -> None:
     """Every parked run and why."""
-    runs = parked(ctx)
+    journal = Journal(ctx.settings)
+    runs = parked(journal)
     for run in runs.values():
         ctx.say(f"{run['thread']}  run {run['run_id'][:12]}  {run['type']}: {run['message']}")
         ctx.emit(**run)
     if not runs:
         ctx.say("No run is parked.")
+    journal.complain()
 
 
 def _command(ctx: Context, thread: str, action: str, reason: str) -> None:
-    run = parked(ctx).get(thread)
+    journal = Journal(ctx.settings, thread)
+    run = parked(journal).get(thread)
+    journal.complain()
     if run is None:
         raise Trouble(f"Thread {thread!r} has no parked run.", "`threadlog parked list` names those that have.")
     with Sender(ctx.settings) as sender:

@@ -5,33 +5,46 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
 
 from ops.context import Context, Trouble, pass_context
-from ops.reading import as_json, codec_of, name_of
+from ops.reading import as_json, check_broker, codec_of, name_of
 from ops.sending import Sender, stable_id
 from wire.kafka import follow
 
+TEXT_FIELDS = ("thread", "type", "id")
 
-def _events(thread: str | None, text: str | None, type: str, data: str | None, file: Any) -> list[dict[str, Any]]:
-    """What is to be sent: from the arguments, or one JSON object a line."""
-    if file is None:
-        if thread is None or (text is None and data is None):
-            raise Trouble("Nothing to send.", "Give THREAD and TEXT, or THREAD and --data, or --file.")
-        fields = _json(data, "--data") if data is not None else {"text": text, "data": "{}"}
-        return [{"thread": thread, "type": type, "data": fields}]
-    events = []
-    for number, line in enumerate(file, 1):
-        if line.strip():
-            event = _json(line, f"line {number}")
-            if not isinstance(event.get("thread"), str) or not isinstance(event.get("data"), dict):
-                raise Trouble(
-                    f"line {number} lacks thread or data.", 'Expected {"thread": …, "data": {…}, "type"?, "id"?}.'
-                )
-            events.append({"type": type, "id": stable_id(line), **event})
-    return events
+
+def _events(thread: str | None, text: str | None, type: str, data: str | None, id: str) -> list[dict[str, Any]]:
+    """The one event that the arguments say."""
+    if thread is None or (text is None and data is None):
+        raise Trouble("Nothing to send.", "Give THREAD and TEXT, or THREAD and --data, or --file.")
+    if text is not None and data is not None:
+        raise Trouble("Both TEXT and --data say what the event holds.", "Give one of them.")
+    fields = _json(data, "--data") if data is not None else {"text": text, "data": "{}"}
+    return [{"thread": thread, "type": type, "data": fields, "id": id}]
+
+
+def _lines(file: Iterable[bytes], type: str) -> Iterator[dict[str, Any]]:
+    """One event per line. Raises Trouble for a line that is none."""
+    for number, raw in enumerate(file, 1):
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise Trouble(f"line {number} is not UTF-8: {error.reason} at byte {error.start}.") from error
+        if not line.strip():
+            continue
+        event = {"type": type, "id": stable_id(line), **_json(line, f"line {number}")}
+        wrong = [name for name in TEXT_FIELDS if not isinstance(event.get(name), str)]
+        if wrong or not isinstance(event.get("data"), dict):
+            raise Trouble(
+                f"line {number}: {', '.join(wrong) or 'data'} is missing or of the wrong kind.",
+                'Expected {"thread": "…", "data": {…}, "type"?: "…", "id"?: "…"}.',
+            )
+        yield event
 
 
 def _json(text: str, where: str) -> dict[str, Any]:
@@ -50,10 +63,12 @@ def _json(text: str, where: str) -> dict[str, Any]:
 @click.option("--type", "type_", default="threadlog.Message", show_default=True, help="A registered event type.")
 @click.option("--data", help="The event's fields as a JSON object, instead of TEXT.")
 @click.option("--id", "id_", default="", help="The event's id; a second event with it is a duplicate.")
-@click.option("--file", type=click.File("r"), help="JSON lines with thread, data, type?, id?; - is stdin.")
+@click.option("--file", type=click.File("rb"), help="JSON lines with thread, data, type?, id?; - is stdin.")
 @click.option("--rate", type=click.FloatRange(0), default=0, help="Events a second; 0 is as fast as it goes.")
 @click.option("--wait", is_flag=True, help="Wait for a reply on each thread.")
-@click.option("--timeout", "timeout_s", type=float, default=60, show_default=True, help="Seconds to wait for replies.")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(0), default=60, show_default=True, help="Seconds for --wait."
+)
 @pass_context
 def command(
     ctx: Context, thread: str | None, text: str | None, type_: str, data: str | None, id_: str, file: Any,
@@ -61,7 +76,11 @@ def command(
     timeout_s: float,
 ) -> None:  # fmt: skip
     """Send TEXT to THREAD as an event, or many events from a file."""
-    events = _events(thread, text, type_, data, file)
+    if file is not None and (thread is not None or id_):
+        raise Trouble("With --file each line says its thread, data and id.", "Leave THREAD, TEXT and --id out.")
+    # All of it is read before the first is sent: a file with a wrong line sends nothing.
+    events = _events(thread, text, type_, data, id_) if file is None else list(_lines(file, type_))
+    check_broker(ctx.settings)
     replies = follow(ctx.settings.bootstrap, [name_of(ctx.settings, "agent-replies")]) if wait else None
     if replies is not None:
         next(replies)  # from here on, no reply is missed
@@ -71,7 +90,10 @@ def command(
         for number, event in enumerate(events):
             if rate:
                 time.sleep(max(0.0, began + number / rate - time.monotonic()))
-            id = sender.send(event["thread"], event["type"], event["data"], event.get("id") or id_)
+            try:
+                id = sender.send(event["thread"], event["type"], event["data"], event["id"])
+            except Trouble as error:
+                raise error if len(events) == 1 else Trouble(f"event {number + 1}: {error.message}") from error
             waiting[id] = event["thread"]
             ctx.emit(sent=id, thread=event["thread"])
     ctx.say(f"{len(events)} sent" + (f", id {next(iter(waiting))}" if len(events) == 1 else ""))
@@ -83,8 +105,8 @@ def _wait(ctx: Context, replies: Any, waiting: dict[str, str], timeout_s: float)
     codec, until = codec_of(ctx.settings), time.monotonic() + timeout_s
     for record in replies:
         if record is not None:
-            reply = as_json(record, codec)["data"]
-            if waiting.pop(reply["event_id"], None) is not None:
+            reply = as_json(record, codec).get("data", {})
+            if waiting.pop(reply.get("event_id", ""), None) is not None:
                 ctx.say(f"{reply['thread']}: {reply['text']}")
                 ctx.emit(reply=reply["text"], thread=reply["thread"], event_id=reply["event_id"])
         if not waiting:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ops.context import Context, Trouble, pass_context
-from ops.reading import codec_of, journal, whole_topic
+from ops.reading import Journal, codec_of, whole_topic
 from schemas.codec import Codec
 from schemas.errors import Unreadable
 from threadlog.entry import Entry
@@ -77,7 +77,8 @@ def _tell(ctx: Context, entry: Entry, codec: Codec) -> None:
 def command(ctx: Context, thread: str) -> None:
     """The story of THREAD from the journal: each input, what became of it, what was asked of the world."""
     codec, found = codec_of(ctx.settings), False
-    for entry in journal(ctx.settings, thread):
+    journal = Journal(ctx.settings, thread)
+    for entry in journal:
         found = True
         _tell(ctx, entry, codec)
         fields = entry.to_dict()
@@ -85,6 +86,9 @@ def command(ctx: Context, thread: str) -> None:
         for name in ("effects", "patch"):
             fields[name] = json.loads(fields[name])
         ctx.emit(**fields)
+    for void in journal.voids:
+        ctx.emit(void=True, **dataclasses.asdict(void))
+    journal.complain()
     if not found:
         names = sorted(
             {r.key.decode("utf-8", "replace") for r in whole_topic(ctx.settings, "agent-decisions") if r.key}

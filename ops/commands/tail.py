@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 import click
-from confluent_kafka import KafkaException
 
-from ops.context import Context, Trouble, pass_context
+from ops.context import Context, pass_context
 from ops.reading import as_json, codec_of, name_of, whole_topic
 from wire.kafka import follow
 
@@ -39,9 +39,12 @@ def command(ctx: Context, topic: str, last: int, following: bool, headers: bool)
         _show(ctx, as_json(record, codec), headers)
     if not following:
         return
-    try:
-        for new in follow(ctx.settings.bootstrap, [name_of(ctx.settings, topic)]):
+    seen: dict[tuple[str, int], int] = {}
+    for record in records:
+        place = record.topic, record.partition
+        seen[place] = max(record.offset, seen.get(place, -1))
+    # What came in the meantime is after the last that was read, not after the end as it is by now.
+    with contextlib.suppress(KeyboardInterrupt):
+        for new in follow(ctx.settings.bootstrap, [name_of(ctx.settings, topic)], after=seen):
             if new is not None:
                 _show(ctx, as_json(new, codec), headers)
-    except KafkaException as error:
-        raise Trouble(f"{topic} can no longer be read: {error}", "Is the stack up? `threadlog status`.") from error

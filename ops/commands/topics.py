@@ -3,18 +3,35 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import click
-from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Column, Table
 
-from ops.context import Context, Trouble, pass_context
+from ops.context import Context, pass_context
+from ops.reading import check_broker
 from schemas.topics import TOPICS, kafka_name
 from wire.admin import ensure_topics
+from wire.registry import COMPATIBILITY, ensure_subjects
+
+
+def _ensure(ctx: Context) -> None:
+    """Topics, subjects and the compatibility level, on whatever broker and registry are set."""
+    settings = ctx.settings
+    check_broker(settings)
+    found = ensure_topics(settings.bootstrap, settings.namespace, settings.partitions, settings.replication)
+    for difference in found:
+        ctx.say(str(difference))
+        ctx.emit(**dataclasses.asdict(difference))
+    ctx.say(f"Topics are on {settings.bootstrap}" + (", with the differences above." if found else ", as declared."))
+    for subject, id in ensure_subjects(settings.registry_url).items():
+        ctx.emit(subject=subject, schema_id=id, compatibility=COMPATIBILITY)
+    ctx.say(f"Subjects are in {settings.registry_url}; its compatibility level is {COMPATIBILITY}.")
 
 
 @click.command("topics")
-@click.option("--ensure", is_flag=True, help="Create what is missing on the broker, and say what differs there.")
+@click.option("--ensure", is_flag=True, help="Create missing topics and subjects; say what differs.")
 @pass_context
 def command(ctx: Context, ensure: bool) -> None:
     """The topics: who writes them and how, who reads them, how long they are kept."""
@@ -36,19 +53,9 @@ def command(ctx: Context, ensure: bool) -> None:
         ctx.emit(
             topic=topic.name, kafka_name=kafka_name(ctx.settings.namespace, topic.name), key=topic.key,
             writer=topic.writer, guarantee=topic.guarantee, readers=list(topic.readers),
-            partitions=ctx.settings.partitions, config=topic.config,
+            partitions=ctx.settings.partitions, replication=ctx.settings.replication, config=topic.config,
         )  # fmt: skip
     if not ctx.json:
         Console().print(table)
     if ensure:
-        try:
-            differences = ensure_topics(ctx.settings.bootstrap, ctx.settings.namespace, ctx.settings.partitions)
-        except KafkaException as error:
-            raise Trouble(
-                f"{ctx.settings.bootstrap} does not answer: {error}", "Is the stack up? `threadlog status`."
-            ) from error
-        for difference in differences:
-            ctx.say(str(difference))
-            ctx.emit(
-                topic=difference.topic, setting=difference.setting, expected=difference.expected, found=difference.found
-            )
+        _ensure(ctx)

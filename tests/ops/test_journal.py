@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every reader of the journal leaves void entries out, tells of them, and ends with a sentence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.ops.fakes import FakeKafka, run
+from tests.threadlog.desk import Desk, desk
+from threadlog import Event, Thread
+from threadlog.entry import Entry
+
+READERS = (("show", "t"), ("parked", "list"))
+
+
+async def polite(thread: Thread, event: Event) -> None:
+    await thread.reply(f"hello {event['name']}")
+
+
+def story(*names: str) -> list[Entry]:
+    """The journal of a thread that greets these."""
+    made: Desk = desk(polite)
+    for name in names:
+        made.send(name=name)
+    return made.journal
+
+
+BROKEN = {
+    "gap": lambda one, other: [one[0], *one[2:]],
+    "fork: seq 2 was told before": lambda one, other: [*one, other[1]],
+    "fork: seq 3 continues another history": lambda one, other: [*one[:2], other[2]],
+    "wrong hash": lambda one, other: [one[0], replace(one[1], effects=one[1].effects.replace("Bob", "Eve"))],
+}
+
+
+@pytest.mark.parametrize("reader", READERS, ids=" ".join)
+@pytest.mark.parametrize("what", BROKEN)
+def test_journal_void_entries_are_told(kafka: FakeKafka, what: str, reader: tuple[str, ...]) -> None:
+    """A gap, a fork and a changed entry are each counted, placed and named, and the command fails."""
+    for entry in BROKEN[what](story("Ann", "Bob", "Cid"), story("Ann", "Eve", "Dan")):
+        kafka.add_entry(entry)
+    told = run(*reader)
+    assert told.exit_code == 1
+    assert "records are void and were left out" in told.stderr
+    assert f"t at 0/{1 if what in ('gap', 'wrong hash') else 3 if 'before' in what else 2}: {what}" in told.stderr
+
+
+def test_journal_entry_under_another_thread_is_void(kafka: FakeKafka) -> None:
+    """A record's key says in which thread's history it stands."""
+    kafka.add_entry(story("Ann")[0], key="u")
+    assert "u at 0/0: wrong key: the entry is of thread t" in run("show", "u").stderr
+
+
+@pytest.mark.parametrize(
+    "value", [None, b"", b"\0\0\0\0\1", b"\0\0\0\0\7\4hi\4{}"], ids=["null", "empty", "cut", "other"]
+)
+def test_journal_foreign_records_are_void(kafka: FakeKafka, value: bytes | None) -> None:
+    """What somebody else wrote into the journal hides nothing of it."""
+    kafka.add_entry(story("Ann")[0])
+    kafka.add("agent-decisions", b"t", value)
+    told = run("show", "t")
+    assert (told.exit_code, "hello Ann" in told.stdout, "1 of the journal's records" in told.stderr) == (1, True, True)
+
+
+def test_journal_void_entries_are_objects_of_json(kafka: FakeKafka) -> None:
+    """A program finds each void entry by its place."""
+    for entry in BROKEN["gap"](story("Ann", "Bob", "Cid"), []):
+        kafka.add_entry(entry)
+    told = [json.loads(line) for line in run("show", "t", "--json").stdout.splitlines()]
+    assert [line.get("seq") for line in told if "void" not in line] == [1]
+    assert [(line["partition"], line["offset"]) for line in told if "void" in line] == [(0, 1)]
+
+
+def test_journal_whole_story_is_told(kafka: FakeKafka) -> None:
+    """Input, verdict and effects of each decision, in order; nothing is said of void entries."""
+    for entry in story("Ann", "Bob"):
+        kafka.add_entry(entry)
+    told = run("show", "t")
+    assert (told.exit_code, told.stderr) == (0, "")
+    assert [line.strip() for line in told.stdout.splitlines() if "«" in line] == [
+        "→ reply «hello Ann»",
+        "→ reply «hello Bob»",
+    ]
+
+
+def test_journal_unknown_thread_is_a_sentence(kafka: FakeKafka) -> None:
+    """It names threads that are there."""
+    kafka.add_entry(story("Ann")[0])
+    told = run("show", "nobody")
+    assert (told.exit_code, "Some that it knows: t." in told.stderr) == (1, True)
