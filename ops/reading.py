@@ -69,10 +69,9 @@ def whole_topic(settings: Settings, topic: str) -> Iterator[Record]:
     check_broker(settings)
     try:
         yield from read_topic(settings.bootstrap, name)
-    except (KafkaException, KeyError) as error:
-        raise Trouble(
-            f"{topic} cannot be read from {settings.bootstrap}: {error}", "Is the stack up? `threadlog status`."
-        ) from error
+    except KafkaException as error:
+        said = f"{topic} cannot be read from {settings.bootstrap}: {error.args[0].str()}."
+        raise Trouble(said, "Is the stack up? `threadlog status`.") from error
 
 
 @dataclass(frozen=True)
@@ -123,8 +122,8 @@ class Journal:
         more = len(self.voids) - len(told)
         lines = "\n".join([*told, *([f"  and {more} more"] if more else [])])
         raise Trouble(
-            f"{len(self.voids)} of the journal's records are void and were left out:\n{lines}",
-            "The history from there on is not to be trusted; docs/operations.md says what to do.",
+            f"The journal is broken. Void and left out, {len(self.voids)}:\n{lines}",
+            "docs/operations.md says what that means and what to do.",
         )
 
 

@@ -49,7 +49,7 @@ class Sender:
     ) -> None:
         left = self._producer.flush(_FLUSH_S)
         if kind is None and (left or self._failed):
-            raise self._unacknowledged(str(left or "Some"))
+            raise self._unacknowledged(str(left or "some"))
 
     def send(self, thread: str, type: str, data: dict[str, Any], id: str = "", source: str = SOURCE) -> str:
         """Send one event; its id. Raises Trouble for what is no event, or no record of its type."""
@@ -92,9 +92,8 @@ class Sender:
                 return
 
     def _unacknowledged(self, how_many: str) -> Trouble:
-        return Trouble(
-            f"{how_many} events were not acknowledged by {self._where}. {self._failed}".strip(), "`threadlog status`"
-        )
+        said = f"Not acknowledged by {self._where}: {how_many} of the events. {self._failed}".strip()
+        return Trouble(said, "They may arrive yet. Is the stack up? `threadlog status`.")
 
     def _delivered(self, error: Any, message: Any) -> None:
         if error is not None:

@@ -27,9 +27,10 @@ try:
 except AppCodeError as error:
     sys.exit(str(error))
 except BaseException as error:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-    place = f"{os.path.relpath(frames[-1].filename)}:{frames[-1].lineno}"
-    sys.exit(f"{sys.argv[1]} cannot be imported: {type(error).__name__}: {error} ({place})".replace("\\n", " "))
+    own = (os.path.join(os.getcwd(), "wire"), "<", os.path.dirname(os.__file__))
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(own)]
+    place = "".join(f" ({os.path.relpath(frame.filename)}:{frame.lineno})" for frame in frames[-1:])
+    sys.exit(f"{sys.argv[1]} cannot be imported: {type(error).__name__}: {error}{place}".replace("\\n", " "))
 """
 
 

@@ -123,7 +123,8 @@ def _wait_well(settings: Settings, names: list[str], say: Say, began: float) -> 
     waiting_for_wire = {"kafka", "registry"}
     for name, complaint in health.wait(settings, names, WELL_S):
         if complaint:
-            raise StackFailed(f"{name} {complaint} after {WELL_S} s.", f"Read `threadlog logs {name}`.")
+            hint = f"Read `threadlog logs {name}`; `threadlog up` again goes on from here."
+            raise StackFailed(f"{name} {complaint} after {WELL_S} s.", hint)
         say(f"  {name:<14} well after {time.monotonic() - began:4.1f} s")
         waiting_for_wire.discard(name)
         if not waiting_for_wire:

@@ -65,6 +65,15 @@ def test_up_refuses_a_folder_with_other_things(alone: Path) -> None:
     assert (told.exit_code, "holds other things: thesis.tex" in told.stderr) == (1, True)
 
 
+@pytest.mark.parametrize("app", ["typo:app", "examples.support_desk.app:typo"])
+def test_up_starts_nothing_for_code_that_is_no_app(alone: Path, monkeypatch: pytest.MonkeyPatch, app: str) -> None:
+    """A stack without jobs is not what was asked for, and is not called up."""
+    monkeypatch.setattr(lifecycle, "_check_built", lambda: None)
+    monkeypatch.setattr(lifecycle, "_start_cold", lambda settings, layout, say: pytest.fail("it was started"))
+    told = run("up", "--app", app)
+    assert (told.exit_code, "The app cannot run" in told.stderr, "Up." in told.stdout) == (1, True, False)
+
+
 def test_up_refuses_a_broker_that_is_not_its_own(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs of a local Flink on somebody's Kafka are nobody's wish."""
     monkeypatch.setenv("THREADLOG_BROKERS", "kafka:9092")

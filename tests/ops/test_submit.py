@@ -12,6 +12,7 @@ from ops import http
 from ops.settings import Settings, load, remember
 from ops.stack import flink, records, submit
 from ops.stack.layout import Layout
+from wire.app_code import AppCodeError
 
 KINDS = ("conversation", "tools")
 
@@ -62,6 +63,18 @@ def test_submit_writes_down_the_job_that_began_when_the_other_failed(
     (checkpoint / "_metadata").touch()
     assert records.restore_point(layout, "tools") == f"file://{checkpoint}"
     assert records.restore_point(layout, "conversation") == "file:/old-conversation"
+
+
+def test_submit_stops_nothing_for_code_that_is_no_app(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The jobs that run are worth more than the code that is to replace them."""
+
+    def check(spec: str, folder: Path) -> None:
+        raise AppCodeError("no app")
+
+    monkeypatch.setattr(submit, "check", check)
+    monkeypatch.setattr(submit, "end_jobs", lambda settings, layout, kinds, say: pytest.fail("a job was stopped"))
+    with pytest.raises(AppCodeError):
+        go(settings)
 
 
 @pytest.mark.parametrize("answers", [True, False])
