@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -87,7 +88,7 @@ def command(ctx: Context, thread: str) -> None:
             fields[name] = json.loads(fields[name])
         ctx.emit(**fields)
     for void in journal.voids:
-        ctx.emit(void=True, **dataclasses.asdict(void))
+        ctx.emit(void=True, **asdict(void))
     journal.complain()
     if not found:
         names = sorted(

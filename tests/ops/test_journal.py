@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.ops.fakes import FakeKafka, run
 from tests.threadlog.desk import Desk, desk
