@@ -29,6 +29,7 @@ def ask(effect: str = "keyed", args: str = "{}", **changed: Any) -> dict[str, An
         "args": args,
         "quota_key": "act",
         "asked_ms": NOW_MS,
+        "clock_ms": NOW_MS,
         "deadline_ms": NOW_MS + 1,
         "ask": 1,
     }
