@@ -102,7 +102,7 @@ class CallRun:
 
     def note_cut_off(self) -> None:
         """Attempt 0: what a process that died may have begun."""
-        attempt = {"n": 0, "started_ms": self.ask["clock_ms"], "ended_ms": self.clock(), "outcome": "unknown"}
+        attempt = {"n": 0, "started_ms": self.ask["asked_ms"], "ended_ms": self.clock(), "outcome": "unknown"}
         self.attempts.append({**attempt, "detail": "cut off by a restart"})
 
     def result(self, status: str, value: Any = None, error: BaseException | None = None) -> dict[str, Any]:
@@ -131,7 +131,9 @@ class CallRun:
         return self._keyed() and any(attempt["outcome"] == "unknown" for attempt in self.attempts)
 
     def _key_ends(self) -> bool:
-        return self._keyed() and self.clock() >= self.ask["clock_ms"] + self.tool.key_ttl_s * 1000 - KEY_MARGIN_MS
+        """Judged by the older of the two times of the ask: a thread's own time can be ahead of every clock."""
+        asked_ms = min(self.ask["asked_ms"], self.ask["clock_ms"] or self.ask["asked_ms"])
+        return self._keyed() and self.clock() >= asked_ms + self.tool.key_ttl_s * 1000 - KEY_MARGIN_MS
 
     def _pause_s(self, number: int) -> float:
         """Full jitter, from the key: the same call backs off the same way, different calls spread."""

@@ -124,7 +124,7 @@ def test_plain_function_may_hand_back_what_is_to_be_awaited() -> None:
 
 
 def key_life(
-    past_ms: int, effect: Any = "keyed", again: bool = False, wait_ms: int = 0, **changed: Any
+    past_ms: int, effect: Any = "keyed", again: bool = False, wait_ms: int = 0, **asked: int
 ) -> dict[str, Any]:
     """The result of a call that is `past_ms` old and waits `wait_ms` at its gate; its key lives for 100 s."""
     now = NOW_MS + past_ms
@@ -136,7 +136,7 @@ def key_life(
     async def run() -> dict[str, Any]:
         tool = app_with(scripted(1), effect, key_ttl_s=100).tools["act"]
         gate = Gate(0.001, lambda: now, sleep, next_ms=now + wait_ms)
-        call = CallRun(tool, ask(effect, **changed), gate, lambda: now, sleep, None)  # type: ignore[arg-type]
+        call = CallRun(tool, ask(effect, **asked), gate, lambda: now, sleep, None)  # type: ignore[arg-type]
         if again:
             call.note_cut_off()
         return await call.run()
@@ -153,9 +153,11 @@ def test_key_that_ends_while_its_call_waits_is_not_used() -> None:
     assert key_life(0, "read", wait_ms=41_000)["status"] == "done"
 
 
-def test_key_ends_by_the_clock_and_not_by_the_threads_time() -> None:
-    """A thread's time may run ahead of all clocks; the callee forgets the key by its own."""
+def test_key_ends_by_the_clock_where_its_thread_is_ahead() -> None:
+    """A thread's time never goes back: counted from there, a key would be used after its life. An ask of an older
+    schema names no clock."""
     assert key_life(41_000, asked_ms=NOW_MS + 3_600_000)["status"] == "rejected"
+    assert [key_life(past, clock_ms=0)["status"] for past in (39_000, 41_000)] == ["done", "rejected"]
 
 
 def test_breaker_pauses_each_attempt_until_the_callee_answers_again() -> None:
