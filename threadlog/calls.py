@@ -17,11 +17,11 @@ from typing import Any
 from schemas.cloudevents import child_traceparent
 from threadlog.asked import Asked
 from threadlog.canonical import canonical, copy, digest, text
+from threadlog.tools import KEY_MARGIN_MS
 from threadlog.turn import Turn
 
 _QUEUE_ALLOWANCE_S = 30  # a call may wait for its quota before its first attempt
 _TENANT_CHARS = 200
-_KEY_MARGIN_MS = 60_000  # clocks of callee and caller differ; an ask this close to the key's end is not made
 
 
 def call_key(thread: str, run_id: str, ordinal: str, tool: str, args_digest: str) -> str:
@@ -162,7 +162,7 @@ def ask_again(turn: Turn, call_id: str, call: dict[str, Any]) -> bool:
     latest = _latest(turn)
     # By both clocks: the thread's time stands still while the operator's clock catches up with it.
     age_ms = max(latest - call["asked_ms"], turn.input.clock_ms - call["clock_ms"])
-    key_may_be_dead = call["effect"] != "read" and age_ms >= call["key_ttl_ms"] - _KEY_MARGIN_MS
+    key_may_be_dead = call["effect"] != "read" and age_ms >= call["key_ttl_ms"] - KEY_MARGIN_MS
     if call["ask"] >= turn.limits.call_asks_max or key_may_be_dead:
         return False
     ask = turn.get("asks", call_id)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from tests.threadlog.desk import Desk, desk, look
 from threadlog import Event, Thread
