@@ -46,7 +46,7 @@ def test_code_digest_is_that_of_what_is_shipped(home: Path, spec: str) -> None:
     assert plain == digest(spec)
     for folder in ("pack_app", "pack_app/inner"):
         (home / folder / ".editor.swp").write_text("x")
-        (home / folder / "__pycache__").mkdir()
+        (home / folder / "__pycache__").mkdir(exist_ok=True)  # importing it has made one
         (home / folder / "__pycache__" / "main.cpython-311.pyc").write_text("x")
     (home / "pack_app" / ".git").mkdir()
     (home / "pack_app" / ".git" / "HEAD").write_text("x")

@@ -51,6 +51,8 @@ def test_bad_input_too_large_for_a_dead_letter_is_one_by_reference(world: World)
         "zstd": replace(small, value=small.value + b"\0" * 8_000_000),
         "none": replace(small, value=small.value + b"\0" * (2 * 1024 * 1024 - 1200)),
         "gzip": replace(small, value=b"?", headers=[*small.headers, *((f"h{n}", b"\0" * 30_000) for n in range(100))]),
+        "snappy": replace(small, value=b"?", headers=[*small.headers, *[("h", None)] * 65_530]),
+        "lz4": replace(small, value=b"?", headers=[*small.headers, ("\ufffd" * 30_000, b"")]),
     }
     places = [produce_large(world, event, compression) for compression, event in large.items()]
     good = good_around(world, thread)
