@@ -15,6 +15,7 @@ _METADATA_S = 10.0
 _POLL_S = 0.2
 # A broker that lives sends something of what a topic is known to hold; longer than any restart of it.
 _STALLED_S = 30.0
+_LEADERLESS = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 # What librdkafka logs to stderr: its notices about its own housekeeping say nothing to a person. Who reports failures
 # himself wants none of it.
 WARNINGS, SILENT = 4, 0
@@ -39,7 +40,20 @@ def consumer(bootstrap: str, group: str = "threadlog-reader") -> Consumer:
 
 
 def _marks(reader: Consumer, topic: str) -> dict[int, tuple[int, int]]:
-    """For each partition the first offset and the one after the last committed record. Raises KafkaException."""
+    """For each partition the first offset and the one after the last committed record. Raises KafkaException.
+
+    A topic that was made just now, or a broker that restarts, has partitions without a leader for a moment."""
+    until = time.monotonic() + _METADATA_S
+    while True:
+        try:
+            return _marks_now(reader, topic)
+        except KafkaException as error:
+            if error.args[0].code() not in _LEADERLESS or time.monotonic() > until:
+                raise
+            time.sleep(_POLL_S)
+
+
+def _marks_now(reader: Consumer, topic: str) -> dict[int, tuple[int, int]]:
     found = reader.list_topics(topic, timeout=_METADATA_S).topics[topic]
     if found.error is not None:
         raise KafkaException(found.error)

@@ -70,6 +70,27 @@ def test_read_topic_ends_at_the_end(use: Any) -> None:
     assert fake.closed
 
 
+def test_read_topic_waits_for_partitions_that_have_no_leader_yet(use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic that was made just now is read like any other; one that never gets a leader is an error."""
+    fake, leaderless = use(FakeConsumer(0, 2)), KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION))
+    answers: list[Any] = [leaderless, leaderless]
+    found = fake.get_watermark_offsets
+
+    def later(place: TopicPartition, timeout: float) -> tuple[int, int]:
+        if answers:
+            raise answers.pop()
+        return found(place, timeout)
+
+    monkeypatch.setattr(kafka.time, "sleep", lambda seconds: None)
+    fake.get_watermark_offsets = later
+    assert len(list(kafka.read_topic("b", "t"))) == 2
+    answers = [leaderless] * 100
+    hours = count(0, 3600)
+    monkeypatch.setattr(kafka.time, "monotonic", lambda: float(next(hours)))
+    with pytest.raises(KafkaException):
+        list(kafka.read_topic("b", "t"))
+
+
 def test_read_topic_of_a_silent_broker_is_an_error(use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that dies on the way does not keep the reader for ever."""
     hours = count(0, 3600)

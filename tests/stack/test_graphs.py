@@ -2,8 +2,8 @@
 """The uids of the jobs as they run, read back from Flink: what a savepoint's state is found by.
 
 Flink knows an operator by 16 bytes, the MurmurHash3 of its uid. REST tells them for the head of each chain, as the ids
-of the job's vertices; a checkpoint names every operator. These tests stand before those of test_restore.py, which renames
-a source to read the topics anew."""
+of the job's vertices; a checkpoint names every operator. These tests stand before those of test_restore.py, which
+renames a source to read the topics anew."""
 
 from __future__ import annotations
 
