@@ -36,7 +36,9 @@ RECORDS = {
 
 
 _HEADER_BYTES = 12  # what Kafka adds to a header's name and value at most
-HEADERS_MAX, HEADER_NAME_BYTES = 60_000, 0xFFFF  # room for the reasons that a letter adds
+# A frame and a pack count both in two bytes: below that there is room for the reasons that a letter adds, and nothing
+# that was cut off on its way in passes for whole.
+HEADERS_MAX, HEADER_NAME_BYTES = 60_000, 60_000
 
 
 class Outputs:

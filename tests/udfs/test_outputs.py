@@ -40,8 +40,17 @@ def test_dead_letter_is_the_record_as_it_was_with_its_reason(value: bytes | None
         record(b"?", [("", None)] * 200_000),
         record(b"?", [("h", None)] * 65_535),
         record(b"?", [("\ufffd" * 30_000, None)]),
+        record(b"?", [("n" * 0xFFFF, None)]),
     ],
-    ids=["value", "value that was compressed", "headers", "many headers", "as many as a pack counts", "a long name"],
+    ids=[
+        "value",
+        "value that was compressed",
+        "headers",
+        "many headers",
+        "as many as a pack counts",
+        "a long name",
+        "a cut name",
+    ],
 )
 def test_dead_letter_that_fits_no_topic_is_one_by_reference(large: Record) -> None:
     """What was compressed on its way in may be far larger than what a topic accepts: the letter says where it lies."""
