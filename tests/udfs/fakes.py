@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stand-ins for what Flink, Kafka and the reactor give the tools operator."""
+"""Stand-ins for what Flink, Kafka and the reactor give the operators."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 
 class FakeMap:
-    """Flink's MapState of one key: strings only; RocksDB gives the keys in an order of its own."""
+    """Flink's MapState of one key: strings only; RocksDB gives the pairs in an order of its own."""
 
     def __init__(self) -> None:
         self.stored: dict[str, str] = {}
@@ -28,6 +28,9 @@ class FakeMap:
 
     def keys(self) -> Iterator[str]:
         return iter(sorted(self.stored, reverse=True))
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        return iter(sorted(self.stored.items(), reverse=True))
 
 
 class FakeContext:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.udfs.fakes import FakeMap
 from threadlog.state import MemoryMaps, Patch, new_small
 from udfs.thread_state import NEAR_CHARS_MAX, NO_TIMER, Kept, ThreadState
 
@@ -24,26 +24,6 @@ class FakeValue:
     def update(self, value: str) -> None:
         assert isinstance(value, str)
         self.stored = value
-
-
-class FakeMap:
-    """Flink's MapState of one key; RocksDB gives the pairs in an order of its own."""
-
-    def __init__(self) -> None:
-        self.stored: dict[str, str] = {}
-
-    def get(self, key: str) -> str | None:
-        return self.stored.get(key)
-
-    def put(self, key: str, value: str) -> None:
-        assert isinstance(value, str)
-        self.stored[key] = value
-
-    def remove(self, key: str) -> None:
-        self.stored.pop(key, None)
-
-    def items(self) -> Iterator[tuple[str, str]]:
-        return iter(sorted(self.stored.items(), reverse=True))
 
 
 class InMemory:
