@@ -135,7 +135,7 @@ def kafka(settings: Settings, layout: Layout, cluster_id: str) -> Part:
         "kafka.Kafka",
         str(layout.conf / "kafka.properties"),
     )
-    formatting = f"[ -f {meta} ] || {java} kafka.tools.StorageTool format -t {cluster_id} -c {conf} || exit 1"
+    formatting = f"[ -f {meta} ] || {java} kafka.tools.StorageTool format --cluster-id={cluster_id} -c {conf} || exit 1"
     ports = {"clients": settings.port(2), "controller": settings.port(3)}
     return Part("kafka", command, ports, prepare=(formatting,), stop_wait_s=30)
 

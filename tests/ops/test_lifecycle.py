@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from ops.settings import DEFAULTS, Settings, remember
 from ops.stack import lifecycle, ports
-from ops.stack.layout import OURS, ROOT, Layout
+from ops.stack.layout import BUILD, OURS, ROOT, Layout
 from ops.stack.parts import Part
 from ops.stack.render import render
 from tests.ops.fakes import objects, run
@@ -124,6 +125,19 @@ def test_up_stops_before_a_port_that_is_taken(alone: Path, monkeypatch: pytest.M
     assert f"registry wants port {base + 4} for HTTP" in told.stderr
     assert "--port-base" in told.stderr
     assert not Layout(alone / ".threadlog").socket.exists()
+
+
+def test_broker_is_formatted_under_any_cluster_id(alone: Path) -> None:
+    """Ids are drawn, and one in 64 begins with a dash: it must not be taken for an option."""
+    if not (BUILD / "kafka").exists():
+        pytest.skip("needs the stack's programs: run `make setup`")
+    settings = Settings(state_dir=alone / "state")
+    layout = Layout(settings.state_dir)
+    layout.state.mkdir(parents=True)
+    (layout.state / "kafka-cluster-id").write_text("-" + "A" * 21)
+    [broker] = [part for part in render(settings, layout) if part.name == "kafka"]
+    done = subprocess.run(["sh", "-c", *broker.prepare], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, (layout.state / "kafka" / "meta.properties").exists()) == (0, True), done.stderr
 
 
 def test_ports_in_the_documents_are_those_of_the_parts(alone: Path) -> None:
