@@ -12,8 +12,6 @@ from bench.conversation import APP, JOBS, Bench
 from bench.figures import Figure
 from bench.session import options, session
 
-TURNS_PER_PHASE = 1.1  # about: some records are of timers, some slots hold two
-
 
 @click.command()
 @click.option("--few", type=click.IntRange(100), default=1_000, show_default=True)
