@@ -26,6 +26,7 @@ NONE = (
     "never_recovered",
 )  # fmt: skip
 SOME = ("events_sent", "decisions", "refunds_paid")
+CASES = 20  # so many single cases are told
 Table = dict[str, float]
 
 
@@ -34,17 +35,22 @@ def lines(path: Path) -> list[Line]:
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
+def named(sent: list[Line], ledger: list[Line], topics: Topics) -> dict[str, list[str]]:
+    """The rows whose single cases can be told, each case one line."""
+    found = rules.journal(topics["agent-decisions"])
+    found["order_violations"] += rules.misplaced(sent, topics, ledger, rules.told(topics["agent-decisions"]))
+    return found
+
+
 def compare(sent: list[Line], ledger: list[Line], topics: Topics, kills: list[Line]) -> Table:
     """The whole table, each row with its count or seconds."""
     decisions = topics["agent-decisions"]
     asked = {call["call_id"] for call in topics["tool-invocations"] if call["tool"] == "refund"}
-    ends, chained = rules.told(decisions), rules.journal(decisions)
-    chained["order_violations"] += rules.misplaced(sent, topics, ledger, ends)
     return {
         **rules.accounts(sent, topics),
-        **rules.money(ledger, asked, ends),
+        **rules.money(ledger, asked, rules.told(decisions)),
         "repeated_by_crashes": rules.repeats(ledger),
-        **chained,
+        **{row: len(cases) for row, cases in named(sent, ledger, topics).items()},
         **rules.recovery(kills, rules.silences(kills, topics, ledger)),
     }
 
@@ -162,8 +168,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     topics = gather(given.bootstrap, given.registry, given.namespace)
-    ledger, kills = lines(given.ledger), lines(given.kills) if given.kills else []
-    table = compare(lines(given.sent), ledger, topics, kills)
+    sent, ledger, kills = lines(given.sent), lines(given.ledger), lines(given.kills) if given.kills else []
+    table = compare(sent, ledger, topics, kills)
     wrong = faults(table)
     if given.table:
         given.table.write_text(json.dumps(table))
@@ -172,7 +178,8 @@ def main() -> None:
     else:
         before = json.loads(given.before.read_text()) if given.before else None
         silent_s = rules.silences(kills, topics, ledger)
-        print("\n".join([*printed(table, before, wrong), *silent(kills, silent_s), verdict(wrong)]))
+        cases = [case for row in named(sent, ledger, topics).values() for case in row]
+        print("\n".join([*printed(table, before, wrong), *silent(kills, silent_s), *cases[:CASES], verdict(wrong)]))
     sys.exit(1 if wrong else 0)
 
 

@@ -67,52 +67,73 @@ def repeats(ledger: list[Line]) -> int:
     return repeated
 
 
-def journal(decisions: list[Line]) -> dict[str, int]:
-    """Chains and order of the journal, thread by thread."""
+def journal(decisions: list[Line]) -> dict[str, list[str]]:
+    """Chains and order of the journal, thread by thread; one line for each gap and for each entry out of order."""
     threads: dict[str, list[Line]] = defaultdict(list)
     for decision in decisions:
         threads[decision["thread"]].append(decision)
-    gaps = disorder = 0
-    for chain in threads.values():
+    gaps, disorder = [], []
+    for thread, chain in threads.items():
         previous = ""
         last: dict[tuple[str, int], int] = {}
         for expected, entry in enumerate(chain, 1):
-            gaps += entry["seq"] != expected or entry["prev"] != previous
+            if entry["seq"] != expected or entry["prev"] != previous:
+                gaps.append(f"{thread}: entry {entry['seq']} stands where {expected} belongs, or chains to another")
             previous = entry["hash"]
             place = (entry["input"]["topic"], entry["input"]["partition"])
             if not place[0] or entry.get("kind") == "timer":
                 continue  # made of the clock, not of a record
-            disorder += entry["input"]["offset"] <= last.get(place, -1)
+            if entry["input"]["offset"] <= last.get(place, -1):
+                disorder.append(
+                    f"{thread}: entry {entry['seq']} is of offset {entry['input']['offset']}, not a later one"
+                )
             last[place] = entry["input"]["offset"]
     return {"journal_gaps": gaps, "order_violations": disorder}
 
 
-def descents(events: Iterable[Line | None]) -> int:
-    """How often, within a thread, what came of an event follows what came of one that was sent later."""
-    last: dict[str, int] = {}
-    count = 0
+def descents(what: str, events: Iterable[Line]) -> list[str]:
+    """Within a thread, what came of an event although what came of a later one was there before; one line each."""
+    last: dict[str, Line] = {}
+    found = []
     for event in events:
-        if event is not None:
-            count += event["n"] < last.get(event["thread"], -1)
-            last[event["thread"]] = event["n"]
-    return count
+        before = last.get(event["thread"], event)
+        if event["n"] < before["n"]:
+            found.append(f"{event['thread']}: what was {what} for {event['id']} follows that for {before['id']}")
+        last[event["thread"]] = event
+    return found
 
 
-def misplaced(sent: list[Line], topics: Topics, ledger: list[Line], ends: dict[str, str]) -> int:
+def strangers(what: str, pairs: list[tuple[Line, Line | None]]) -> list[str]:
+    """What belongs to no event that was sent in its thread."""
+    return [
+        f"{made['thread']}: what was {what} belongs to nothing that was sent there: {made.get('input', made)}"
+        for made, event in pairs
+        if event is None or made["thread"] != event["thread"] or made.get("input", event)["id"] != event["id"]
+    ]
+
+
+def misplaced(sent: list[Line], topics: Topics, ledger: list[Line], ends: dict[str, str]) -> list[str]:
     """Decisions, replies and payments of a thread that do not follow the order in which its customer wrote, or that
-    belong to nothing he wrote there."""
-    at = {place(event): event for event in sent}
+    belong to nothing he wrote there; one line each.
+
+    A message that was sent again counts where it was sent first: all that comes of it comes of that one."""
+    at = {place(event): event for event in sent if not event["bad"]}
     first = {event["id"]: event for event in reversed(sent)}
-    asked = {event["data"].get("order_id"): event for event in sent if event["data"].get("intent") == "refund"}
+    asked = {
+        event["data"].get("order_id"): event for event in first.values() if event["data"].get("intent") == "refund"
+    }
     decided = [(entry, at.get(place(entry["input"]))) for entry in topics["agent-decisions"] if is_event(entry)]
     replied = [(reply, first.get(reply["event_id"])) for reply in topics["agent-replies"]]
     # A payment in doubt may still be made while the next message is handled.
     payments = [line for line in ledger if line["kind"] == "paid" and ends.get(line["key"]) != "in_doubt"]
     paid = {line["order"]: asked[line["order"]] for line in payments if line["order"] in asked}
-    foreign: list[bool] = [event is None or entry["thread"] != event["thread"] for entry, event in (*decided, *replied)]
-    others: list[bool] = [entry["input"]["id"] != event["id"] for entry, event in decided if event and not event["bad"]]
-    orders: list[Iterable[Line | None]] = [(e for _, e in decided), (e for _, e in replied), paid.values()]
-    return sum(foreign) + sum(others) + sum(descents(order) for order in orders)
+    return [
+        *strangers("decided", decided),
+        *strangers("replied", replied),
+        *descents("decided", (event for _, event in decided if event)),
+        *descents("replied", (event for _, event in replied if event)),
+        *descents("paid", paid.values()),
+    ]
 
 
 def place(where: Line) -> tuple[int, int]:

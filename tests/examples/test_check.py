@@ -184,6 +184,18 @@ def test_check_refund_in_doubt_may_have_been_paid() -> None:
     assert (table["refunds_in_doubt"], table["paid_but_in_doubt"], table["refunds_paid"]) == (0, 1, 2)
 
 
+def test_check_message_sent_again_counts_where_it_was_first() -> None:
+    """A copy that the broker took after the next message changes no order; a refund out of order is named."""
+    run = sound()
+    run["sent"].append(event(3, "a", "o0", id="e0", copy=True))
+    run["topics"]["agent-decisions"].append(entry(5, "agent-events", 3))
+    run["topics"]["agent-decisions"][-1]["input"]["id"] = "e0"
+    assert check.faults(check.compare(**run)) == []
+    pay_back_to_front(run)
+    del run["kills"]
+    assert check.named(**run)["order_violations"] == ["a: what was paid for e0 follows that for e1"]
+
+
 def test_check_first_end_told_is_the_one_that_counts() -> None:
     """An agent that heard "failed" acts on it, whatever the log says later."""
     run = sound()
