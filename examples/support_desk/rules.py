@@ -108,7 +108,10 @@ def strangers(what: str, pairs: list[tuple[Line, Line | None]]) -> list[str]:
     return [
         f"{made['thread']}: what was {what} belongs to nothing that was sent there: {made.get('input', made)}"
         for made, event in pairs
-        if event is None or made["thread"] != event["thread"] or made.get("input", event)["id"] != event["id"]
+        if event is None
+        or made["thread"] != event["thread"]
+        or not event["bad"]  # whose entry cannot say which event it was
+        and made.get("input", event)["id"] != event["id"]
     ]
 
 
@@ -117,7 +120,7 @@ def misplaced(sent: list[Line], topics: Topics, ledger: list[Line], ends: dict[s
     belong to nothing he wrote there; one line each.
 
     A message that was sent again counts where it was sent first: all that comes of it comes of that one."""
-    at = {place(event): event for event in sent if not event["bad"]}
+    at = {place(event): event for event in sent}
     first = {event["id"]: event for event in reversed(sent)}
     asked = {
         event["data"].get("order_id"): event for event in first.values() if event["data"].get("intent") == "refund"

@@ -39,21 +39,25 @@ def asked(key: str, order: str) -> list[Run]:
 
 
 def sound() -> Run:
-    """Thread a asks twice for money, the first refund's request comes again after a kill, and one record is bad."""
+    """Thread a asks twice for money, the first request comes again after a kill; two records are bad, one with a key."""
     answers = [{"kind": "answered", "key": key, "status": 200, "time_ms": 1} for key in ("k0", "k1")]
     repeated = asked("k0", "o0")[:1]
     decisions = [entry(1, "agent-events", 0), entry(2, "tool-results", 0, ("k0", "done"))]
     decisions += [entry(3, "agent-events", 1), entry(4, "tool-results", 1, ("k1", "done"))]
-    letter = {"topic": "t.agent-events", "partition": 1, "offset": 0, "log_ms": 1}
+    unreadable = entry(1, "agent-events", 9)
+    unreadable["input"] |= {"partition": 2, "id": ""}
+    decisions.append({**unreadable, "thread": "x"})
+    letters = [{"topic": "t.agent-events", "partition": p, "offset": o, "log_ms": 1} for p, o in ((1, 0), (2, 9))]
+    bad = [event(2, "x", "", bad="no key", partition=1, offset=0), event(3, "x", "", bad="cut", partition=2, offset=9)]
     return {
-        "sent": [event(0, "a", "o0"), event(1, "a", "o1"), event(2, "x", "", bad="no key", partition=1, offset=0)],
+        "sent": [event(0, "a", "o0"), event(1, "a", "o1"), *bad],
         "ledger": [*asked("k0", "o0"), *repeated, answers[0], *asked("k1", "o1"), answers[1]],
         "topics": {
             "agent-decisions": decisions,
             "agent-replies": [{"reply_id": f"r{n}", "event_id": f"e{n}", "thread": "a", "log_ms": 1} for n in (0, 1)],
             "tool-invocations": [{"tool": "refund", "call_id": f"k{n}", "log_ms": 1} for n in (0, 1)],
             "tool-results": [{"tool": "refund", "log_ms": ms} for ms in (900, 1003, 4100, 9100)],
-            "dead-letters": [letter],
+            "dead-letters": letters,
         },
         "kills": [{"job": "tools", "at_ms": 1000, "noticed_ms": 1500, "running_ms": 3000}],
     }
@@ -63,7 +67,7 @@ def test_check_sound_run_adds_up() -> None:
     """Nothing is wrong with a sound run, and its one repeated request is counted."""
     table = check.compare(**sound())
     assert check.faults(table) == []
-    assert (table["accounted_for"], table["refunds_asked"], table["refunds_paid"]) == (3, 2, 2)
+    assert (table["accounted_for"], table["refunds_asked"], table["refunds_paid"]) == (4, 2, 2)
     assert (table["kills"], table["repeated_by_crashes"]) == (1, 1)
 
 
@@ -97,7 +101,7 @@ def bury(run: Run) -> None:
 
 
 PLANTED: dict[str, tuple[str, Callable[[Run], Any]]] = {
-    "an event without an entry": ("accounted_for", lambda run: run["sent"].append(event(3, "b", "o3"))),
+    "an event without an entry": ("accounted_for", lambda run: run["sent"].append(event(4, "b", "o3", offset=4))),
     "a good event among the dead letters too": ("accounted_for", bury),
     "a good event among the dead letters": ("accounted_for", lambda run: run["sent"][2].update(bad="")),
     "a bad record without a dead letter": ("accounted_for", lambda run: run["topics"]["dead-letters"].pop()),
@@ -187,8 +191,8 @@ def test_check_refund_in_doubt_may_have_been_paid() -> None:
 def test_check_message_sent_again_counts_where_it_was_first() -> None:
     """A copy that the broker took after the next message changes no order; a refund out of order is named."""
     run = sound()
-    run["sent"].append(event(3, "a", "o0", id="e0", copy=True))
-    run["topics"]["agent-decisions"].append(entry(5, "agent-events", 3))
+    run["sent"].append(event(4, "a", "o0", id="e0", copy=True))
+    run["topics"]["agent-decisions"].append(entry(5, "agent-events", 4))
     run["topics"]["agent-decisions"][-1]["input"]["id"] = "e0"
     assert check.faults(check.compare(**run)) == []
     pay_back_to_front(run)
