@@ -110,8 +110,7 @@ def strangers(what: str, pairs: list[tuple[Line, Line | None]]) -> list[str]:
         for made, event in pairs
         if event is None
         or made["thread"] != event["thread"]
-        or not event["bad"]  # whose entry cannot say which event it was
-        and made.get("input", event)["id"] != event["id"]
+        or not (event["bad"] or made.get("input", event)["id"] == event["id"])  # a bad one's entry knows no id
     ]
 
 
