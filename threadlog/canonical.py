@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 _encoder = msgspec.json.Encoder(order="sorted")
+_PREFIXES = [b"%d:" % size for size in range(512)]
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 
@@ -97,5 +98,9 @@ def chain(previous: str, *parts: str | bytes) -> str:
 
     The parts are the bytes as they are carried in the record, so a verifier needs no JSON at all.
     """
-    raws = [part if isinstance(part, bytes) else part.encode("utf-8") for part in parts]
-    return hashlib.sha256(previous.encode("ascii") + b"".join([b"%d:%b" % (len(raw), raw) for raw in raws])).hexdigest()
+    hashed = [previous.encode("ascii")]
+    for part in parts:
+        raw = part if isinstance(part, bytes) else part.encode("utf-8")
+        size = len(raw)
+        hashed += (_PREFIXES[size] if size < len(_PREFIXES) else b"%d:" % size, raw)
+    return hashlib.sha256(b"".join(hashed)).hexdigest()

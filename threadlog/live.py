@@ -11,7 +11,7 @@ from threadlog.execution import Execution
 class LiveRuns:
     """Executions by thread, least recently used first out; what leaves is closed in dead mode. `runs_max=0`: none."""
 
-    def __init__(self, runs_max: int = 2_000) -> None:
+    def __init__(self, runs_max: int = 10_000) -> None:
         self.runs_max = runs_max
         self._runs: OrderedDict[str, tuple[str, str, Execution]] = OrderedDict()
 

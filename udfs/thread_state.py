@@ -7,12 +7,16 @@ what lies *far*: each access to it crosses into Java and RocksDB, which costs mo
 the pairs of a map section stay near until they are too many; then a section goes far in one go, and what is written to
 it later gathers near again. A section that never went far is never looked for there.
 
+The threads of late stay decoded in memory. The operator's instance is the only writer of its keyed state, and a restart
+makes a new instance, so what was written is what would be read; a thread whose turn did not end is read again.
+
 Strings, because in thread mode bytes in state come back as tuples of numbers. Flink decides which thread is current.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +27,7 @@ from threadlog.state import Patch, Small, new_small
 # Of the map sections, as JSON: a few turns of a conversation. Below it a turn touches no map; RocksDB writes it anew on
 # every turn.
 NEAR_CHARS_MAX = 4_096
+THREADS_KEPT_MAX = 10_000  # some 10 kB each
 SELDOM_READ = frozenset({"history", "seen"})
 NO_TIMER = 0
 
@@ -64,6 +69,7 @@ class Kept:
     thread: _Thread
     value: ValueState
     maps: MapState
+    stored: Callable[[_Thread], None]
 
     @property
     def small(self) -> Small:
@@ -111,6 +117,7 @@ class Kept:
             self._send_far()
             stored = _encode(self.thread)
         self.value.update(stored.decode())
+        self.stored(self.thread)
 
     def _remove(self, section: str, keys: list[str]) -> None:
         near, is_far = self.thread.near.get(section, {}), section in self.thread.far
@@ -134,11 +141,20 @@ class Kept:
 class ThreadState:
     """Flink's two states of the current thread."""
 
-    def __init__(self, value: ValueState, maps: MapState) -> None:
-        self._value, self._maps = value, maps
+    def __init__(self, value: ValueState, maps: MapState, kept_max: int = THREADS_KEPT_MAX) -> None:
+        self._value, self._maps, self._kept_max = value, maps, kept_max
+        self._kept: OrderedDict[str, _Thread] = OrderedDict()
 
     def load(self, thread: str) -> Kept:
         """The thread as it is stored, or a new one."""
+        found = self._kept.pop(thread, None) or self._read(thread)
+        return Kept(found, self._value, self._maps, self._keep)
+
+    def _read(self, thread: str) -> _Thread:
         stored = self._value.value()
-        found = _Thread(new_small(thread), {}, []) if stored is None else _decode_thread(stored)
-        return Kept(found, self._value, self._maps)
+        return _Thread(new_small(thread), {}, []) if stored is None else _decode_thread(stored)
+
+    def _keep(self, stored: _Thread) -> None:
+        self._kept[stored.small["core"]["thread"]] = stored
+        if len(self._kept) > self._kept_max:
+            self._kept.popitem(last=False)

@@ -20,6 +20,7 @@ _PLACE = struct.Struct(">iqq")
 _U16 = struct.Struct(">H")
 _I32 = struct.Struct(">i")
 _NULL = _I32.pack(-1)
+_SIZES = [_I32.pack(size) for size in range(512)]  # of nearly every header
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -106,22 +107,36 @@ def _read_headers(frame: bytes, at: int) -> tuple[Headers, int]:
     headers: Headers = []
     for _ in range(count):
         size = _U16.unpack_from(frame, at)[0]
-        name = frame[at + 2 : at + 2 + size].decode("utf-8", "replace")
-        value, at = _bytes(frame, at + 2 + size)
-        headers.append((name, value))
+        at += 2 + size
+        name = _text(frame[at - size : at])
+        size = _I32.unpack_from(frame, at)[0]
+        at += 4
+        if size < 0:
+            headers.append((name, None))
+        else:
+            headers.append((name, frame[at : at + size]))
+            at += size
     return headers, at
 
 
 def _sized(value: bytes | None) -> tuple[bytes, ...]:
-    return (_NULL,) if value is None else (_I32.pack(len(value)), value)
+    if value is None:
+        return (_NULL,)
+    size = len(value)
+    return (_SIZES[size] if size < len(_SIZES) else _I32.pack(size), value)
 
 
 def _headers(headers: Headers) -> list[bytes]:
     parts = [_U16.pack(len(headers))]
     for name, value in headers:
-        parts.append(_name(name))
-        parts += _sized(value)
+        parts += (_name(name), *_sized(value))
     return parts
+
+
+@lru_cache(maxsize=256)
+def _text(name: bytes) -> str:
+    """A header's name as it is read."""
+    return name.decode("utf-8", "replace")
 
 
 @lru_cache(maxsize=256)

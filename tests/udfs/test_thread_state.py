@@ -35,10 +35,10 @@ class InMemory:
 
 
 class InFlink:
-    """Loaded anew for each look, as on every turn. `filler` characters of another section push everything far."""
+    """Read anew for each look, as after a restart. `filler` characters of another section push everything far."""
 
-    def __init__(self, filler: int = 0) -> None:
-        self.state, self.filler = ThreadState(FakeValue(), FakeMap()), filler
+    def __init__(self, filler: int = 0, kept_max: int = 0) -> None:
+        self.state, self.filler = ThreadState(FakeValue(), FakeMap(), kept_max), filler
 
     @property
     def maps(self) -> Kept:
@@ -56,7 +56,17 @@ def far() -> InFlink:
     return InFlink(filler=NEAR_CHARS_MAX)
 
 
-@pytest.fixture(params=[InMemory, InFlink, far])
+def kept() -> InFlink:
+    """Threads that stay decoded in memory."""
+    return InFlink(kept_max=1)
+
+
+def kept_far() -> InFlink:
+    """Both."""
+    return InFlink(filler=NEAR_CHARS_MAX, kept_max=1)
+
+
+@pytest.fixture(params=[InMemory, InFlink, far, kept, kept_far])
 def store(request: pytest.FixtureRequest) -> Any:
     return request.param()
 
@@ -137,3 +147,30 @@ def test_thread_state_shows_the_newest_of_what_lies_far_and_near() -> None:
     assert [store.maps.get("history", "0"), list(store.maps.items("history"))] == ["new", [("0", "new")]]
     store.write({"put": {}, "del": {"history": ["0"]}})
     assert [store.maps.get("history", "0"), list(store.maps.items("history"))] == [None, []]
+
+
+@pytest.mark.parametrize("kept_max", [0, 1])
+def test_thread_state_forgets_a_turn_that_did_not_end(kept_max: int) -> None:
+    """What was decided and not written down is gone: whoever looks next sees the thread as it is stored."""
+    store = InFlink(kept_max=kept_max)
+    store.write({"put": {"steps": {"event": "stored"}}, "del": {}})
+    turn = store.maps
+    turn.follow(new_small("t") | {"vars": {"half": 1}}, {"put": {"steps": {"event": "half"}}, "del": {}})
+    assert [store.maps.get("steps", "event"), store.maps.small["vars"]] == ["stored", {}]
+
+
+def test_thread_state_keeps_the_threads_of_late() -> None:
+    """A kept thread is not read again; the one whose turn is longest ago makes room."""
+
+    class Counting(FakeValue):
+        reads = 0
+
+        def value(self) -> str | None:
+            self.reads += 1
+            return super().value()
+
+    value = Counting()
+    state = ThreadState(value, FakeMap(), kept_max=2)
+    for thread in ("a", "b", "a", "c", "a", "b"):
+        state.load(thread).store(NO_TIMER)
+    assert value.reads == 4  # a, b and c once; b again after c took its place
