@@ -12,9 +12,11 @@ import click
 
 from ops.context import Context, Trouble, pass_context
 from ops.reading import as_json, check_broker, codec_of, name_of
-from ops.sending import Sender, stable_id
+from ops.sending import SOURCE, Sender, stable_id
 from wire.kafka import follow
 
+NEWS = ("agent-replies", "agent-decisions")
+UNANSWERED = frozenset({"duplicate", "too_old", "oversize", "refused", "rejected"})  # nothing begins for such an event
 TEXT_FIELDS = ("thread", "type", "id")
 
 
@@ -81,9 +83,9 @@ def command(
     # All of it is read before the first is sent: a file with a wrong line sends nothing.
     events = _events(thread, text, type_, data, id_) if file is None else list(_lines(file, type_))
     check_broker(ctx.settings)
-    replies = follow(ctx.settings.bootstrap, [name_of(ctx.settings, "agent-replies")]) if wait else None
-    if replies is not None:
-        next(replies)  # from here on, no reply is missed
+    news = follow(ctx.settings.bootstrap, [name_of(ctx.settings, topic) for topic in NEWS]) if wait else None
+    if news is not None:
+        next(news)  # from here on, no reply is missed
     waiting: dict[str, str] = {}
     began = time.monotonic()
     with Sender(ctx.settings) as sender:
@@ -97,18 +99,15 @@ def command(
             waiting[id] = event["thread"]
             ctx.emit(sent=id, thread=event["thread"])
     ctx.say(f"{len(events)} sent" + (f", id {next(iter(waiting))}" if len(events) == 1 else ""))
-    if replies is not None:
-        _wait(ctx, replies, waiting, timeout_s)
+    if news is not None:
+        _wait(ctx, news, waiting, timeout_s)
 
 
-def _wait(ctx: Context, replies: Any, waiting: dict[str, str], timeout_s: float) -> None:
+def _wait(ctx: Context, news: Any, waiting: dict[str, str], timeout_s: float) -> None:
     codec, until = codec_of(ctx.settings), time.monotonic() + timeout_s
-    for record in replies:
+    for record in news:
         if record is not None:
-            reply = as_json(record, codec).get("data", {})
-            if waiting.pop(reply.get("event_id", ""), None) is not None:
-                ctx.say(f"{reply['thread']}: {reply['text']}")
-                ctx.emit(reply=reply["text"], thread=reply["thread"], event_id=reply["event_id"])
+            _tell(ctx, as_json(record, codec), waiting)
         if not waiting:
             return
         if time.monotonic() > until:
@@ -116,3 +115,16 @@ def _wait(ctx: Context, replies: Any, waiting: dict[str, str], timeout_s: float)
             raise Trouble(
                 f"{len(waiting)} events have no reply after {timeout_s:g} s.", f"`threadlog show {first}` tells why."
             )
+
+
+def _tell(ctx: Context, record: dict[str, Any], waiting: dict[str, str]) -> None:
+    """Say what a record says of an event that is waited for: a reply, or that there will be none."""
+    data = record.get("data", {})
+    if record.get("type") == "threadlog.Reply" and waiting.pop(data["event_id"], None) is not None:
+        ctx.say(f"{data['thread']}: {data['text']}")
+        ctx.emit(reply=data["text"], thread=data["thread"], event_id=data["event_id"])
+    elif record.get("type") == "threadlog.Decision" and data["verdict"] in UNANSWERED:
+        came = data["input"]
+        if came["source"] == SOURCE and waiting.pop(came["id"], None) is not None:
+            ctx.say(f"{data['thread']}: no reply, {data['verdict']}: {data['reason']}")
+            ctx.emit(verdict=data["verdict"], reason=data["reason"], thread=data["thread"], event_id=came["id"])

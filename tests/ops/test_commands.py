@@ -9,8 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import ops.sending
+from ops.sending import SOURCE
 from ops.settings import Settings
 from ops.stack import flink, health
 from ops.stack.layout import Layout
@@ -18,6 +20,7 @@ from schemas.cloudevents import read_headers
 from schemas.codec import Codec, Schema
 from schemas.topics import TOPICS
 from tests.ops.fakes import FakeKafka, FakeProducer, objects, run
+from tests.threadlog.desk import desk, refund
 
 
 def sent(kafka: FakeKafka) -> list[tuple[str, str, Any]]:
@@ -76,6 +79,20 @@ def test_send_waits_for_the_replies_to_its_events(kafka: FakeKafka, monkeypatch:
     monkeypatch.setattr(ops.sending, "producer", lambda bootstrap, log_level: FakeProducer(kafka, answer=answer))
     told = objects(run("send", "t", "hi", "--id", "e1", "--wait", "--json"))
     assert told == [{"sent": "e1", "thread": "t"}, {"reply": "well met", "thread": "t", "event_id": "e1"}]
+
+
+def test_send_waits_for_no_reply_to_what_is_refused(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that was sent before is answered no second time: its verdict is told instead."""
+    first = desk(refund).send(order="o-1").entry
+
+    def judge(_: str, id: str) -> None:
+        for verdict, source in (("began", SOURCE), ("duplicate", "/else"), ("duplicate", SOURCE)):
+            came = replace(first.input, id=id, source=source)
+            kafka.add_entry(replace(first, verdict=verdict, reason=source, input=came).sealed())
+
+    monkeypatch.setattr(ops.sending, "producer", lambda bootstrap, log_level: FakeProducer(kafka, answer=judge))
+    told = objects(run("send", "t", "hi", "--id", "e1", "--wait", "--json"))
+    assert told[1:] == [{"verdict": "duplicate", "reason": SOURCE, "thread": first.thread, "event_id": "e1"}]
 
 
 def test_tail_shows_the_last_records_decoded(kafka: FakeKafka) -> None:
