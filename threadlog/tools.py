@@ -21,6 +21,8 @@ from threadlog.requests import Call
 
 KEY_MARGIN_MS = 60_000  # clocks differ: no attempt so close to the end of a key's life
 
+_BY_NAME = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY})
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -111,8 +113,9 @@ class Tool(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Ask for a call; await it in a handler. Raises TypeError where the arguments do not fit the signature."""
-        bound = self._own.bind(*args, **kwargs)
-        plain: dict[str, Any] = msgspec.to_builtins(dict(bound.arguments))
+        # Nearly every call names all of its arguments; to bind those costs more than all the rest of a call.
+        named = kwargs if not args and kwargs.keys() == self._nameable else self._own.bind(*args, **kwargs).arguments
+        plain: dict[str, Any] = msgspec.to_builtins(dict(named))
         return Call(self.name, self.effect, plain, self._convert)
 
     @cached_property
@@ -123,6 +126,12 @@ class Tool(Generic[P, R]):
     @cached_property
     def _own(self) -> inspect.Signature:
         return self.signature.replace(parameters=list(self.signature.parameters.values())[1:])
+
+    @cached_property
+    def _nameable(self) -> frozenset[str] | None:
+        """The names of the parameters, where each of them can be given by its name."""
+        parameters = self._own.parameters.values()
+        return frozenset(self._own.parameters) if all(one.kind in _BY_NAME for one in parameters) else None
 
     @cached_property
     def _hints(self) -> dict[str, Any]:
