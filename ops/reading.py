@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import socket
 from collections.abc import Iterator
@@ -18,12 +17,15 @@ from schemas.codec import Codec
 from schemas.errors import Unreadable
 from schemas.topics import TOPICS, kafka_name
 from threadlog.entry import Entry
+from threadlog.following import Head, judge
 from wire.frames import Record
+from wire.journal import entry_of
 from wire.kafka import read_topic
 from wire.registry import Registry
 
 _CONNECT_S = 3
 VOIDS_SHOWN = 5
+NO_HEAD = Head()
 
 
 def check_broker(settings: Settings) -> None:
@@ -88,8 +90,8 @@ class Void:
 class Journal:
     """The valid entries of one thread, or of all, in the order of the log within each thread.
 
-    The reader's rule: an entry that does not continue its thread's head is void. Iterating leaves it out and notes it
-    in `voids`; a reader calls `complain` at the end, so that nobody takes a broken history for a whole one."""
+    By the reader's rule (`threadlog.following`). Iterating leaves out a void entry and notes it in `voids`; a reader
+    calls `complain` at the end, so that nobody takes a broken history for a whole one."""
 
     settings: Settings
     thread: str | None = None
@@ -97,21 +99,21 @@ class Journal:
 
     def __iter__(self) -> Iterator[Entry]:
         """The valid entries. Raises Trouble without a broker, RegistryUnavailable without a registry."""
-        codec, heads = codec_of(self.settings), dict[str, Entry]()
+        codec, heads = codec_of(self.settings), dict[str, Head]()
         wanted = None if self.thread is None else self.thread.encode()
         for record in whole_topic(self.settings, "agent-decisions"):
             if wanted is not None and record.key != wanted:
                 continue
             thread = "" if record.key is None else record.key.decode("utf-8", "backslashreplace")
             try:
-                entry = _entry(record, codec)
-                reason = _void(entry, thread, heads.get(thread))
+                entry = entry_of(record.value, codec)
+                standing, reason = judge(entry, thread, heads.get(thread, NO_HEAD))
             except Unreadable as error:
-                reason = str(error)
-            if reason:
+                standing, reason = "void", str(error)
+            if standing == "void":
                 self.voids.append(Void(thread, record.partition, record.offset, reason))
-            else:
-                heads[thread] = entry
+            elif standing == "applied":
+                heads[thread] = Head(entry.seq, entry.hash)
                 yield entry
 
     def complain(self) -> None:
@@ -125,28 +127,3 @@ class Journal:
             f"The journal is broken. Void and left out, {len(self.voids)}:\n{lines}",
             "docs/operations.md says what that means and what to do.",
         )
-
-
-def _entry(record: Record, codec: Codec) -> Entry:
-    """The entry in a record of the journal. Raises Unreadable when there is none."""
-    type, _, data = codec.decode(record.value)
-    if type != "threadlog.Decision":
-        raise Unreadable("foreign", f"a {type}, expected a threadlog.Decision")
-    data["input"]["value"] = base64.b64decode(data["input"]["value"])
-    return Entry.from_dict(data)
-
-
-def _void(entry: Entry, key: str, head: Entry | None) -> str:
-    """Why an entry does not continue the head of its thread; empty when it does."""
-    if entry.thread != key:
-        return f"wrong key: the entry is of thread {entry.thread}"
-    if entry.computed_hash() != entry.hash:
-        return f"wrong hash: seq {entry.seq} was changed after it was written"
-    at = head.seq if head else 0
-    if entry.seq > at + 1:
-        return f"gap: seq {entry.seq} comes after seq {at}"
-    if entry.seq <= at:
-        return f"fork: seq {entry.seq} was told before"
-    if entry.prev != (head.hash if head else ""):
-        return f"fork: seq {entry.seq} continues another history"
-    return ""

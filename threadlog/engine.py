@@ -4,18 +4,16 @@
     step(state, input)  -> Decision (entry, effects, state after)     runs user code, once, at the head of the log
     apply(state, entry) -> state after                                runs none: recovery, audit, indexes
 
-Both end in `state.evolve`, so a state that was followed is bit for bit the state that was decided. An entry whose
-`prev` is not the thread's head is void for every reader: an equal hash is a harmless repeat, anything else is a fork or
-a gap.
+Both end in `state.evolve`, so a state that was followed is bit for bit the state that was decided. What of a journal
+counts is the reader's rule, in `following`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from threadlog.app import App
@@ -24,10 +22,11 @@ from threadlog.decide import CHAIN_TIMER, decide
 from threadlog.entry import Entry, InputRef
 from threadlog.errors import BrokenInvariant, LimitError
 from threadlog.execution import Execution
+from threadlog.following import Standing, advance
 from threadlog.inputs import Input, poison, unfit
 from threadlog.limits import Limits
 from threadlog.live import LiveRuns
-from threadlog.state import MemoryMaps, Patch, Small, State, dump, evolve, position_key, read_patch
+from threadlog.state import MemoryMaps, Patch, Small, State, dump, evolve, position_key
 from threadlog.turn import Turn
 
 
@@ -158,33 +157,19 @@ def _smaller(turn: Turn, decision: Decision, live: Execution | None) -> tuple[De
     return _decision(refused, by_reference=True), None
 
 
-Standing = Literal["applied", "repeat", "void"]
-
-
 def apply(state: State, entry: Entry, limits: Limits) -> tuple[Standing, State]:
     """Follow one entry of the journal. Returns how it stands to the thread, and the state after it.
 
     "repeat": the head again, harmless. "void": a fork, a gap, an entry of another thread, or one that does not carry
     its own hash or cannot be read; the state does not move. Works on maps in memory; raises BrokenInvariant on others.
     """
-    core = state.small["core"]
-    if entry.thread != core["thread"]:
-        return "void", state
-    if entry.hash == core["head"] and entry.seq == core["seq"]:
-        return "repeat", state
-    if entry.prev != core["head"] or entry.seq != core["seq"] + 1:
-        return "void", state
-    try:
-        if entry.computed_hash() != entry.hash or entry.state_hash != chain(core["state_hash"], entry.patch):
-            return "void", state
-        patch = read_patch(entry.patch)
-    except (UnicodeError, msgspec.DecodeError, RecursionError):
-        return "void", state
+    followed = advance(state, entry, limits)
+    if followed.small is None or followed.maps is None:
+        return followed.standing, state
     if not isinstance(state.maps, MemoryMaps):
-        raise BrokenInvariant("entries are applied to maps in memory")
-    small, writes = evolve(state, entry, patch, limits.seen_window_ms)
-    state.maps.write(writes)
-    return "applied", State(small, state.maps)
+        raise BrokenInvariant("entries are applied to maps in memory; an operator writes its own")
+    state.maps.write(followed.maps)
+    return followed.standing, State(followed.small, state.maps)
 
 
 def follow(state: State, decision: Decision) -> State:

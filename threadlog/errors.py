@@ -14,6 +14,7 @@
     ├── ForeignAwait             the handler's author: I/O belongs in a tool
     ├── ToolError                raised by a tool: a final no of the application
     ├── Retryable                raised by a tool: it did not run, try again
+    ├── NotOfThisJournal         the operator: a state was restored that another history has made
     └── BrokenInvariant          us: a crash, never data
 
 Every error keeps its fields as attributes and survives pickling, because Flink carries errors between processes.
@@ -134,6 +135,20 @@ class Retryable(ThreadlogError):
     def __init__(self, message: str, *, after_s: float | None = None) -> None:
         super().__init__(message)
         self.message, self.after_s = message, after_s
+
+
+class NotOfThisJournal(ThreadlogError):
+    """A thread's state was not made of the journal's entries. Fields: `thread`, `seq` (where the state stands)."""
+
+    def __init__(self, thread: str, seq: int) -> None:
+        super().__init__(thread, seq)
+        self.thread, self.seq = thread, seq
+
+    def __str__(self) -> str:
+        return (
+            f"the restored state is not of this journal: thread {self.thread[:100]!r} stands at seq {self.seq} with an "
+            f"entry that its journal does not have there; rebuild the state from the journal alone"
+        )
 
 
 class BrokenInvariant(ThreadlogError):

@@ -42,11 +42,27 @@ def _own_digest() -> str:
 OWN_DIGEST = _own_digest()
 
 
-class AppCode:
-    """Names an app and the code it was submitted with. Made where the job is built, opened where it runs."""
+class OwnCode:
+    """The code of ours that a job was submitted with. Made where the job is built, opened where it runs."""
+
+    def __init__(self) -> None:
+        self.own_digest = OWN_DIGEST
+
+    def check(self) -> None:
+        """Does not return where this process runs other code than what was submitted."""
+        if self.own_digest != OWN_DIGEST:
+            _end_process(
+                f"this process runs threadlog at {OWN_DIGEST[:12]}, the job was submitted with {self.own_digest[:12]}"
+            )
+        keep_ours()
+
+
+class AppCode(OwnCode):
+    """Names an app and the code it was submitted with, ours and its own."""
 
     def __init__(self, spec: str, digest: str) -> None:
-        self.spec, self.digest, self.own_digest = spec, digest, OWN_DIGEST
+        super().__init__()
+        self.spec, self.digest = spec, digest
 
     def load(self) -> App:
         """The loaded app; does not return where this process runs other code than what was submitted.
@@ -55,10 +71,7 @@ class AppCode:
         with it what an agent asks for."""
         if sys.flags.hash_randomization:
             raise RuntimeError("PYTHONHASHSEED is not 0: set it in the environment that starts the TaskManagers")
-        if self.own_digest != OWN_DIGEST:
-            _end_process(
-                f"this process runs threadlog at {OWN_DIGEST[:12]}, the job was submitted with {self.own_digest[:12]}"
-            )
+        self.check()
         app = load_app(self.spec)
         found = loaded_digest(self.spec)
         if found != self.digest:
@@ -66,7 +79,6 @@ class AppCode:
                 f"this process runs {self.spec} at {found[:12]}, the job was submitted with {self.digest[:12]}"
             )
         app.digest = self.digest
-        keep_ours()
         mend_paths(split(self.spec)[0].partition(".")[0])
         return app
 

@@ -66,9 +66,7 @@ class ThreadFunction(KeyedProcessFunction):
         for name in set(RECORDS.values()):  # from here on, writing needs no registry
             patiently(partial(schemas.id_of, name))
         self._inputs, self._outputs = Inputs(codec, self._namespace), Outputs(codec, self._namespace)
-        small = context.get_state(ValueStateDescriptor("thread", Types.STRING()))
-        maps = context.get_map_state(MapStateDescriptor("maps", Types.STRING(), Types.STRING()))
-        self._state = ThreadState(small, maps)
+        self._state = thread_state(context)
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Outcome:
         record = unpack_in(value)
@@ -80,7 +78,7 @@ class ThreadFunction(KeyedProcessFunction):
         kept = self._state.load(thread)
         committed, at_once = self._decide(kept, input, record)
         if committed:  # a record that the source gave before changes nothing
-            kept.store(_rearmed(ctx.timer_service, kept.timer_ms, earliest(kept.small)))
+            kept.store(rearmed(ctx.timer_service, kept.timer_ms, earliest(kept.small)))
         return packs(committed, at_once)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Outcome:
@@ -93,7 +91,7 @@ class ThreadFunction(KeyedProcessFunction):
             more, reads = self._decide(kept, timer(thread, timer_id, due, now), None)
             committed += more
             at_once += reads
-        kept.store(_rearmed(ctx.timer_service, NO_TIMER, earliest(kept.small)))
+        kept.store(rearmed(ctx.timer_service, NO_TIMER, earliest(kept.small)))
         return packs(committed, at_once)
 
     def _decide(self, kept: Kept, input: Input, cause: Record | None) -> tuple[list[OutRecord], list[OutRecord]]:
@@ -105,7 +103,14 @@ class ThreadFunction(KeyedProcessFunction):
         return self._outputs.of_decision(decision, cause)
 
 
-def _rearmed(service: Callable[[], TimerService], armed: int, due: int | None) -> int:
+def thread_state(context: RuntimeContext) -> ThreadState:
+    """The keyed state of threads, under the names by which a savepoint gives it back."""
+    small = context.get_state(ValueStateDescriptor("thread", Types.STRING()))
+    maps = context.get_map_state(MapStateDescriptor("maps", Types.STRING(), Types.STRING()))
+    return ThreadState(small, maps)
+
+
+def rearmed(service: Callable[[], TimerService], armed: int, due: int | None) -> int:
     """See that the thread's Flink timer fires no later than `due`; when it fires now. `armed`: when it did so far."""
     if due is None or NO_TIMER < armed <= due:
         return armed

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from threadlog.following import Head
 from threadlog.state import Patch, Small, new_small
 
 # Of the map sections, as JSON: a few turns of a conversation. Below it a turn touches no map; RocksDB writes it anew on
@@ -30,6 +31,7 @@ NEAR_CHARS_MAX = 4_096
 THREADS_KEPT_MAX = 10_000  # some 10 kB each
 SELDOM_READ = frozenset({"history", "seen"})
 NO_TIMER = 0
+NO_HEAD = Head()
 
 
 class ValueState(Protocol):
@@ -48,13 +50,18 @@ class MapState(Protocol):
     def items(self) -> Any: ...
 
 
-class _Thread(msgspec.Struct):
-    """What the state `thread` holds; a near value is decoded when it is asked for."""
+class _Thread(msgspec.Struct, omit_defaults=True):
+    """What the state `thread` holds; a near value is decoded when it is asked for.
+
+    `read` and `generation`: while a catch-up of that generation follows the journal, how far it has read the thread's.
+    """
 
     small: Small
     near: dict[str, dict[str, msgspec.Raw]]
     far: list[str]
     timer_ms: int = NO_TIMER
+    read: Head = NO_HEAD
+    generation: str = ""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -80,6 +87,10 @@ class Kept:
     def timer_ms(self) -> int:
         """When the thread's Flink timer fires, Unix epoch; NO_TIMER if none is registered."""
         return self.thread.timer_ms
+
+    def read(self, generation: str) -> Head:
+        """How far a catch-up has read the thread's journal; nothing of it where it has not begun to."""
+        return self.thread.read if self.thread.generation == generation else NO_HEAD
 
     def get(self, section: str, key: str) -> Any:
         raw = self.thread.near.get(section, {}).get(key)
@@ -109,9 +120,10 @@ class Kept:
         for section, keys in writes["del"].items():
             self._remove(section, keys)
 
-    def store(self, timer_ms: int) -> None:
-        """Write the thread down, and when its Flink timer fires."""
+    def store(self, timer_ms: int, read: Head = NO_HEAD, generation: str = "") -> None:
+        """Write the thread down, when its Flink timer fires, and in a catch-up how far its journal is read."""
         self.thread.timer_ms = timer_ms
+        self.thread.read, self.thread.generation = read, generation
         stored = _encode(self.thread)
         while len(stored) > NEAR_CHARS_MAX and len(_encode(self.thread.near)) > NEAR_CHARS_MAX:
             self._send_far()

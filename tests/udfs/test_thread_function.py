@@ -17,7 +17,7 @@ from tests.udfs.keyed import Keyed
 from threadlog import App, Event, Thread, gather, sleep
 from threadlog.app import Handler
 from udfs import thread_function
-from udfs.thread_function import TIMERS_PER_ROUND_MAX, ThreadFunction, _rearmed
+from udfs.thread_function import TIMERS_PER_ROUND_MAX, ThreadFunction, rearmed
 from udfs.thread_state import NO_TIMER
 from wire.frames import OutRecord, Record, pack_in
 
@@ -194,11 +194,11 @@ def test_timer_is_armed_anew_for_what_is_due_earlier() -> None:
     service = SimpleNamespace(
         register_processing_time_timer=armed.add, delete_processing_time_timer=armed.remove,
     )  # fmt: skip
-    timer_ms = _rearmed(lambda: service, NO_TIMER, 90)
+    timer_ms = rearmed(lambda: service, NO_TIMER, 90)
     assert (timer_ms, armed) == (90, {90})
-    timer_ms = _rearmed(lambda: service, timer_ms, 30)
+    timer_ms = rearmed(lambda: service, timer_ms, 30)
     assert (timer_ms, armed) == (30, {30})
-    timer_ms = _rearmed(lambda: service, timer_ms, 60)
+    timer_ms = rearmed(lambda: service, timer_ms, 60)
     assert (timer_ms, armed) == (30, {30})
 
 

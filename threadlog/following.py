@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reader's rule, and following a journal by it.
+
+Every reader keeps the head of each thread, the last valid entry. An entry that continues it is valid and becomes the
+head. An equal one is a harmless repeat. Anything else is void: a fork, a gap, an entry of another thread, or one that
+does not carry its own hash; it moves nothing, and the first valid continuation in the order of the log stands.
+
+A state that was restored lies somewhere on that chain, perhaps behind its end, perhaps on no part of it: entries up to
+where it stands are only read, and where they reach it, they must be those that it was made of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from threadlog.canonical import chain
+from threadlog.entry import Entry
+from threadlog.errors import NotOfThisJournal
+from threadlog.limits import Limits
+from threadlog.state import GENESIS, Patch, Small, State, evolve, read_patch
+
+Standing = Literal["applied", "repeat", "void"]
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True):
+    """The last valid entry of a thread: its number and hash; before the first: 0 and ""."""
+
+    seq: int = 0
+    hash: str = GENESIS
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """How an entry stands, why if it is void, the head after it, and what changes: None where the state stays."""
+
+    standing: Standing
+    reason: str
+    head: Head
+    small: Small | None = None
+    maps: Patch | None = None
+
+
+def judge(entry: Entry, thread: str, head: Head) -> tuple[Standing, str]:
+    """How an entry stands to a thread's head, and why if it is void; "applied" means that it continues it."""
+    if entry.thread != thread:
+        return "void", f"wrong key: the entry is of thread {entry.thread}"
+    if entry.hash == head.hash and entry.seq == head.seq:
+        return "repeat", ""
+    try:
+        if entry.computed_hash() != entry.hash:
+            return "void", f"wrong hash: seq {entry.seq} was changed after it was written"
+    except UnicodeError:
+        return "void", f"wrong hash: seq {entry.seq} holds what is no UTF-8"
+    if entry.seq > head.seq + 1:
+        return "void", f"gap: seq {entry.seq} comes after seq {head.seq}"
+    if entry.seq <= head.seq:
+        return "void", f"fork: seq {entry.seq} was told before"
+    if entry.prev != head.hash:
+        return "void", f"fork: seq {entry.seq} continues another history"
+    return "applied", ""
+
+
+def head_of(state: State) -> Head:
+    """Where a state stands in its thread's journal."""
+    return Head(state.small["core"]["seq"], state.small["core"]["head"])
+
+
+def advance(state: State, entry: Entry, limits: Limits) -> Followed:
+    """Follow one entry from where the state stands. Runs no code of an app."""
+    head, core = head_of(state), state.small["core"]
+    standing, reason = judge(entry, core["thread"], head)
+    if standing != "applied":
+        return Followed(standing, reason, head)
+    try:
+        if entry.state_hash != chain(core["state_hash"], entry.patch):
+            return Followed("void", f"wrong state: seq {entry.seq} leads from another state", head)
+        patch = read_patch(entry.patch)
+    except (UnicodeError, msgspec.DecodeError, RecursionError):
+        return Followed("void", f"wrong patch: that of seq {entry.seq} cannot be read", head)
+    small, maps = evolve(state, entry, patch, limits.seen_window_ms)
+    return Followed("applied", "", Head(entry.seq, entry.hash), small, maps)
+
+
+def catch_up(state: State, head: Head, entry: Entry, limits: Limits) -> Followed:
+    """Follow one entry of a journal that has been read up to `head`, which is where the state stands or before it.
+
+    An entry that the state is made of is valid and changes nothing. Raises NotOfThisJournal where the journal has
+    another entry than the one that the state was left with: it would go on on a fork."""
+    stands = head_of(state)
+    if head == stands:
+        return advance(state, entry, limits)
+    thread = state.small["core"]["thread"]
+    standing, reason = judge(entry, thread, head)
+    if standing != "applied":
+        return Followed(standing, reason, head)
+    after = Head(entry.seq, entry.hash)
+    if after.seq >= stands.seq and after != stands:
+        raise NotOfThisJournal(thread, stands.seq)
+    return Followed("applied", "", after)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The conversation operator while it catches up: it follows the journal and decides nothing.
+
+It stands in the job graph where `ThreadFunction` stands and has its state, so what it leaves in a savepoint is what
+that goes on with. It writes no record. It runs no code of the app, so a state can be rebuilt whatever became of that.
+
+Timers are not fired but held back: while a thread has any, one Flink timer is armed for it, at a time when the catch-up
+may be over, and armed anew as long as it is not. In the live job that timer is soon due and fires whatever is.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import Any
+
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+
+from schemas.codec import Codec
+from schemas.errors import Unreadable
+from threadlog.following import catch_up
+from threadlog.limits import Limits
+from threadlog.state import State
+from udfs.app_guard import OwnCode
+from udfs.thread_function import earliest, now_ms, patiently, rearmed, thread_state
+from udfs.thread_state import NO_TIMER, Kept
+from wire.frames import Record, unpack_in
+from wire.journal import TYPE, entry_of
+from wire.registry import Registry
+
+HOLD_MS = 5_000
+# How many void entries a TaskManager's log names; the journal holds them all, and its readers name each.
+VOIDS_TOLD_MAX = 20
+
+
+class ThreadFollower(KeyedProcessFunction):
+    """All threads of one subtask. Takes frames of the journal; gives nothing."""
+
+    def __init__(self, registry_url: str, generation: str) -> None:
+        self._code = OwnCode()
+        self._registry_url, self._generation = registry_url, generation
+
+    def open(self, context: RuntimeContext) -> None:
+        self._code.check()
+        schemas = Registry(self._registry_url)
+        self._codec, self._limits = Codec(schemas), Limits()
+        patiently(partial(schemas.id_of, TYPE))
+        self._state, self._voids = thread_state(context), 0
+
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> list[Any]:
+        record = unpack_in(value)
+        if record.key is None or not record.legal_key:
+            return self._void(record, "its key names no thread")
+        try:
+            entry = patiently(lambda: entry_of(record.value, self._codec))
+        except Unreadable as error:
+            return self._void(record, str(error))
+        kept = self._state.load(record.key.decode("utf-8"))
+        followed = catch_up(State(kept.small, kept), kept.read(self._generation), entry, self._limits)
+        if followed.standing == "void":
+            return self._void(record, followed.reason)
+        if followed.small is not None and followed.maps is not None:
+            kept.follow(followed.small, followed.maps)
+        kept.store(self._held_back(ctx, kept, kept.timer_ms), followed.head, self._generation)
+        return []
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> list[Any]:
+        kept = self._state.load(ctx.get_current_key())
+        kept.store(self._held_back(ctx, kept, NO_TIMER), kept.read(self._generation), self._generation)
+        return []
+
+    def _held_back(self, ctx: Any, kept: Kept, armed: int) -> int:
+        due = earliest(kept.small)
+        return armed if due is None else rearmed(ctx.timer_service, armed, max(due, now_ms() + HOLD_MS))
+
+    def _void(self, record: Record, reason: str) -> list[Any]:
+        self._voids += 1
+        if self._voids <= VOIDS_TOLD_MAX:
+            place = f"{record.topic} at {record.partition}/{record.offset}"
+            print(f"threadlog: void and left out, {place}: {reason}", file=sys.stderr, flush=True)
+        return []
