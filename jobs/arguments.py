@@ -8,6 +8,28 @@ import argparse
 
 def parse(job: str) -> argparse.Namespace:
     """The arguments of both jobs; all of them are required, so a job never runs against a default by mistake."""
+    return _parser(job).parse_args()
+
+
+def parse_catch_up() -> argparse.Namespace:
+    """The arguments of the catch-up: those of the conversation, and how far it is to read."""
+    parser = _parser("catchup")
+    parser.add_argument("--generation", required=True, help="a name that no catch-up had before")
+    parser.add_argument(
+        "--journal-end",
+        required=True,
+        type=_offsets,
+        help="PARTITION:OFFSET,…, after the last record of each partition",
+    )
+    return parser.parse_args()
+
+
+def _offsets(text: str) -> dict[int, int]:
+    pairs = (pair.partition(":") for pair in text.split(","))
+    return {int(partition): int(offset) for partition, _, offset in pairs}
+
+
+def _parser(job: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=job, allow_abbrev=False)
     parser.add_argument("--app", required=True, help="the app, package.module:attribute")
     parser.add_argument("--app-digest", required=True, help="digest of the app's code; TaskManagers refuse any other")
@@ -19,4 +41,4 @@ def parse(job: str) -> argparse.Namespace:
         "--checkpoint-interval-ms", required=True, type=int, help="most of the latency of an effect call"
     )
     parser.add_argument("--checkpoint-dir", required=True, help="a URI that every Flink process can reach")
-    return parser.parse_args()
+    return parser

@@ -8,6 +8,8 @@
                                              │          └─► dead-letters      ┘
                                              └──► tool-reads, at once
 
+A start is refused from a state that is not the journal's end (`udfs/start_guard.py`); jobs/catchup.py leads there.
+
 Submit: flink run -d -pyfs . -py jobs/conversation.py --app package.module:app … (`--help` lists the arguments).
 """
 
@@ -20,6 +22,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 from jobs.arguments import parse
 from schemas.topics import kafka_name
 from udfs.flink_io import FRAME, environment, keyed, side, source, write_at_once, write_transactional
+from udfs.start_guard import admit
 from udfs.thread_function import READS, ThreadFunction
 
 INPUTS = ("agent-events", "human-feedback", "tool-results", "agent-signals")
@@ -33,6 +36,11 @@ COMMITTED_UID = "committed"
 AT_ONCE_UID = "at-once"
 
 
+def transactions(namespace: str) -> str:
+    """The prefix of the names of the job's transactions."""
+    return f"{namespace}-conversation"
+
+
 def build(args: Namespace) -> StreamExecutionEnvironment:
     """The job's graph."""
     inputs, outputs, at_once = ([kafka_name(args.namespace, topic) for topic in t] for t in (INPUTS, OUTPUTS, AT_ONCE))
@@ -41,7 +49,7 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
     threads = ThreadFunction(args.app, args.app_digest, args.namespace, args.registry)
     records = source(env, SOURCE_UID, args.bootstrap, inputs, group=f"{args.namespace}.conversation")
     decisions = keyed(records).process(threads, FRAME).uid(THREADS_UID).name(THREADS_UID)
-    write_transactional(decisions, COMMITTED_UID, args.bootstrap, outputs, prefix=f"{args.namespace}-conversation")
+    write_transactional(decisions, COMMITTED_UID, args.bootstrap, outputs, prefix=transactions(args.namespace))
     write_at_once(side(decisions, READS), AT_ONCE_UID, args.bootstrap, at_once)
     return env
 
@@ -49,7 +57,9 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
 def main() -> None:
     """Submit the job under the name that `threadlog` knows it by."""
     args = parse("conversation")
-    build(args).execute_async(f"{args.namespace}.conversation")
+    env = build(args)
+    admit(env, args.bootstrap, args.registry, args.namespace)
+    env.execute_async(f"{args.namespace}.conversation")
 
 
 if __name__ == "__main__":

@@ -96,25 +96,32 @@ class Journal:
     settings: Settings
     thread: str | None = None
     voids: list[Void] = field(default_factory=list)
+    heads: dict[str, Head] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Entry]:
         """The valid entries. Raises Trouble without a broker, RegistryUnavailable without a registry."""
-        codec, heads = codec_of(self.settings), dict[str, Head]()
-        wanted = None if self.thread is None else self.thread.encode()
+        codec, wanted = codec_of(self.settings), None if self.thread is None else self.thread.encode()
+        self.heads.clear()
         for record in whole_topic(self.settings, "agent-decisions"):
-            if wanted is not None and record.key != wanted:
-                continue
-            thread = "" if record.key is None else record.key.decode("utf-8", "backslashreplace")
-            try:
-                entry = entry_of(record.value, codec)
-                standing, reason = judge(entry, thread, heads.get(thread, NO_HEAD))
-            except Unreadable as error:
-                standing, reason = "void", str(error)
-            if standing == "void":
-                self.voids.append(Void(thread, record.partition, record.offset, reason))
-            elif standing == "applied":
-                heads[thread] = Head(entry.seq, entry.hash)
-                yield entry
+            if wanted is None or record.key == wanted:
+                entry = self.take(record, codec)
+                if entry is not None:
+                    yield entry
+
+    def take(self, record: Record, codec: Codec) -> Entry | None:
+        """The entry in the next record if it is valid; None, and a note in `voids`, if not; None for a repeat."""
+        thread = "" if record.key is None else record.key.decode("utf-8", "backslashreplace")
+        try:
+            entry = entry_of(record.value, codec)
+            standing, reason = judge(entry, thread, self.heads.get(thread, NO_HEAD))
+        except Unreadable as error:
+            standing, reason = "void", str(error)
+        if standing == "void":
+            self.voids.append(Void(thread, record.partition, record.offset, reason))
+        if standing != "applied":
+            return None
+        self.heads[thread] = Head(entry.seq, entry.hash)
+        return entry
 
     def complain(self) -> None:
         """Raises Trouble when an entry was void."""

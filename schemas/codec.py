@@ -31,8 +31,9 @@ from schemas.limits import DEPTH_LEVELS, VALUE_BYTES
 from schemas.proto import Note
 
 OURS = (
-    "Decision", "ToolCall", "ToolResult", "Reply", "Signal", "RunCommand", "Message", "Approval",
+    "Decision", "ToolCall", "ToolResult", "Reply", "Signal", "RunCommand", "Message", "Approval", "Control",
 )  # fmt: skip
+_NOTE_AT = 8
 Kind = Literal["AVRO", "PROTOBUF", "JSON"]
 
 
@@ -83,9 +84,12 @@ class FixedSchemas:
     ids: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in OURS:
-            self.register(f"threadlog.{name}", Schema("AVRO", our_schema(f"threadlog.{name}")))
-        self.register("threadlog.Note", Schema("PROTOBUF", our_proto()))
+        avro = {f"threadlog.{name}": Schema("AVRO", our_schema(f"threadlog.{name}")) for name in OURS}
+        ours = [*avro.items()]
+        # In the order in which they came to be: golden bytes hold these ids.
+        ours.insert(_NOTE_AT, ("threadlog.Note", Schema("PROTOBUF", our_proto())))
+        for name, schema in ours:
+            self.register(name, schema)
 
     def register(self, name: str, schema: Schema) -> int:
         """Register a schema under a name, as its newest version; the id it has or gets."""

@@ -12,11 +12,14 @@ _DAY_MS = 24 * _HOUR_MS
 EOS = "exactly once: visible with the checkpoint's transaction"
 IDEMPOTENT = "idempotent producer, acks=all"
 AT_LEAST_ONCE = "at least once"
+FOR_EVER_MS = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic: who writes it and how, who reads it, and how long it is kept. Times in milliseconds."""
+    """One topic: who writes it and how, who reads it, and how long it is kept. Times in milliseconds.
+
+    `partitions`: how many, where that is not as the installation has it."""
 
     name: str
     key: str
@@ -24,7 +27,7 @@ class Topic:
     guarantee: str
     readers: tuple[str, ...]
     retention_ms: int
-    partitions: int = 8
+    partitions: int | None = None
     cleanup: str = "delete"
     timestamp_type: str = "LogAppendTime"
 
@@ -48,6 +51,7 @@ _ALL = (
     Topic("agent-replies", "thread", "conversation", EOS, ("people",), 7 * _DAY_MS),
     Topic("agent-signals", "thread", "conversation", EOS, ("conversation",), 7 * _DAY_MS),
     Topic("agent-decisions", "thread", "conversation", EOS, ("audit",), 365 * _DAY_MS),
+    Topic("agent-control", "job", "start", IDEMPOTENT, ("start", "conversation's main"), FOR_EVER_MS, partitions=1),
     Topic("dead-letters", "as it was", "conversation, tools", EOS, ("people",), 90 * _DAY_MS),
 )
 TOPICS: dict[str, Topic] = {topic.name: topic for topic in _ALL}

@@ -12,12 +12,18 @@ Every arrow that Flink could lose state over has a uid, given by the caller as a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pyflink.common import Configuration, Types, WatermarkStrategy
 from pyflink.datastream import DataStream, KeyedStream, OutputTag, StreamExecutionEnvironment
 from pyflink.datastream.connectors.base import DeliveryGuarantee
-from pyflink.datastream.connectors.kafka import KafkaOffsetsInitializer, KafkaSink, KafkaSource
+from pyflink.datastream.connectors.kafka import (
+    KafkaOffsetsInitializer,
+    KafkaSink,
+    KafkaSource,
+    KafkaTopicPartition,
+)
 from pyflink.java_gateway import get_gateway
 from pyflink.util.java_utils import to_jarray
 
@@ -31,6 +37,10 @@ TRANSACTION_TIMEOUT_MS = 600_000
 BATCHES = {"linger.ms": "50", "batch.size": str(256 * 1024), "compression.type": "lz4"}
 # The engine bounds an entry at 900 KiB; what the broker accepts is its own and the topic's setting.
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
+RESTORED_FROM = "execution.state-recovery.path"
+DROP_UNCLAIMED = "execution.state-recovery.ignore-unclaimed-state"
+
+Offsets = Mapping[int, int]  # by partition
 
 
 def environment(parallelism: int, checkpoint_interval_ms: int, checkpoint_dir: str) -> StreamExecutionEnvironment:
@@ -64,20 +74,48 @@ def source(
     topics: list[str],
     group: str,
     key_header: str | None = None,
+    first: Offsets | None = None,
+    until: Offsets | None = None,
 ) -> DataStream:
-    """Committed records of the topics as Row(key, frame), from the beginning where there is no checkpoint.
+    """Committed records of the topics as Row(key, frame), where there is no checkpoint from the beginning or `first`.
 
-    The key is the record's, or the value of `key_header`. The group only shows progress to tools; offsets are state."""
+    The key is the record's, or the value of `key_header`. `until`: the source ends before these offsets, and waits for
+    the transactions that are open below them. The group only shows progress to tools; offsets are state."""
     builder = (
         KafkaSource.builder()
         .set_bootstrap_servers(bootstrap)
         .set_topics(*topics)
         .set_group_id(group)
-        .set_starting_offsets(KafkaOffsetsInitializer.earliest())
+        .set_starting_offsets(KafkaOffsetsInitializer.earliest() if first is None else _offsets(topics, first))
         .set_property("isolation.level", "read_committed")
     )
+    if until is not None:
+        builder.set_bounded(_offsets(topics, until))
     builder._j_builder.setDeserializer(get_gateway().jvm.threadlog.KafkaInput(key_header))
     return env.from_source(builder.build(), WatermarkStrategy.no_watermarks(), uid).uid(uid)
+
+
+def _offsets(topics: list[str], offsets: Offsets) -> KafkaOffsetsInitializer:
+    places = {
+        KafkaTopicPartition(topic, partition): offset for topic in topics for partition, offset in offsets.items()
+    }
+    return KafkaOffsetsInitializer.offsets(places)
+
+
+def restored_from(env: StreamExecutionEnvironment) -> str:
+    """The savepoint or checkpoint that the job is told to start from, be it by `flink run -s`; "" for nothing."""
+    return str(_configuration(env).get_string(RESTORED_FROM, ""))
+
+
+def allow_dropped_sources(env: StreamExecutionEnvironment) -> None:
+    """Let the job start from a savepoint that holds the state of operators which it does not have."""
+    allowed = Configuration()
+    allowed.set_string(DROP_UNCLAIMED, "true")
+    env.configure(allowed)
+
+
+def _configuration(env: StreamExecutionEnvironment) -> Configuration:
+    return Configuration(j_configuration=env._j_stream_execution_environment.getConfiguration())
 
 
 def keyed(stream: DataStream) -> KeyedStream:

@@ -38,7 +38,8 @@ def ensure_topics(bootstrap: str, namespace: str, partitions: int = 8, replicati
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": SILENT})
     existing = admin.list_topics(timeout=_TIMEOUT_S).topics
     wanted = {kafka_name(namespace, name): topic for name, topic in TOPICS.items()}
-    missing = [NewTopic(n, partitions, replication, config=t.config) for n, t in wanted.items() if n not in existing]
+    counts = {n: t.partitions or partitions for n, t in wanted.items()}
+    missing = [NewTopic(n, counts[n], replication, config=t.config) for n, t in wanted.items() if n not in existing]
     made = set()
     for name, future in (admin.create_topics(missing, request_timeout=_TIMEOUT_S) if missing else {}).items():
         try:
@@ -47,8 +48,8 @@ def ensure_topics(bootstrap: str, namespace: str, partitions: int = 8, replicati
         except KafkaException as error:  # somebody else made it just now
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-    sizes = {"partitions": partitions, "replication": replication}
-    return [d for n, t in wanted.items() if n not in made for d in _differences(admin, n, t, sizes)]
+    sizes = {n: {"partitions": counts[n], "replication": replication} for n in wanted}
+    return [d for n, t in wanted.items() if n not in made for d in _differences(admin, n, t, sizes[n])]
 
 
 def _differences(admin: AdminClient, name: str, topic: Topic, sizes: dict[str, int]) -> list[Difference]:

@@ -30,10 +30,10 @@ def producer(bootstrap: str, log_level: int = WARNINGS) -> Producer:
     })  # fmt: skip
 
 
-def consumer(bootstrap: str, group: str = "threadlog-reader") -> Consumer:
-    """A consumer that sees committed records only and commits nothing itself."""
+def consumer(bootstrap: str, group: str = "threadlog-reader", isolation: str = "read_committed") -> Consumer:
+    """A consumer that sees committed records only, unless told otherwise, and commits nothing itself."""
     return Consumer({
-        "bootstrap.servers": bootstrap, "group.id": group, "isolation.level": "read_committed",
+        "bootstrap.servers": bootstrap, "group.id": group, "isolation.level": isolation,
         "enable.auto.commit": False, "auto.offset.reset": "earliest", "enable.partition.eof": False,
         "fetch.wait.max.ms": 50, "log_level": SILENT,
     })  # fmt: skip
@@ -72,13 +72,44 @@ def is_empty(bootstrap: str, topic: str) -> bool:
         reader.close()
 
 
-def read_topic(bootstrap: str, topic: str) -> Iterator[Record]:
-    """Every committed record from the start to the end as of now, partition by partition in no order between them.
+def bounds(bootstrap: str, topic: str) -> dict[int, tuple[int, int]]:
+    """For each partition the first offset that is left and the one after the last record, committed or not.
+
+    Nothing for a topic that is not there. Raises KafkaException."""
+    reader = consumer(bootstrap, isolation="read_uncommitted")
+    try:
+        return _marks(reader, topic) if topic in reader.list_topics(timeout=_METADATA_S).topics else {}
+    finally:
+        reader.close()
+
+
+def settled_ends(bootstrap: str, topic: str, seconds: float = _STALLED_S) -> dict[int, int]:
+    """For each partition the offset after its last record, once no transaction is open in any.
+
+    Raises KafkaException, also when one is still open after so many seconds."""
+    until = time.monotonic() + seconds
+    reader = consumer(bootstrap)
+    try:
+        while True:
+            ends = {partition: high for partition, (_, high) in bounds(bootstrap, topic).items()}
+            if {partition: high for partition, (_, high) in _marks(reader, topic).items()} == ends:
+                return ends
+            if time.monotonic() > until:
+                said = f"a transaction is open in {topic} for more than {seconds:g} s"
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, said))
+            time.sleep(_POLL_S)
+    finally:
+        reader.close()
+
+
+def read_topic(bootstrap: str, topic: str, first: Mapping[int, int] | None = None) -> Iterator[Record]:
+    """Every committed record from the start, or from the offsets `first` by partition, to the end as of now, partition
+    by partition in no order between them.
 
     Raises KafkaException, also when the broker falls silent before the end."""
     reader = consumer(bootstrap)
     try:
-        marks = _marks(reader, topic)
+        marks = {p: (max(low, (first or {}).get(p, low)), high) for p, (low, high) in _marks(reader, topic).items()}
         open_ = {p: high for p, (low, high) in marks.items() if high > low}
         reader.assign([TopicPartition(topic, p, marks[p][0]) for p in open_])
         before, since = -1, time.monotonic()

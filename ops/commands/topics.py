@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from ops.context import Context, pass_context
 from ops.reading import check_broker
-from schemas.topics import TOPICS, kafka_name
+from schemas.topics import FOR_EVER_MS, TOPICS, kafka_name
 from wire.admin import ensure_topics
 from wire.registry import COMPATIBILITY, ensure_subjects
 
@@ -46,14 +46,15 @@ def command(ctx: Context, ensure: bool) -> None:
         padding=(0, 1, 0, 0),
     )
     for topic in TOPICS.values():
-        days = topic.retention_ms / 86_400_000
+        days = "for ever" if topic.retention_ms == FOR_EVER_MS else f"{topic.retention_ms / 86_400_000:g} days"
         guarantee = topic.guarantee.partition(":")[0].partition(" producer")[0]
-        kept = f"{days:g} days" if topic.cleanup == "delete" else topic.cleanup
+        kept = days if topic.cleanup == "delete" else topic.cleanup
         table.add_row(topic.name, topic.key, topic.writer, guarantee, ", ".join(topic.readers), kept)
         ctx.emit(
             topic=topic.name, kafka_name=kafka_name(ctx.settings.namespace, topic.name), key=topic.key,
             writer=topic.writer, guarantee=topic.guarantee, readers=list(topic.readers),
-            partitions=ctx.settings.partitions, replication=ctx.settings.replication, config=topic.config,
+            partitions=topic.partitions or ctx.settings.partitions, replication=ctx.settings.replication,
+            config=topic.config,
         )  # fmt: skip
     if not ctx.json:
         Console().print(table)

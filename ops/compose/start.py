@@ -19,7 +19,7 @@ from ops.settings import SettingsError
 from ops.stack import flink, lifecycle
 from ops.stack.code import check, pack
 from ops.stack.layout import Layout
-from ops.stack.submit import SubmitFailed, begin, starting_point
+from ops.stack.submit import SubmitFailed, begin, end_catch_ups, ready_points, starting_point
 from schemas.errors import WireError
 from wire.app_code import AppCodeError
 
@@ -32,6 +32,7 @@ def start(points: dict[str, str], say: lifecycle.Say) -> None:
     layout = Layout(settings.state_dir)
     layout.make()
     lifecycle.ensure_wire(settings, say)
+    end_catch_ups(settings, say)
     known = flink.live_jobs(settings)
     for kind, job in known.items():
         say(f"{kind} is there: {job.id}")
@@ -40,6 +41,7 @@ def start(points: dict[str, str], say: lifecycle.Say) -> None:
         packed = pack(layout, settings.app)
         check(settings.app, packed[0])
         starts = {kind: points.get(kind) or starting_point(settings, layout, kind) for kind in missing}
+        starts = ready_points(settings, layout, settings.app, starts, packed, say)
         begin(settings, layout, settings.app, starts, packed, say)
     if waiting := flink.wait_running(settings, list(flink.JOBS), RUNNING_S):
         raise SubmitFailed(

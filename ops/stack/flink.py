@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cluster's jobs over REST: which there are, where they run, and how they are stopped.
 
-A job of ours is called NAMESPACE.conversation or NAMESPACE.tools."""
+A job of ours is called NAMESPACE.conversation or NAMESPACE.tools; NAMESPACE.catchup brings the state of a conversation
+up to date before that begins."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from ops import http
 from ops.settings import Settings
 
 JOBS = ("conversation", "tools")
+CATCH_UP = "catchup"
 ENDED = frozenset({"FINISHED", "CANCELED", "FAILED"})
 SAVEPOINT_S = 60
 CANCEL_S = 30
@@ -49,7 +51,7 @@ def jobs(settings: Settings) -> list[Job]:
     listed = http.call(f"{settings.flink_rest}/jobs/overview")["jobs"]
     listed.sort(key=lambda job: -job["start-time"])
     found = [Job(kind_of(job["name"]), job["jid"], job["state"], job["tasks"]) for job in listed]
-    return [job for job in found if job.kind in JOBS]
+    return [job for job in found if job.kind in (*JOBS, CATCH_UP)]
 
 
 def live_jobs(settings: Settings) -> dict[str, Job]:

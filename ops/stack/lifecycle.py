@@ -20,7 +20,7 @@ from ops.stack import flink, health, ports, processes, records
 from ops.stack.code import check, pack
 from ops.stack.layout import BUILD, OURS, ROOT, VENV, Layout
 from ops.stack.render import render
-from ops.stack.submit import stop_jobs, submit
+from ops.stack.submit import end_catch_ups, stop_jobs, submit
 from ops.stack.supervisor import Supervisor
 
 WELL_S = 90
@@ -169,6 +169,7 @@ def up(settings: Settings, say: Say, with_jobs: bool = True) -> None:
 
 def _stop_jobs_if_possible(settings: Settings, layout: Layout, say: Say) -> None:
     try:
+        end_catch_ups(settings, say)
         failed = stop_jobs(settings, layout, list(flink.JOBS), say)
     except http.HttpError:
         failed = ["the cluster does not answer: its jobs"]

@@ -10,20 +10,24 @@ import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from ops import http
 from ops.settings import Settings, remember_app
-from ops.stack import archives, flink, health, records
+from ops.stack import archives, flink, health, records, starting
 from ops.stack.code import app_digest, check, pack
 from ops.stack.layout import FLINK, Layout
 from ops.stack.parts import LIGHT, flat_yaml, flink_environment
+from ops.stack.starting import SubmitFailed
 from ops.stack.supervisor import Supervisor
 from schemas.topics import kafka_name
+from wire.control import CONVERSATION
 from wire.kafka import is_empty
+
+__all__ = ["SubmitFailed"]
 
 CLIENT_S = 120
 RUNNING_S = 90
@@ -33,10 +37,6 @@ RECOVERY_S = 20
 TRACES = {"conversation": "agent-decisions", "tools": "tool-results"}
 
 Say = Callable[[str], None]
-
-
-class SubmitFailed(Exception):
-    """A job could not be stopped, submitted or did not come to run; the message says which and what was printed."""
 
 
 def arguments(settings: Settings, spec: str, folder: Path, checkpoints: str) -> list[str]:
@@ -56,6 +56,8 @@ def arguments(settings: Settings, spec: str, folder: Path, checkpoints: str) -> 
 def run_command(settings: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str) -> list[str]:
     """The `flink run` command line."""
     start = ["-s", point] if point else []
+    if point and kind == flink.CATCH_UP:  # it has other sources than the job that left the savepoint
+        start.append("-n")
     script = str(folder / "jobs" / f"{kind}.py")
     flink_run = [str(FLINK / "bin" / "flink"), "run", "-d", *start, "-pyfs", str(folder), "-py", script]
     return flink_run + arguments(settings, spec, folder, f"file://{layout.checkpoints}")
@@ -74,9 +76,11 @@ def client_environment(layout: Layout, kind: str) -> dict[str, str]:
     return environment
 
 
-def run_job(settings: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str) -> str:
-    """Submit one job; its id."""
-    command = run_command(settings, layout, spec, kind, folder, point)
+def run_job(
+    settings: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str, more: Sequence[str] = ()
+) -> str:
+    """Submit one job, with `more` arguments; its id. Raises SubmitFailed."""
+    command = [*run_command(settings, layout, spec, kind, folder, point), *more]
     try:
         done = subprocess.run(
             command,
@@ -112,6 +116,8 @@ def stop_jobs(settings: Settings, layout: Layout, kinds: list[str], say: Say) ->
         path = flink.stop_with_savepoint(settings, live[kind], f"file://{layout.savepoints}")
         known = records.read(layout, kind) or records.Record(kind, live[kind].id, settings.app, "")
         records.write(layout, replace(known, job_id=live[kind].id, savepoint=path))
+        if kind == CONVERSATION:
+            starting.remember_stop(settings, live[kind].id, path, known, say)
         say(f"  {kind} stopped, savepoint {path.removeprefix('file://')}")
 
     with ThreadPoolExecutor(2) as pool:
@@ -122,10 +128,18 @@ def stop_jobs(settings: Settings, layout: Layout, kinds: list[str], say: Say) ->
     return failed
 
 
+def end_catch_ups(settings: Settings, say: Say) -> None:
+    """A catch-up that was left alone holds the names of the conversation's transactions; it has decided nothing."""
+    while job := flink.live_jobs(settings).get(flink.CATCH_UP):
+        flink.cancel(settings, job)
+        say(f"  catch-up {job.id} was left running and is cancelled")
+
+
 def end_jobs(settings: Settings, layout: Layout, kinds: list[str], say: Say) -> None:
     """Make room for new code: jobs that run are stopped with savepoints, jobs that only try to are cancelled.
 
     Raises SubmitFailed when a job that runs could not be stopped: it runs on."""
+    end_catch_ups(settings, say)
     flink.wait_running(settings, [kind for kind in kinds if kind in flink.live_jobs(settings)], RECOVERY_S)
     stuck = {kind: job for kind, job in flink.live_jobs(settings).items() if kind in kinds and not job.is_running}
     if failed := stop_jobs(settings, layout, [kind for kind in kinds if kind not in stuck], say):
@@ -157,8 +171,23 @@ def starting_point(settings: Settings, layout: Layout, kind: str) -> str:
         return point
     raise SubmitFailed(
         f"{kind} has run before ({trace} is not empty), and {layout.state} knows no checkpoint of it. From nothing it "
-        f"would do everything a second time. Say where it goes on (a savepoint), or begin in a new namespace."
+        f"would do everything a second time. Say where it goes on (a savepoint), or `threadlog start`: it makes the "
+        f"conversation's state anew from the journal."
     )
+
+
+def ready_points(
+    settings: Settings, layout: Layout, spec: str, points: dict[str, str], packed: tuple[Path, str], say: Say
+) -> dict[str, str]:
+    """The points with that of the conversation brought up to the journal's end. Raises SubmitFailed."""
+
+    def run(point: str, more: list[str]) -> str:
+        return run_job(settings, layout, spec, flink.CATCH_UP, packed[0], point, more)
+
+    if CONVERSATION not in points:
+        return points
+    mine = records.Record(CONVERSATION, "", spec, packed[1])
+    return {**points, CONVERSATION: starting.ready(settings, layout, points[CONVERSATION], mine, run, say)}
 
 
 def _begin(settings: Settings, layout: Layout, spec: str, kind: str, packed: tuple[Path, str], point: str) -> str:
@@ -192,19 +221,27 @@ def begin(
 
 
 def submit(
-    settings: Settings, layout: Layout, spec: str, kinds: list[str], say: Say, savepoint: str = "", wait: bool = True
+    settings: Settings,
+    layout: Layout,
+    spec: str,
+    kinds: list[str],
+    say: Say,
+    savepoint: str = "",
+    wait: bool = True,
+    find: Callable[[Settings, Layout, str], str] = starting_point,
 ) -> dict[str, str]:
     """Bring these jobs to run this app's code; a running one is stopped and goes on from its own savepoint.
 
-    `savepoint` overrides from where they start. Returns the job ids by kind. Raises AppCodeError before anything is
-    stopped, SubmitFailed afterwards."""
+    `savepoint` overrides from where they start, which `find` tells otherwise. Returns the job ids by kind. Raises
+    AppCodeError before anything is stopped, SubmitFailed afterwards."""
     packed = pack(layout, spec)
     check(spec, packed[0])
     end_jobs(settings, layout, kinds, say)
     if records.code_on_taskmanagers(layout) not in ("", packed[1]):
         recycle_taskmanagers(settings, layout, say)
     records.note_code(layout, packed[1])
-    points = {kind: savepoint or starting_point(settings, layout, kind) for kind in kinds}
+    points = {kind: savepoint or find(settings, layout, kind) for kind in kinds}
+    points = ready_points(settings, layout, spec, points, packed, say)
     ids = begin(settings, layout, spec, points, packed, say)
     remember_app(settings.state_dir, spec)
     if wait and (waiting := flink.wait_running(settings, kinds, RUNNING_S)):

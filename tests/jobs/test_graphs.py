@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 JARS = ROOT / ".build" / "flink-lib"
 
 
-@pytest.fixture(scope="module", params=["conversation", "tools"])
+@pytest.fixture(scope="module", params=["conversation", "catchup", "tools"])
 def graph(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The operators of a job's stream graph; built in a process of its own, because a JVM comes with it."""
     if not (JARS / "threadlog-connector.jar").exists():
@@ -46,3 +46,9 @@ def test_graph_has_the_uids_of_the_job(graph: dict[str, Any]) -> None:
 def test_graph_has_a_fixed_max_parallelism(graph: dict[str, Any]) -> None:
     """State is cut into 128 key groups, whatever the parallelism."""
     assert {node["max_parallelism"] for node in graph["nodes"]} == {128}
+
+
+def test_catch_up_has_the_conversations_state() -> None:
+    """Operator and sinks are found again by the live job; what is not is only the sources, and those by no other."""
+    live, catching_up = (set(uids.EXPECTED[job]) for job in ("conversation", "catchup"))
+    assert (live - catching_up, catching_up - live) == ({"thread-inputs"}, {"journal-g7", "hold-g7"})

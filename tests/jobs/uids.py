@@ -21,11 +21,23 @@ EXPECTED = {
         "thread-inputs",
         "threads",
     ],
+    "catchup": [
+        "Sink Committer: at-once",
+        "Sink Committer: committed",
+        "at-once",
+        "at-once-cut",
+        "committed",
+        "committed-cut",
+        "hold-g7",
+        "journal-g7",
+        "threads",
+    ],
     "tools": ["Sink Committer: dead-letters", "asks-and-results", "dead-letters", "dead-letters-cut", "tool-queue"],
 }
 ARGUMENTS = Namespace(
     app="app:app", app_digest="0" * 64, namespace="test", bootstrap="127.0.0.1:9", registry="http://127.0.0.1:9",
     parallelism=1, checkpoint_interval_ms=200, checkpoint_dir="file:///tmp/unused",
+    generation="g7", journal_end={0: 12, 1: 0},
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import ops.commands.send
 import ops.commands.tail
+import ops.commands.watch
 import ops.reading
 import ops.sending
 from tests.ops.fakes import FakeKafka, FakeProducer
@@ -40,7 +41,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def kafka(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
     """A broker and a registry in memory behind the whole command line; a port listens where the broker should."""
     fake = FakeKafka()
-    for module in (ops.commands.send, ops.commands.tail):
+    for module in (ops.commands.send, ops.commands.tail, ops.commands.watch):
         monkeypatch.setattr(module, "follow", fake.follow)
     for module in (ops.reading, ops.sending):
         monkeypatch.setattr(module, "Registry", lambda url: fake.schemas)

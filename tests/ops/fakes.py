@@ -52,7 +52,8 @@ class FakeKafka:
         from_start: bool = False,
         after: dict[tuple[str, int], int] | None = None,
     ) -> Iterator[Record | None]:
-        """What is after the end, or after `after`; then a Ctrl-C."""
+        """What is after the end, or after `after`, or all; then a Ctrl-C."""
+        after = {} if from_start else after
         ends = {topic: len(self.topics.get(topic, [])) for topic in topics}
         yield None
         for topic in topics:

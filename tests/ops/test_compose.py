@@ -19,7 +19,7 @@ from ops.compose.__main__ import FILE, text
 from ops.compose.services import ADDRESSES, ARCHIVE, EVERYWHERE, lines_of, listeners
 from ops.compose.settings import HOME, STATE, as_environment, from_environment, of
 from ops.settings import Settings
-from ops.stack import flink, lifecycle, submit
+from ops.stack import flink, lifecycle, starting, submit
 from ops.stack.layout import ROOT, Layout
 from ops.stack.parts import Part
 from ops.stack.render import render
@@ -205,6 +205,7 @@ def submitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str
     monkeypatch.setattr(start, "check", lambda spec, folder: None)
     monkeypatch.setattr(submit, "is_empty", lambda bootstrap, topic: False)
     monkeypatch.setattr(submit, "run_job", run_job)
+    monkeypatch.setattr(starting, "ready", lambda s, layout, point, mine, run, say: point)
     return began
 
 

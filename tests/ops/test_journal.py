@@ -13,7 +13,7 @@ from tests.threadlog.desk import Desk, desk
 from threadlog import Event, Thread
 from threadlog.entry import Entry
 
-READERS = (("show", "t"), ("parked", "list"))
+READERS = (("show", "t"), ("parked", "list"), ("watch",), ("watch", "--once"))
 
 
 async def polite(thread: Thread, event: Event) -> None:
@@ -91,3 +91,18 @@ def test_journal_unknown_thread_is_a_sentence(kafka: FakeKafka) -> None:
     kafka.add_entry(story("Ann")[0])
     told = run("show", "nobody")
     assert (told.exit_code, "Some that it knows: t." in told.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("more", [[], ["--once"]], ids=["for ever", "once"])
+def test_journal_is_watched(kafka: FakeKafka, more: list[str]) -> None:
+    """Each void entry is an alarm with its place when it is read; whole and repeated ones are none."""
+    one = story("Ann", "Bob", "Cid")
+    for entry in (one[0], one[0], one[1]):
+        kafka.add_entry(entry)
+    told = run("--json", "watch", *more)
+    assert (told.exit_code, json.loads(told.stdout)) == (0, {"entries": 2, "threads": 1, "void": 0})
+    kafka.add_entry(one[0])
+    told = run("--json", "watch", *more)
+    alarm, counts = map(json.loads, told.stdout.splitlines())
+    assert (told.exit_code, alarm["alarm"], alarm["thread"], alarm["offset"]) == (1, "void", "t", 3)
+    assert counts == {"entries": 2, "threads": 1, "void": 1}

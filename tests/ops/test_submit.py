@@ -10,7 +10,7 @@ import pytest
 
 from ops import http
 from ops.settings import Settings, load, remember
-from ops.stack import flink, records, submit
+from ops.stack import flink, records, starting, submit
 from ops.stack.layout import Layout
 from wire.app_code import AppCodeError
 
@@ -27,6 +27,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr(submit, "check", lambda spec, folder: None)
     monkeypatch.setattr(submit, "end_jobs", lambda settings, layout, kinds, say: None)
     monkeypatch.setattr(submit, "is_empty", lambda bootstrap, topic: True)
+    monkeypatch.setattr(starting, "ready", lambda s, layout, point, mine, run, say: point)
     monkeypatch.setattr(flink, "live_jobs", lambda settings: {})
     return settings
 

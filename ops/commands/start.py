@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`threadlog start`."""
+
+from __future__ import annotations
+
+import click
+
+from ops.context import Context, Trouble, pass_context
+from ops.settings import Settings, changed
+from ops.stack import flink, lifecycle, records, starting
+from ops.stack.layout import Layout
+from ops.stack.submit import submit
+
+
+def _anywhere(settings: Settings, layout: Layout, kind: str) -> str:
+    """Where a job was last; from nothing where nothing is left of it."""
+    return starting.what_is_left(settings, records.restore_point(layout, kind), kind)
+
+
+def _nowhere(settings: Settings, layout: Layout, kind: str) -> str:
+    return ""
+
+
+@click.command("start")
+@click.option("--app", help="The app, package.module:attribute (default: the setting).")
+@click.option("--job", type=click.Choice([*flink.JOBS, "both"]), default="both", help="Which job (default: both).")
+@click.option("--from-savepoint", "savepoint", default="", help="Begin with this state (one job only).")
+@click.option("--rebuild", is_flag=True, help="Make the state anew, the conversation's from its journal alone.")
+@pass_context
+def command(ctx: Context, app: str | None, job: str, savepoint: str, rebuild: bool) -> None:
+    """Start the jobs that do not run, the conversation never behind its journal.
+
+    Where nothing was decided since the last stop it goes on from there. Otherwise the state that was found, or given,
+    follows the journal to its end first; without any it is made anew from the journal. Without a state the tools job
+    reads all asks again: calls whose answer is not in its log any more are repeated under their keys."""
+    if savepoint and job == "both":
+        raise Trouble("A savepoint belongs to one job.", "Say which with --job conversation or --job tools.")
+    if savepoint and rebuild:
+        raise Trouble("A state is rebuilt from nothing, or a savepoint goes on.", "Give one of the two.")
+    settings, layout = changed(ctx.settings, {"app": app}), Layout(ctx.settings.state_dir)
+    lifecycle.check_local(settings)
+    live = flink.live_jobs(settings)
+    wanted = list(flink.JOBS) if job == "both" else [job]
+    for kind in wanted:
+        if kind in live:
+            ctx.say(f"  {kind} runs already as {live[kind].id}")
+    missing = [kind for kind in wanted if kind not in live]
+    find = _nowhere if rebuild else _anywhere
+    ids = submit(settings, layout, settings.app, missing, ctx.say, savepoint, find=find) if missing else {}
+    for kind in wanted:
+        ctx.emit(job=kind, id=ids.get(kind) or live[kind].id, started=kind in ids)
+    ctx.say("Running: " + ", ".join(wanted))

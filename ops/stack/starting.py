@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From where the conversation starts: a state that is the journal's end, or one that is brought there first.
+
+    nothing decided since the recorded stop ───────────────────────────────► that savepoint
+    an older savepoint, a checkpoint, nothing ─► catch-up ─► flink stop ───► what it leaves, recorded like a stop
+    a state of another history ────────────────► rebuild: the same from nothing
+
+The rule itself is `wire.control.refusal`, to which the job's own `main()` holds every start."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaException
+
+from ops import http
+from ops.settings import Settings
+from ops.stack import flink, records
+from ops.stack.layout import Layout
+from schemas.codec import Codec
+from schemas.errors import WireError
+from schemas.topics import kafka_name
+from wire.control import CAUGHT_UP, CONVERSATION, STOPPED, Mark, last_mark, plain_path, refusal, write_mark
+from wire.kafka import bounds, read_topic, settled_ends
+from wire.registry import Registry
+
+# A catch-up that does not come to run within this cannot run here; a rebuild may then take hours.
+RUNNING_S = 90
+POLL_S, TELL_S = 0.25, 10
+OTHER_HISTORY = "is not of this journal"
+
+Say = Callable[[str], None]
+Run = Callable[[str, list[str]], str]
+
+
+class SubmitFailed(Exception):
+    """A job could not be stopped, submitted or did not come to run; the message says which and what was printed."""
+
+
+class OtherHistory(Exception):
+    """The state that a catch-up was started from is not of this journal."""
+
+
+def journal_of(settings: Settings) -> str:
+    """The journal's name in Kafka."""
+    return kafka_name(settings.namespace, "agent-decisions")
+
+
+def _codec(settings: Settings) -> Codec:
+    return Codec(Registry(settings.registry_url))
+
+
+def remember_stop(settings: Settings, job_id: str, savepoint: str, known: records.Record, say: Say) -> None:
+    """Write down where the conversation was stopped and where the journal ended. Failing that, a start catches up."""
+    try:
+        _remember(settings, STOPPED, job_id, savepoint, known)
+    except (KafkaException, WireError) as error:
+        say(f"  where the journal ended could not be written down ({error}): the next start will catch up")
+
+
+def _remember(settings: Settings, what: str, job_id: str, savepoint: str, known: records.Record) -> None:
+    ends = settled_ends(settings.bootstrap, journal_of(settings))
+    mark = Mark(what, CONVERSATION, job_id, savepoint, ends, known.app, known.code)
+    write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
+
+
+def what_is_left(settings: Settings, point: str, kind: str) -> str:
+    """`point`, or the savepoint of the last recorded stop, whichever is still there; "" where neither is."""
+    if kind == CONVERSATION and not is_there(point):
+        mark = last_mark(settings.bootstrap, settings.namespace, _codec(settings))
+        point = mark.savepoint if mark else ""
+    return point if is_there(point) else ""
+
+
+def is_there(point: str) -> bool:
+    """Whether a savepoint exists; of one that lies on no disk of this machine Flink itself will tell."""
+    if not point.startswith(("file:", "/")):
+        return bool(point)
+    return (Path(plain_path(point)) / "_metadata").is_file()
+
+
+def ready(settings: Settings, layout: Layout, point: str, mine: records.Record, run: Run, say: Say) -> str:
+    """Where the live job starts so that it goes on from the journal's end: `point`, or what a catch-up from it leaves.
+
+    `mine` names app and code, `run` submits a catch-up. Raises SubmitFailed, KafkaException, WireError."""
+    held = bounds(settings.bootstrap, journal_of(settings))
+    ends = {partition: high for partition, (_, high) in held.items()}
+    mark = last_mark(settings.bootstrap, settings.namespace, _codec(settings))
+    reason = refusal(point, mark, ends)
+    if not reason:
+        return point
+    if not any(ends.values()):
+        say(f"  the journal is empty, so the state of {point} is none of its: beginning from nothing")
+        return ""
+    say(f"  {reason.partition(';')[0]}: {'catching up' if point else 'rebuilding the state from the journal'}")
+    if cut := sorted(partition for partition, (low, _) in held.items() if low > 0):
+        raise SubmitFailed(
+            f"conversation: the beginning of the journal is gone from partition {cut[0]}, and what it said with it. A "
+            f"state that lacks entries cannot be made up for so far: go on from the savepoint of the last stop, or in "
+            f"a new namespace."
+        )
+    try:
+        return _caught_up(settings, layout, point, mine, ends, run, say)
+    except OtherHistory as error:
+        say(f"  {error}: rebuilding the state from the journal")
+        return _caught_up(settings, layout, "", mine, ends, run, say)
+
+
+def _caught_up(
+    settings: Settings, layout: Layout, point: str, mine: records.Record, ends: dict[int, int], run: Run, say: Say
+) -> str:
+    """The savepoint of a catch-up from `point`, recorded. The job is gone afterwards, whatever comes of it."""
+    generation, began = uuid.uuid4().hex[:12], time.monotonic()
+    until = ",".join(f"{partition}:{end}" for partition, end in sorted(ends.items()))
+    job_id = run(point, ["--generation", generation, "--journal-end", until])
+    try:
+        _wait_read(settings, job_id, generation, say)
+        job = flink.Job(flink.CATCH_UP, job_id, "RUNNING", {})
+        savepoint = flink.stop_with_savepoint(settings, job, f"file://{layout.savepoints}")
+    except BaseException:
+        flink.cancel(settings, flink.Job(flink.CATCH_UP, job_id, "", {}))
+        raise
+    if more := next(read_topic(settings.bootstrap, journal_of(settings), ends), None):
+        raise SubmitFailed(
+            f"conversation: the journal grows while its state is brought up to it (partition {more.partition}, offset "
+            f"{more.offset}). Another copy of the job writes {settings.namespace}: stop that one first."
+        )
+    _remember(settings, CAUGHT_UP, job_id, savepoint, mine)
+    say(f"  caught up after {time.monotonic() - began:.1f} s, savepoint {savepoint.removeprefix('file://')}")
+    return savepoint
+
+
+def _wait_read(settings: Settings, job_id: str, generation: str, say: Say) -> None:
+    """Wait until the journal's source has finished: then a checkpoint holds all of it. Raises OtherHistory."""
+    until, told = time.monotonic() + RUNNING_S, time.monotonic()
+    while True:
+        try:
+            job = http.call(f"{settings.flink_rest}/jobs/{job_id}")
+            failure = flink.last_failure(settings, job_id)
+        except http.HttpError:
+            job, failure = {"state": "", "vertices": []}, ""
+        if OTHER_HISTORY in failure:
+            raise OtherHistory(failure.partition(": ")[2] or failure)
+        source: dict[str, Any] = next((v for v in job["vertices"] if f"journal-{generation}" in v["name"]), {})
+        if source.get("status") == "FINISHED":
+            return
+        if source.get("status") == "RUNNING":
+            until = time.monotonic() + RUNNING_S
+        if job["state"] in flink.ENDED or time.monotonic() > until:
+            raise SubmitFailed(f"catch-up {job_id} did not come to its end: {failure or job['state'] or 'no answer'}")
+        if time.monotonic() - told > TELL_S:
+            told = time.monotonic()
+            say(f"  {source.get('metrics', {}).get('write-records', 0)} entries read")
+        time.sleep(POLL_S)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From where the conversation starts, without a cluster: what is chosen, what is recorded, what is left behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops import http
+from ops.settings import Settings
+from ops.stack import flink, records, starting
+from ops.stack.layout import Layout
+from ops.stack.starting import SubmitFailed, ready
+from tests.ops.fakes import FakeKafka
+from wire.control import CAUGHT_UP, STOPPED, Mark
+
+POINT, LEFT = "file:/s/1", "file:/s/caught-up"
+MARK = Mark(STOPPED, "conversation", "a" * 32, POINT, {0: 7})
+OTHER = "threadlog.errors.NotOfThisJournal: the restored state is not of this journal: thread 't' stands at seq 3"
+
+
+@dataclass
+class Cluster:
+    """What the broker holds and Flink answers; `runs` are the catch-ups that were submitted."""
+
+    held: dict[int, tuple[int, int]] = field(default_factory=lambda: {0: (0, 9)})
+    mark: Mark | None = MARK
+    status: str = "FINISHED"
+    state: str = "RUNNING"
+    failures: list[str] = field(default_factory=list)
+    more: int = 0
+    runs: list[tuple[str, list[str]]] = field(default_factory=list)
+    written: list[Mark] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def run(self, point: str, more: list[str]) -> str:
+        self.runs.append((point, more))
+        return f"job-{len(self.runs)}"
+
+    def job(self, url: str) -> Any:
+        generation = self.runs[-1][1][1]
+        return {"state": self.state, "vertices": [{"name": f"Source: journal-{generation}", "status": self.status}]}
+
+    def go(self, point: str) -> str:
+        mine = records.Record("conversation", "", "m:app", "code")
+        return ready(Settings(), Layout(Path("/none")), point, mine, self.run, self.said.append)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    made, kafka = Cluster(), FakeKafka()
+    monkeypatch.setattr(starting, "bounds", lambda bootstrap, topic: made.held)
+    monkeypatch.setattr(
+        starting, "settled_ends", lambda bootstrap, topic: {p: high for p, (_, high) in made.held.items()}
+    )
+    monkeypatch.setattr(starting, "last_mark", lambda bootstrap, namespace, codec: made.mark)
+    monkeypatch.setattr(starting, "write_mark", lambda bootstrap, namespace, codec, mark: made.written.append(mark))
+    grown = [kafka.add("agent-decisions", b"t", b"v") for _ in range(3)]
+    monkeypatch.setattr(starting, "read_topic", lambda bootstrap, topic, first: iter(grown[: made.more]))
+    monkeypatch.setattr(http, "call", lambda url, *rest, **more: made.job(url))
+    monkeypatch.setattr(flink, "last_failure", lambda settings, id: made.failures.pop(0) if made.failures else "")
+    monkeypatch.setattr(flink, "stop_with_savepoint", lambda settings, job, folder: LEFT)
+    monkeypatch.setattr(flink, "cancel", lambda settings, job: made.cancelled.append(job.id))
+    monkeypatch.setattr(starting, "POLL_S", 0)
+    return made
+
+
+def test_start_goes_on_from_the_last_stop(cluster: Cluster) -> None:
+    """Where nothing was decided since, nothing is read and nothing recorded."""
+    cluster.held = {0: (0, 7)}
+    assert (cluster.go(POINT), cluster.runs, cluster.written) == (POINT, [], [])
+
+
+@pytest.mark.parametrize("point", [POINT, "file:/s/older", "file:/chk-7", ""])
+def test_start_from_anywhere_else_catches_up(cluster: Cluster, point: str) -> None:
+    """To the end as of now; what it leaves is recorded with that end, and the live job begins there."""
+    assert cluster.go(point) == LEFT
+    [(began, [_, generation, _, until])] = cluster.runs
+    assert (began, until, len(generation)) == (point, "0:9", 12)
+    [mark] = cluster.written
+    assert (mark.what, mark.savepoint, mark.journal, mark.app, mark.code) == (CAUGHT_UP, LEFT, {0: 9}, "m:app", "code")
+    assert ("rebuilding" if not point else "catching up") in cluster.said[0]
+
+
+def test_start_gives_each_catch_up_a_name_of_its_own(cluster: Cluster) -> None:
+    """Its sources must not go on from the offsets of an earlier one."""
+    cluster.go(POINT)
+    cluster.go(POINT)
+    first, second = (more[1] for _, more in cluster.runs)
+    assert first != second
+
+
+def test_start_beside_an_empty_journal_discards_a_state(cluster: Cluster) -> None:
+    """A state that is ahead of the journal holds what nobody has decided."""
+    cluster.held, cluster.mark = {0: (0, 0)}, None
+    assert (cluster.go("file:/chk-1"), cluster.runs) == ("", [])
+
+
+def test_start_from_a_state_of_another_history_rebuilds(cluster: Cluster) -> None:
+    """The catch-up fails on it, is ended, and the state is made from the journal alone."""
+    cluster.failures = [OTHER]
+    assert cluster.go("file:/s/fork") == LEFT
+    assert [point for point, _ in cluster.runs] == ["file:/s/fork", ""]
+    assert cluster.cancelled == ["job-1"]
+    assert any("thread 't' stands at seq 3: rebuilding" in line for line in cluster.said)
+
+
+def test_start_beside_another_writer_is_refused(cluster: Cluster) -> None:
+    """A record that came while the state was brought up to the journal is another copy's."""
+    cluster.more = 1
+    with pytest.raises(SubmitFailed, match="Another copy of the job writes threadlog: stop that one first"):
+        cluster.go(POINT)
+    assert cluster.written == []
+
+
+def test_start_without_the_beginning_of_the_journal_is_refused(cluster: Cluster) -> None:
+    """What a thread said before is not made up: it would begin anew, on a fork."""
+    cluster.held = {0: (5, 9)}
+    with pytest.raises(SubmitFailed, match="the beginning of the journal is gone from partition 0"):
+        cluster.go(POINT)
+    assert cluster.runs == []
+
+
+def test_start_whose_catch_up_fails_leaves_none_running(cluster: Cluster) -> None:
+    """It would hold the names of the live job's transactions."""
+    cluster.status, cluster.state = "CANCELED", "FAILED"
+    with pytest.raises(SubmitFailed, match="catch-up job-1 did not come to its end"):
+        cluster.go(POINT)
+    assert (cluster.cancelled, cluster.written) == (["job-1"], [])
+
+
+def test_start_finds_what_is_left(cluster: Cluster, tmp_path: Path) -> None:
+    """The job's own newest point, else the last recorded stop; a path that is gone is none."""
+    there = tmp_path / "savepoint-1"
+    there.mkdir()
+    (there / "_metadata").touch()
+    left = starting.what_is_left
+    assert left(Settings(), f"file:{there}", "conversation") == f"file:{there}"
+    assert left(Settings(), "file:/gone", "conversation") == ""
+    cluster.mark = Mark(STOPPED, "conversation", "", f"file:{there}", {})
+    assert left(Settings(), "file:/gone", "conversation") == f"file:{there}"
+    assert left(Settings(), "file:/gone", "tools") == ""
+    assert left(Settings(), "s3://b/savepoint-2", "conversation") == "s3://b/savepoint-2"

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The conversation starts from the journal's end or not at all; the laws that are checked after each test say whether
+anything was decided or emitted twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from ops import http
+from ops.reading import Journal, codec_of
+from ops.settings import Settings
+from ops.stack import flink, lifecycle, records
+from ops.stack.layout import Layout
+from ops.stack.submit import client_environment, pack, run_command, stop_jobs
+from tests.stack.test_restore import check_all_end, open_work
+from tests.stack.world import Event, World, fresh, wait_until
+from wire.control import CAUGHT_UP, STOPPED, Mark, last_mark
+from wire.kafka import producer
+
+REFUSAL = "threadlog: conversation was not started: "
+
+
+def mark(settings: Settings) -> Mark:
+    """The last mark in agent-control."""
+    found = last_mark(settings.bootstrap, settings.namespace, codec_of(settings))
+    assert found is not None
+    return found
+
+
+def savepoint(settings: Settings) -> str:
+    """A savepoint of the conversation, which runs on."""
+    base = f"{settings.flink_rest}/jobs/{flink.live_jobs(settings)['conversation'].id}/savepoints"
+    folder = f"file://{Layout(settings.state_dir).savepoints}"
+    trigger = http.call(base, {"target-directory": folder, "cancel-job": False})["request-id"]
+    answers: list[dict[str, Any]] = []
+
+    def done() -> bool:
+        answers.append(http.call(f"{base}/{trigger}"))
+        return bool(answers[-1]["status"]["id"] == "COMPLETED")
+
+    wait_until("a savepoint is complete", done, 60)
+    return str(answers[-1]["operation"]["location"])
+
+
+def flink_run(settings: Settings, folder: Path, point: str) -> subprocess.CompletedProcess[str]:
+    """Plain `flink run -s` of the conversation."""
+    layout = Layout(settings.state_dir)
+    command = run_command(settings, layout, settings.app, "conversation", folder, point)
+    environment = client_environment(layout, "conversation")
+    return subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def some_runs(world: World) -> list[Event]:
+    """Runs with and without calls that have ended."""
+    events = [world.go(plan) for plan in ("look pay", "", "both", "pay") * 5]
+    world.wait_replied(events)
+    return events
+
+
+def test_start_with_nothing_decided_since_the_stop_goes_on_from_there(world: World) -> None:
+    """No catch-up: the job begins from the savepoint that the stop has recorded."""
+    some_runs(world)
+    stopped = world.cli("stop")
+    assert flink.live_jobs(world.settings) == {}
+    world.cli("start")
+    found, record = mark(world.settings), records.read(Layout(world.settings.state_dir), "conversation")
+    assert record is not None
+    assert (found.what, found.savepoint, record.began_from) == (STOPPED, record.began_from, record.began_from)
+    assert {line["savepoint"] for line in stopped} >= {found.savepoint}
+    some_runs(world)
+
+
+def test_start_from_an_older_savepoint_is_refused_and_caught_up(world: World) -> None:
+    """`flink run -s` with it ends in a sentence and starts nothing; `threadlog start` brings it up to the journal."""
+    gate = fresh("older")
+    work = open_work(world, gate)
+    older = savepoint(world.settings)
+    some_runs(world)
+    world.cli("stop", "--job", "conversation")
+    folder, _ = pack(Layout(world.settings.state_dir), world.settings.app)
+    for point, why in ((older, "is not where the job was last stopped"), ("", "from nothing it would decide again")):
+        refused = flink_run(world.settings, folder, point)
+        [said] = [line for line in refused.stdout.splitlines() if line.startswith(REFUSAL)]
+        assert (why in said, "`threadlog start`" in said, refused.returncode) == (True, True, 3), refused
+        assert "\tat " not in refused.stdout + refused.stderr
+    assert "conversation" not in flink.live_jobs(world.settings)
+    world.cli("start", "--job", "conversation", "--from-savepoint", older)
+    assert mark(world.settings).what == CAUGHT_UP
+    check_all_end(world, work, gate)
+    some_runs(world)
+
+
+def test_rebuild_goes_on_with_open_work_when_every_savepoint_is_gone(world: World) -> None:
+    """The state comes from the journal alone, behind a job that was killed with a transaction open: runs in every way
+    of waiting go on, due timers fire, queued messages are handled, calls in flight are answered once."""
+    gate, layout = fresh("rebuilt"), Layout(world.settings.state_dir)
+    work = open_work(world, gate)
+    some_runs(world)
+    for kind, job in flink.live_jobs(world.settings).items():
+        flink.cancel(world.settings, job)
+        assert kind in flink.JOBS
+    for place in (layout.checkpoints, layout.savepoints, layout.jobs):
+        shutil.rmtree(place)
+        place.mkdir()
+    work["meanwhile"] = world.go("look pay")
+    world.more(work["event"], "go on")
+    world.cli("start")
+    assert mark(world.settings).what == CAUGHT_UP
+    check_all_end(world, work, gate)
+    some_runs(world)
+
+
+def test_an_older_savepoint_forks_the_journal_without_the_guard(world: World) -> None:
+    """The same steps with the guard cut out of the job: decided twice, and nothing says so but the journal. The repair
+    is a rebuild: every event then has one valid entry."""
+    stop_jobs(world.settings, Layout(world.settings.state_dir), list(flink.JOBS), print)
+    settings = dataclasses.replace(world.settings, namespace="unguarded")
+    lifecycle.ensure_wire(settings, print)
+    layout = Layout(settings.state_dir)
+    folder, _ = pack(layout, settings.app)
+    unguarded = shutil.copytree(folder, layout.state / "code" / "unguarded", dirs_exist_ok=True)
+    job = unguarded / "jobs" / "conversation.py"
+    guard = "    admit(env, args.bootstrap, args.registry, args.namespace)\n"
+    assert guard in job.read_text()
+    job.write_text(job.read_text().replace(guard, ""))
+    try:
+        events = fork(world, settings, unguarded)
+        stop_jobs(settings, layout, ["conversation"], print)
+        journal = Journal(settings)
+        assert len(list(journal)) < len(events)
+        assert any("fork" in void.reason for void in journal.voids)
+        world.cli("--namespace", "unguarded", "start", "--job", "conversation", "--rebuild")
+        wait_until("an entry for every event", lambda: len(list(Journal(settings))) >= len(events))
+        assert sorted(entry.input.id for entry in Journal(settings)) == sorted(event.id for event in events)
+    finally:
+        stop_jobs(settings, layout, ["conversation"], print)
+        for kind in flink.JOBS:
+            path = layout.jobs / f"{kind}.json"
+            path.unlink(missing_ok=True)
+        world.cli("--namespace", world.settings.namespace, "start")
+    some_runs(world)
+
+
+def fork(world: World, settings: Settings, folder: Path) -> list[Event]:
+    """Events to two topics of a job that is put back to an older savepoint; all of them."""
+    sender, events = producer(settings.bootstrap), list[Event]()
+
+    def send(count: int) -> None:
+        for number in range(count):
+            event = world.event(f"u{number % 8}", "it.Go", {"plan": ""})
+            topic = f"{settings.namespace}.{('agent-events', 'human-feedback')[number % 2]}"
+            sender.produce(topic, event.value, event.key, headers=event.headers)
+            sender.flush(10)
+            events.append(event)
+
+    def decided(count: int) -> bool:
+        journal = Journal(settings)
+        return len(list(journal)) + len(journal.voids) >= count
+
+    assert flink_run(settings, folder, "").returncode == 0
+    send(40)
+    wait_until("all are decided", lambda: decided(40))
+    older = savepoint(settings)
+    send(80)
+    wait_until("all are decided", lambda: decided(120))
+    stop_jobs(settings, Layout(settings.state_dir), ["conversation"], print)
+    assert flink_run(settings, folder, older).returncode == 0
+    time.sleep(1)
+    send(20)
+    wait_until("decided again", lambda: decided(220))
+    return events

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Marks in agent-control, and the rule that a start of the conversation is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from schemas.codec import Codec, FixedSchemas
+from tests.udfs.fakes import FakeBroker
+from wire import control
+from wire.control import CAUGHT_UP, NEXT, STOPPED, Mark, refusal, same_path
+from wire.frames import Record
+
+POINT = "file:/s/savepoint-1"
+MARK = Mark(STOPPED, "conversation", "a" * 32, POINT, {0: 7, 1: 0}, "a.b:app", "c0de")
+
+
+@pytest.mark.parametrize(
+    ("point", "mark", "journal"),
+    [
+        ("", None, {}),
+        ("", None, {0: 0, 1: 0}),
+        ("", MARK, {0: 0, 1: 0}),
+        (POINT, MARK, {0: 7, 1: 0}),
+        ("file:///s/savepoint-1", MARK, {0: 7, 1: 0}),
+        ("/s/savepoint-1/_metadata", MARK, {0: 7, 1: 0}),
+        (POINT, Mark(STOPPED, "conversation", "", POINT, {}), {0: 0, 1: 0}),
+    ],
+)
+def test_start_goes_on_from_the_journals_end(point: str, mark: Mark | None, journal: dict[int, int]) -> None:
+    """From nothing beside an empty journal; from the last recorded stop, however its path is written, if nothing came
+    since."""
+    assert refusal(point, mark, journal) == ""
+
+
+@pytest.mark.parametrize(
+    ("point", "mark", "journal", "why"),
+    [
+        ("", None, {0: 1}, "from nothing it would decide again"),
+        ("", MARK, {0: 7, 1: 0}, "from nothing it would decide again"),
+        (POINT, None, {0: 7}, "nothing tells what the journal held"),
+        (POINT, None, {}, "nothing tells what the journal held"),
+        ("file:///s/savepoint-0", MARK, {0: 7, 1: 0}, "is not where the job was last stopped (file:/s/savepoint-1)"),
+        ("s3://s/savepoint-1", MARK, {0: 7, 1: 0}, "is not where the job was last stopped"),
+        (POINT, MARK, {0: 9, 1: 0}, "the journal has moved on since file:/s/savepoint-1 was taken (partition 0"),
+        (POINT, MARK, {0: 7, 1: 1}, "partition 1 from 0 to 1"),
+        (POINT, MARK, {0: 7, 1: 0, 2: 3}, "partition 2 from 0 to 3"),
+        (POINT, MARK, {0: 0, 1: 0}, "partition 0 from 7 to 0"),
+    ],
+)
+def test_start_from_anywhere_else_is_refused(point: str, mark: Mark | None, journal: dict[int, int], why: str) -> None:
+    """In one sentence that says why and names the command that helps."""
+    told = refusal(point, mark, journal)
+    assert (why in told, told.endswith(NEXT), "\n" in told) == (True, True, False), told
+    assert "`threadlog start`" in NEXT
+
+
+def test_paths_of_one_savepoint_are_the_same_and_of_two_are_not() -> None:
+    """As Flink's REST, its command line and a person write it."""
+    ways = ["/a/b", "file:/a/b", "file:///a/b", "file:///a/b/", "/a/b/_metadata"]
+    assert all(same_path(one, other) for one in ways for other in ways)
+    assert not any(same_path(one, other) for one in ways for other in ("/a/bc", "hdfs:///a/b", "/a", "", "file:///a"))
+
+
+@pytest.fixture
+def topic(monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
+    """The topic as what was acknowledged."""
+    broker = FakeBroker()
+
+    def read_topic(bootstrap: str, name: str) -> Iterator[Record]:
+        for offset, (topic, key, value, headers) in enumerate(broker.taken):
+            assert topic == name == "ns.agent-control"
+            yield Record(topic, 0, offset, 0, key, value, [*headers])
+
+    monkeypatch.setattr(control, "is_empty", lambda bootstrap, name: not broker.taken)
+    monkeypatch.setattr(control, "read_topic", read_topic)
+    monkeypatch.setattr(control, "producer", lambda bootstrap: broker.producer())
+    return broker
+
+
+def test_last_mark_is_the_one_that_was_written_last(topic: FakeBroker) -> None:
+    """None before the first; those of another job are not asked for."""
+    codec = Codec(FixedSchemas())
+    assert control.last_mark("b", "ns", codec) is None
+    for mark in (
+        MARK,
+        Mark(CAUGHT_UP, "conversation", "", "file:/s/2", {0: 9, 1: 0}),
+        Mark(STOPPED, "tools", "", "x", {}),
+    ):
+        control.write_mark("b", "ns", codec, mark)
+    topic.taken.append(("ns.agent-control", b"conversation", b"no record of ours", []))
+    found = control.last_mark("b", "ns", codec)
+    assert found is not None and found.time_ms > 0
+    assert (found.what, found.savepoint, found.journal) == (CAUGHT_UP, "file:/s/2", {0: 9, 1: 0})
+
+
+def test_mark_that_is_not_acknowledged_is_an_error(topic: FakeBroker) -> None:
+    """Whoever wrote it must not believe that a start will find it."""
+    topic.troubles = [("fails", KafkaError(KafkaError._MSG_TIMED_OUT))]
+    with pytest.raises(KafkaException):
+        control.write_mark("b", "ns", Codec(FixedSchemas()), MARK)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A start of the conversation is looked at where no way around it leads: in the job's own `main()`.
+
+`flink run -s PATH` gives the job whatever state the path holds. `main()` sees the path before anything is submitted,
+and submits only where the state is the journal's end. What Flink restarts by itself, after a failure or on another
+JobManager, goes on from the last checkpoint and does not come through here."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+from confluent_kafka import KafkaException
+from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.java_gateway import get_gateway
+
+from schemas.codec import Codec
+from schemas.errors import WireError
+from udfs.flink_io import allow_dropped_sources, restored_from
+from wire.control import CAUGHT_UP, journal_ends, last_mark, refusal
+from wire.registry import Registry
+
+REFUSED = 3  # the exit code of `flink run`
+
+
+def admit(env: StreamExecutionEnvironment, bootstrap: str, registry_url: str, namespace: str) -> None:
+    """Return if the job may start from where it is told to; else end this process, with one sentence.
+
+    From the savepoint of a catch-up the sources of that are dropped, and inputs are read from their beginning: each
+    thread knows what it has handled."""
+    point = restored_from(env)
+    try:
+        mark = last_mark(bootstrap, namespace, Codec(Registry(registry_url)))
+        reason = refusal(point, mark, journal_ends(bootstrap, namespace))
+    except (KafkaException, WireError) as error:
+        refuse(f"what the journal holds cannot be read, so nothing was submitted: {error}")
+    if reason:
+        refuse(reason)
+    if mark is not None and mark.what == CAUGHT_UP and point:
+        allow_dropped_sources(env)
+
+
+def refuse(reason: str) -> NoReturn:
+    """End the client. An exception would bury the sentence under two stacks, Python's and Java's."""
+    jvm = get_gateway().jvm
+    jvm.java.lang.System.out.println(f"threadlog: conversation was not started: {reason}.")
+    jvm.java.lang.System.out.flush()
+    try:
+        jvm.java.lang.Runtime.getRuntime().halt(REFUSED)
+    finally:
+        os._exit(REFUSED)

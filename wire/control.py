@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the conversation may go on from: the marks in `agent-control`, and the rule that every start is held to.
+
+A state is a cache of the journal. A start from one that lacks entries would decide again what the journal holds, and
+in another order: a fork. So whoever stops the job, or has brought a state up to the journal's end, writes down the
+savepoint and where the journal ended; from there, and with not one record more in the journal, a start may go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException
+
+from schemas.cloudevents import root_traceparent, write_headers
+from schemas.codec import Codec
+from schemas.errors import Unreadable
+from schemas.topics import kafka_name
+from wire.kafka import bounds, is_empty, producer, read_topic
+
+TOPIC, TYPE, SOURCE = "agent-control", "threadlog.Control", "/threadlog/start"
+STOPPED, CAUGHT_UP = "stopped", "caught_up"
+CONVERSATION = "conversation"
+_FLUSH_S = 30.0
+NEXT = "`threadlog start` brings a state up to the journal's end first, or makes it anew from the journal"
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """A record of `agent-control`; fields as in its schema, `journal` by partition."""
+
+    what: str
+    job: str
+    job_id: str
+    savepoint: str
+    journal: dict[int, int]
+    app: str = ""
+    code: str = ""
+    time_ms: int = 0
+
+
+def same_path(one: str, other: str) -> bool:
+    """Whether two URIs name one savepoint: Flink writes `file:/a` and takes `/a`, `file:///a` and its metadata file."""
+    return plain_path(one) == plain_path(other)
+
+
+def plain_path(uri: str) -> str:
+    """The path in a savepoint's URI; another scheme than `file` stays."""
+    path = uri.removesuffix("/_metadata").rstrip("/")
+    for scheme in ("file://", "file:"):
+        path = path.removeprefix(scheme)
+    return path
+
+
+def refusal(point: str, mark: Mark | None, journal: Mapping[int, int]) -> str:
+    """Why the conversation may not start from `point`, a savepoint's URI or "" for nothing; "" where it may.
+
+    `mark`: the last one of the job; `journal`: for each partition the offset after its last record."""
+    if not point:
+        return f"from nothing it would decide again what the journal holds; {NEXT}" if any(journal.values()) else ""
+    if mark is None:
+        return f"nothing tells what the journal held when {point} was taken; {NEXT}"
+    if not same_path(point, mark.savepoint):
+        return f"{point} is not where the job was last stopped ({mark.savepoint}); {NEXT}"
+    if grown := {p: end for p, end in journal.items() if end != mark.journal.get(p, 0)}:
+        told = ", ".join(
+            f"partition {p} from {mark.journal.get(p, 0)} to {end}" for p, end in sorted(grown.items())[:3]
+        )
+        return f"the journal has moved on since {point} was taken ({told}); {NEXT}"
+    return ""
+
+
+def journal_ends(bootstrap: str, namespace: str) -> dict[int, int]:
+    """For each partition of the journal the offset after its last record, committed or not. Raises KafkaException."""
+    return {p: high for p, (_, high) in bounds(bootstrap, kafka_name(namespace, "agent-decisions")).items()}
+
+
+def last_mark(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSATION) -> Mark | None:
+    """The newest mark of a job, None where there is none. Raises KafkaException, WireError."""
+    topic, found = kafka_name(namespace, TOPIC), None
+    if is_empty(bootstrap, topic):
+        return None
+    for record in read_topic(bootstrap, topic):
+        try:
+            type_, _, data = codec.decode(record.value)
+        except Unreadable:  # the topic is kept for ever, and so is what somebody else wrote there
+            continue
+        if type_ == TYPE and data["job"] == job:
+            journal = {int(partition): end for partition, end in data["journal"].items()}
+            found = Mark(**{**data, "journal": journal})
+    return found
+
+
+def write_mark(bootstrap: str, namespace: str, codec: Codec, mark: Mark) -> None:
+    """Append a mark and wait until it is acknowledged. Raises KafkaException, WireError."""
+    time_ms = time.time_ns() // 1_000_000
+    journal = {str(partition): end for partition, end in mark.journal.items()}
+    value = codec.encode(TYPE, {**msgspec.structs.asdict(mark), "journal": journal, "time_ms": time_ms})
+    id = f"{mark.job}/{mark.what}/{mark.savepoint}"
+    headers = write_headers(
+        id=id, source=SOURCE, type=TYPE, thread=mark.job, time_ms=time_ms, value=value,
+        traceparent=root_traceparent(SOURCE, id),
+    )  # fmt: skip
+    failed: list[KafkaError] = []
+    sender = producer(bootstrap)
+    sender.produce(
+        kafka_name(namespace, TOPIC), value, mark.job.encode(), headers=list(headers),
+        on_delivery=lambda error, message: failed.append(error) if error else None,
+    )  # fmt: skip
+    if sender.flush(_FLUSH_S):
+        failed.append(KafkaError(KafkaError._TIMED_OUT, f"not acknowledged within {_FLUSH_S:g} s"))
+    if failed:
+        raise KafkaException(failed[0])
