@@ -5,17 +5,28 @@ from __future__ import annotations
 
 import click
 
+from ops import http
 from ops.context import Context, Trouble, pass_context
-from ops.stack import flink, lifecycle, records
+from ops.reading import check_broker
+from ops.settings import Settings
+from ops.stack import flink, lifecycle, records, starting
 from ops.stack.layout import Layout
 from ops.stack.submit import end_catch_ups, stop_jobs
+from wire.control import CAUGHT_UP, CONVERSATION, STOPPED
 
 
 @click.command("stop")
 @click.option("--job", type=click.Choice([*flink.JOBS, "both"]), default="both", help="Which job (default: both).")
+@click.option("--record", metavar="URI", default="", help="Stop nothing; `flink stop` of the conversation left this.")
+@click.option("--caught-up", is_flag=True, help="With --record: it was the catch-up that was stopped.")
 @pass_context
-def command(ctx: Context, job: str) -> None:
+def command(ctx: Context, job: str, record: str, caught_up: bool) -> None:
     """Stop the jobs with savepoints; write down where the journal ended, so that a start may go on from there."""
+    if record:
+        _record(ctx, record, CAUGHT_UP if caught_up else STOPPED)
+        return
+    if caught_up:
+        raise Trouble("--caught-up says what a savepoint is of.", "Give its URI with --record.")
     lifecycle.check_local(ctx.settings)
     layout, kinds = Layout(ctx.settings.state_dir), list(flink.JOBS) if job == "both" else [job]
     live = [kind for kind in flink.live_jobs(ctx.settings) if kind in kinds]
@@ -25,3 +36,20 @@ def command(ctx: Context, job: str) -> None:
     for kind in live:
         ctx.emit(job=kind, savepoint=records.restore_point(layout, kind))
     ctx.say("Stopped: " + ", ".join(sorted(live)) if live else "No job was running.")
+
+
+def _record(ctx: Context, savepoint: str, what: str) -> None:
+    """For a cluster of one's own, whose jobs are stopped by other means."""
+    check_broker(ctx.settings)
+    if CONVERSATION in _live(ctx.settings):
+        raise Trouble("The conversation runs: its journal moves on.", "Stop it first, then record what that left.")
+    starting.remember(ctx.settings, what, "", savepoint, records.Record(CONVERSATION, "", ctx.settings.app, ""))
+    ctx.say(f"Recorded: a start may go on from {savepoint} as long as the journal stays as it is.")
+    ctx.emit(what=what, savepoint=savepoint)
+
+
+def _live(settings: Settings) -> dict[str, flink.Job]:
+    try:
+        return flink.live_jobs(settings)
+    except http.HttpError:  # no Flink of ours
+        return {}

@@ -57,12 +57,13 @@ def _codec(settings: Settings) -> Codec:
 def remember_stop(settings: Settings, job_id: str, savepoint: str, known: records.Record, say: Say) -> None:
     """Write down where the conversation was stopped and where the journal ended. Failing that, a start catches up."""
     try:
-        _remember(settings, STOPPED, job_id, savepoint, known)
+        remember(settings, STOPPED, job_id, savepoint, known)
     except (KafkaException, WireError) as error:
         say(f"  where the journal ended could not be written down ({error}): the next start will catch up")
 
 
-def _remember(settings: Settings, what: str, job_id: str, savepoint: str, known: records.Record) -> None:
+def remember(settings: Settings, what: str, job_id: str, savepoint: str, known: records.Record) -> None:
+    """Write down a savepoint of the conversation and where the journal ends. Raises KafkaException, WireError."""
     ends = settled_ends(settings.bootstrap, journal_of(settings))
     mark = Mark(what, CONVERSATION, job_id, savepoint, ends, known.app, known.code)
     write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
@@ -110,13 +111,18 @@ def ready(settings: Settings, layout: Layout, point: str, mine: records.Record, 
         return _caught_up(settings, layout, "", mine, ends, run, say)
 
 
+def catch_up_arguments(generation: str, ends: dict[int, int]) -> list[str]:
+    """What a catch-up's `main()` is told besides: a name that none had before, and where the journal ends."""
+    until = ",".join(f"{partition}:{end}" for partition, end in sorted(ends.items()))
+    return ["--generation", generation, "--journal-end", until]
+
+
 def _caught_up(
     settings: Settings, layout: Layout, point: str, mine: records.Record, ends: dict[int, int], run: Run, say: Say
 ) -> str:
     """The savepoint of a catch-up from `point`, recorded. The job is gone afterwards, whatever comes of it."""
     generation, began = uuid.uuid4().hex[:12], time.monotonic()
-    until = ",".join(f"{partition}:{end}" for partition, end in sorted(ends.items()))
-    job_id = run(point, ["--generation", generation, "--journal-end", until])
+    job_id = run(point, catch_up_arguments(generation, ends))
     try:
         _wait_read(settings, job_id, generation, say)
         job = flink.Job(flink.CATCH_UP, job_id, "RUNNING", {})
@@ -129,7 +135,7 @@ def _caught_up(
             f"conversation: the journal grows while its state is brought up to it (partition {more.partition}, offset "
             f"{more.offset}). Another copy of the job writes {settings.namespace}: stop that one first."
         )
-    _remember(settings, CAUGHT_UP, job_id, savepoint, mine)
+    remember(settings, CAUGHT_UP, job_id, savepoint, mine)
     say(f"  caught up after {time.monotonic() - began:.1f} s, savepoint {savepoint.removeprefix('file://')}")
     return savepoint
 

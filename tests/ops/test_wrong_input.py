@@ -35,6 +35,8 @@ NO_STACK = [
     (["start", "--from-savepoint", "file:///s"], "A savepoint belongs to one job"),
     (["start", "--rebuild", "--job", "tools", "--from-savepoint", "file:///s"], "Give one of the two"),
     (["stop"], "The stack does not answer"),
+    (["stop", "--record", "file:///s"], "No broker listens"),
+    (["stop", "--caught-up"], "Give its URI with --record"),
     (["pack", "--app", "typo:app"], "there is no module typo"),
     (["pack", "--app", "typo"], "expected package.module:attribute"),
     (["pack", "--from-savepoint", "file:///s"], "A savepoint belongs to one job"),
