@@ -133,16 +133,8 @@ class Codec:
 
     def decode(self, value: bytes | None) -> tuple[str, int, Any]:
         """(full name of the schema, its id, the data as plain JSON). Raises Unreadable, or RegistryUnavailable."""
-        if value is None or len(value) < 5:
-            raise Unreadable("truncated", "the value has no magic byte and schema id")
-        if value[0] != 0:
-            raise Unreadable("magic", f"the first byte is {value[0]}, expected 0 (Confluent wire format)")
-        if len(value) > VALUE_BYTES:
-            raise Unreadable("oversize", f"{len(value)} bytes, {VALUE_BYTES} are allowed")
-        id = int.from_bytes(value[1:5], "big")
+        id, payload = _opened(value)
         name, kind, reader = self._reader(id)
-        payload = io.BytesIO(value)
-        payload.seek(5)
         if kind == "AVRO":
             data = _read_avro(reader, payload)
             if reader[3]:
@@ -153,6 +145,16 @@ class Codec:
             data = _read_json(reader, payload.read())
         return name, id, plain(data)
 
+    def decode_own(self, value: bytes | None, name: str) -> Any:
+        """One of our Avro records as its schema has it: bytes stay bytes. Raises Unreadable, RegistryUnavailable.
+
+        For those who read a whole topic of ours: `plain` takes twice as long as to read the record."""
+        id, payload = _opened(value)
+        found, kind, reader = self._reader(id)
+        if found != name or kind != "AVRO":
+            raise Unreadable("foreign", f"a {found}, expected a {name}")
+        return _read_avro(reader, payload)
+
     def _reader(self, id: int) -> tuple[str, Kind, Any]:
         if id in self._readers:
             return self._readers[id]
@@ -162,6 +164,19 @@ class Codec:
             raise Unreadable("unknown_schema", str(error)) from error
         self._readers[id] = _compile(schema)
         return self._readers[id]
+
+
+def _opened(value: bytes | None) -> tuple[int, io.BytesIO]:
+    """The schema id of a value and its payload."""
+    if value is None or len(value) < 5:
+        raise Unreadable("truncated", "the value has no magic byte and schema id")
+    if value[0] != 0:
+        raise Unreadable("magic", f"the first byte is {value[0]}, expected 0 (Confluent wire format)")
+    if len(value) > VALUE_BYTES:
+        raise Unreadable("oversize", f"{len(value)} bytes, {VALUE_BYTES} are allowed")
+    payload = io.BytesIO(value)
+    payload.seek(5)
+    return int.from_bytes(value[1:5], "big"), payload
 
 
 def _compile(schema: Schema) -> tuple[str, Kind, Any]:
