@@ -23,6 +23,7 @@ from jobs.arguments import parse_catch_up
 from jobs.conversation import AT_ONCE, AT_ONCE_UID, COMMITTED_UID, OUTPUTS, THREADS_UID, transactions
 from schemas.topics import kafka_name
 from udfs.flink_io import FRAME, environment, keyed, side, source, write_at_once, write_transactional
+from udfs.start_guard import alone
 from udfs.thread_follower import ThreadFollower
 from udfs.thread_function import READS
 
@@ -37,7 +38,7 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
 
     told = source(env, f"journal-{args.generation}", args.bootstrap, journal, group, until=end)
     hold = source(env, f"hold-{args.generation}", args.bootstrap, journal, group, first=end)
-    threads = ThreadFollower(args.registry, args.generation)
+    threads = ThreadFollower(args.registry, args.generation, args.namespace, args.bootstrap)
     nothing = keyed(told.union(hold)).process(threads, FRAME).uid(THREADS_UID).name(THREADS_UID)
     write_transactional(nothing, COMMITTED_UID, args.bootstrap, outputs, prefix=transactions(args.namespace))
     write_at_once(side(nothing, READS), AT_ONCE_UID, args.bootstrap, at_once)
@@ -47,7 +48,9 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
 def main() -> None:
     """Submit the job under the name that `threadlog` knows it by."""
     args = parse_catch_up()
-    build(args).execute_async(f"{args.namespace}.catchup")
+    env = build(args)
+    alone(args)
+    env.execute_async(f"{args.namespace}.catchup")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
     inputs, outputs, at_once = ([kafka_name(args.namespace, topic) for topic in t] for t in (INPUTS, OUTPUTS, AT_ONCE))
     env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir)
 
-    threads = ThreadFunction(args.app, args.app_digest, args.namespace, args.registry)
+    threads = ThreadFunction(args.app, args.app_digest, args.namespace, args.registry, args.bootstrap)
     records = source(env, SOURCE_UID, args.bootstrap, inputs, group=f"{args.namespace}.conversation")
     decisions = keyed(records).process(threads, FRAME).uid(THREADS_UID).name(THREADS_UID)
     write_transactional(decisions, COMMITTED_UID, args.bootstrap, outputs, prefix=transactions(args.namespace))
@@ -58,7 +58,7 @@ def main() -> None:
     """Submit the job under the name that `threadlog` knows it by."""
     args = parse("conversation")
     env = build(args)
-    admit(env, args.bootstrap, args.registry, args.namespace)
+    admit(env, args)
     env.execute_async(f"{args.namespace}.conversation")
 
 

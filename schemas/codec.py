@@ -31,7 +31,7 @@ from schemas.limits import DEPTH_LEVELS, VALUE_BYTES
 from schemas.proto import Note
 
 OURS = (
-    "Decision", "ToolCall", "ToolResult", "Reply", "Signal", "RunCommand", "Message", "Approval", "Control",
+    "Decision", "ToolCall", "ToolResult", "Reply", "Signal", "RunCommand", "Message", "Approval", "Control", "Lease",
 )  # fmt: skip
 _NOTE_AT = 8
 Kind = Literal["AVRO", "PROTOBUF", "JSON"]
@@ -84,11 +84,9 @@ class FixedSchemas:
     ids: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        avro = {f"threadlog.{name}": Schema("AVRO", our_schema(f"threadlog.{name}")) for name in OURS}
-        ours = [*avro.items()]
+        avro = [(f"threadlog.{name}", Schema("AVRO", our_schema(f"threadlog.{name}"))) for name in OURS]
         # In the order in which they came to be: golden bytes hold these ids.
-        ours.insert(_NOTE_AT, ("threadlog.Note", Schema("PROTOBUF", our_proto())))
-        for name, schema in ours:
+        for name, schema in (*avro[:_NOTE_AT], ("threadlog.Note", Schema("PROTOBUF", our_proto())), *avro[_NOTE_AT:]):
             self.register(name, schema)
 
     def register(self, name: str, schema: Schema) -> int:
@@ -146,9 +144,7 @@ class Codec:
         return name, id, plain(data)
 
     def decode_own(self, value: bytes | None, name: str) -> Any:
-        """One of our Avro records as its schema has it: bytes stay bytes. Raises Unreadable, RegistryUnavailable.
-
-        For those who read a whole topic of ours: `plain` takes twice as long as to read the record."""
+        """One of our Avro records as its schema has it, bytes as bytes, in half the time. Raises as `decode` does."""
         id, payload = _opened(value)
         found, kind, reader = self._reader(id)
         if found != name or kind != "AVRO":

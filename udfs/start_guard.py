@@ -8,6 +8,7 @@ JobManager, goes on from the last checkpoint and does not come through here."""
 from __future__ import annotations
 
 import os
+from argparse import Namespace
 from typing import NoReturn
 
 from confluent_kafka import KafkaException
@@ -17,27 +18,39 @@ from pyflink.java_gateway import get_gateway
 from schemas.codec import Codec
 from schemas.errors import WireError
 from udfs.flink_io import allow_dropped_sources, restored_from
-from wire.control import CAUGHT_UP, journal_ends, last_mark, refusal
+from wire.control import CAUGHT_UP, CONVERSATION, journal_ends, last_mark, refusal
+from wire.leases import living
 from wire.registry import Registry
 
 REFUSED = 3  # the exit code of `flink run`
 
 
-def admit(env: StreamExecutionEnvironment, bootstrap: str, registry_url: str, namespace: str) -> None:
-    """Return if the job may start from where it is told to; else end this process, with one sentence.
+def admit(env: StreamExecutionEnvironment, args: Namespace) -> None:
+    """Return if the conversation may start from where it is told to; else end this process, with one sentence.
 
     From the savepoint of a catch-up the sources of that are dropped, and inputs are read from their beginning: each
     thread knows what it has handled."""
-    point = restored_from(env)
+    alone(args)
+    point, codec = restored_from(env), Codec(Registry(args.registry))
     try:
-        mark = last_mark(bootstrap, namespace, Codec(Registry(registry_url)))
-        reason = refusal(point, mark, journal_ends(bootstrap, namespace))
+        mark = last_mark(args.bootstrap, args.namespace, codec)
+        reason = refusal(point, mark, journal_ends(args.bootstrap, args.namespace))
     except (KafkaException, WireError) as error:
         refuse(f"what the journal holds cannot be read, so nothing was submitted: {error}")
     if reason:
         refuse(reason)
     if mark is not None and mark.what == CAUGHT_UP and point:
         allow_dropped_sources(env)
+
+
+def alone(args: Namespace) -> None:
+    """Return if no copy of the conversation runs, nor a catch-up of it; else end this process, with one sentence."""
+    try:
+        place = living(args.bootstrap, args.namespace, Codec(Registry(args.registry)), CONVERSATION)
+    except (KafkaException, WireError) as error:
+        refuse(f"whether another copy runs cannot be read, so nothing was submitted: {error}")
+    if place:
+        refuse(f"a copy of it runs in process {place} and renews its lease; `threadlog stop` that one first")
 
 
 def refuse(reason: str) -> NoReturn:

@@ -24,8 +24,12 @@ from threadlog.state import State
 from udfs.app_guard import OwnCode
 from udfs.thread_function import earliest, now_ms, patiently, rearmed, thread_state
 from udfs.thread_state import NO_TIMER, Kept
+from wire.control import CONVERSATION
 from wire.frames import Record, unpack_in
 from wire.journal import TYPE, entry_of
+from wire.kafka import SILENT, producer
+from wire.leases import TYPE as LEASE
+from wire.leases import Lease
 from wire.registry import Registry
 
 HOLD_MS = 5_000
@@ -36,9 +40,11 @@ VOIDS_TOLD_MAX = 20
 class ThreadFollower(KeyedProcessFunction):
     """All threads of one subtask. Takes frames of the journal; gives nothing."""
 
-    def __init__(self, registry_url: str, generation: str) -> None:
+    def __init__(self, registry_url: str, generation: str, namespace: str = "", bootstrap: str = "") -> None:
+        """namespace, bootstrap: where the conversation's lease is held, so that nobody starts it; "" for nowhere."""
         self._code = OwnCode()
-        self._registry_url, self._generation = registry_url, generation
+        self._registry_url, self._generation, self._bootstrap = registry_url, generation, bootstrap
+        self._lease = Lease(CONVERSATION, namespace)
 
     def open(self, context: RuntimeContext) -> None:
         self._code.check()
@@ -46,6 +52,12 @@ class ThreadFollower(KeyedProcessFunction):
         self._codec, self._limits = Codec(schemas), Limits()
         patiently(partial(schemas.id_of, TYPE))
         self._state, self._voids = thread_state(context), 0
+        if self._bootstrap:
+            patiently(partial(schemas.id_of, LEASE))
+            self._lease.hold(producer(self._bootstrap, SILENT), self._codec)
+
+    def close(self) -> None:
+        self._lease.release()
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> list[Any]:
         record = unpack_in(value)

@@ -33,7 +33,11 @@ from udfs.flink_io import lane
 from udfs.inputs import Inputs
 from udfs.outputs import RECORDS, Outputs
 from udfs.thread_state import NO_TIMER, Kept, ThreadState
+from wire.control import CONVERSATION
 from wire.frames import OutRecord, Record, pack_out, unpack_in
+from wire.kafka import SILENT, producer
+from wire.leases import TYPE as LEASE
+from wire.leases import Lease
 from wire.registry import Registry
 
 READS = lane("tool-reads")
@@ -50,9 +54,11 @@ Outcome = list[Any]
 class ThreadFunction(KeyedProcessFunction):
     """All threads of one subtask. Takes frames; gives packs, with reads on the side."""
 
-    def __init__(self, app: str, app_digest: str, namespace: str, registry_url: str) -> None:
+    def __init__(self, app: str, app_digest: str, namespace: str, registry_url: str, bootstrap: str = "") -> None:
+        """bootstrap: the broker on which the job's lease is held; "" for none."""
         self._code = AppCode(app, app_digest)
-        self._namespace, self._registry_url = namespace, registry_url
+        self._namespace, self._registry_url, self._bootstrap = namespace, registry_url, bootstrap
+        self._lease = Lease(CONVERSATION, namespace)
 
     def open(self, context: RuntimeContext) -> None:
         self._app = self._code.load()
@@ -67,6 +73,12 @@ class ThreadFunction(KeyedProcessFunction):
             patiently(partial(schemas.id_of, name))
         self._inputs, self._outputs = Inputs(codec, self._namespace), Outputs(codec, self._namespace)
         self._state = thread_state(context)
+        if self._bootstrap:
+            patiently(partial(schemas.id_of, LEASE))
+            self._lease.hold(producer(self._bootstrap, SILENT), codec)
+
+    def close(self) -> None:
+        self._lease.release()
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Outcome:
         record = unpack_in(value)

@@ -127,7 +127,7 @@ def test_an_older_savepoint_forks_the_journal_without_the_guard(world: World) ->
     folder, _ = pack(layout, settings.app)
     unguarded = shutil.copytree(folder, layout.state / "code" / "unguarded", dirs_exist_ok=True)
     job = unguarded / "jobs" / "conversation.py"
-    guard = "    admit(env, args.bootstrap, args.registry, args.namespace)\n"
+    guard = "    admit(env, args)\n"
     assert guard in job.read_text()
     job.write_text(job.read_text().replace(guard, ""))
     try:

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leases in agent-leases: who holds one, until when, and what a start makes of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from schemas.codec import Codec, FixedSchemas
+from wire import leases
+from wire.frames import Record
+from wire.leases import DEAD_S, HELD, OBSERVE_S, RELEASED, Lease, living, record_of
+
+CODEC = Codec(FixedSchemas())
+NOW_S = 1_700_000_000.0
+
+
+class Topic:
+    """The topic, with what will yet come; a producer of it; and a clock that goes on while it is followed."""
+
+    def __init__(self) -> None:
+        self.now_s, self.records, self.to_come = NOW_S, list[Record](), list[Record]()
+        self.news = threading.Condition()
+
+    def record(self, holder: str, state: str, ago_s: float = 1, job: str = "conversation") -> Record:
+        value, key, _ = record_of(CODEC, job, holder, state)
+        offset = len(self.records) + len(self.to_come)
+        return Record("ns.agent-leases", 0, offset, int((NOW_S - ago_s) * 1000), key, value, [])
+
+    def produce(self, topic: str, value: bytes, key: bytes, headers: Any) -> None:
+        with self.news:
+            self.records.append(Record(topic, 0, len(self.records), int(NOW_S * 1000), key, value, headers))
+            self.news.notify_all()
+
+    def poll(self, seconds: float) -> None: ...
+    def flush(self, seconds: float) -> None: ...
+
+    def states(self) -> list[str]:
+        return [CODEC.decode_own(record.value, "threadlog.Lease")["state"] for record in self.records]
+
+    def wait(self, count: int) -> None:
+        with self.news:
+            assert self.news.wait_for(lambda: len(self.records) >= count, 20)
+
+    def living(self) -> str:
+        return living("b", "ns", CODEC, "conversation", lambda: self.now_s)
+
+
+@pytest.fixture
+def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
+    made = Topic()
+
+    def follow(bootstrap: str, topics: list[str], after: Mapping[tuple[str, int], int]) -> Iterator[Record | None]:
+        assert after == {("ns.agent-leases", 0): len(made.records) - 1}
+        for record in made.to_come:
+            made.now_s += 1
+            yield record
+        while True:
+            made.now_s += 1
+            yield None
+
+    monkeypatch.setattr(leases, "bounds", lambda bootstrap, name: {0: (0, len(made.records))})
+    monkeypatch.setattr(leases, "read_topic", lambda bootstrap, name, first: iter(made.records[first[0] :]))
+    monkeypatch.setattr(leases, "follow", follow)
+    monkeypatch.setattr(leases, "RENEW_S", 0.01)
+    return made
+
+
+def test_lease_nobody_holds_is_free_at_once(topic: Topic) -> None:
+    """Before the first one; after a release; long after the last; whatever other jobs and writers do."""
+    assert topic.living() == ""
+    topic.records += [topic.record("a", HELD), topic.record("a", RELEASED)]
+    topic.records += [topic.record("b", HELD, DEAD_S + 5), topic.record("c", HELD, job="tools")]
+    topic.records += [Record("ns.agent-leases", 0, 9, int(NOW_S * 1000), b"conversation", b"?", [])]
+    assert (topic.living(), topic.now_s) == ("", NOW_S)
+
+
+def test_lease_that_is_renewed_is_held(topic: Topic) -> None:
+    """By the next renewal, so no two clocks are compared."""
+    topic.records += [topic.record("a", HELD)]
+    topic.to_come = [topic.record("a", HELD)]
+    assert topic.living() != ""
+
+
+def test_lease_of_a_killed_copy_is_waited_out(topic: Topic) -> None:
+    """It ends without a word; no renewal comes for longer than a live copy would wait."""
+    topic.records += [topic.record("a", HELD)]
+    assert topic.living() == ""
+    assert OBSERVE_S <= topic.now_s - NOW_S <= OBSERVE_S + 2
+
+
+def test_lease_is_free_when_the_last_holder_releases_it(topic: Topic) -> None:
+    """Each subtask holds its own."""
+    topic.records += [topic.record("a", HELD), topic.record("b", HELD)]
+    topic.to_come = [topic.record("a", RELEASED), topic.record("b", RELEASED)]
+    assert (topic.living(), topic.now_s) == ("", NOW_S + 2)
+    topic.to_come = [topic.record("a", RELEASED), topic.record("b", HELD)]
+    assert topic.living() != ""
+
+
+def test_lease_is_renewed_until_it_is_released(topic: Topic) -> None:
+    """And released once."""
+    lease = Lease("conversation", "ns")
+    lease.hold(topic, CODEC)  # type: ignore[arg-type]
+    topic.wait(5)
+    lease.release()
+    lease.release()
+    assert (set(topic.states()[:-1]), topic.states()[-1]) == ({HELD}, RELEASED)
+
+
+def test_lease_ends_with_the_thread_that_held_it(topic: Topic) -> None:
+    """A task may end without a word while its process lives on."""
+    lease, go = Lease("conversation", "ns"), threading.Event()
+
+    def task() -> None:
+        lease.hold(topic, CODEC)  # type: ignore[arg-type]
+        go.wait(20)
+
+    thread = threading.Thread(target=task)
+    thread.start()
+    topic.wait(3)
+    assert RELEASED not in topic.states()
+    go.set()
+    thread.join()
+    lease._thread.join(20)
+    assert topic.states()[-1] == RELEASED
+
+
+def test_lease_that_was_never_held_is_released_without_a_word(topic: Topic) -> None:
+    """An operator that did not open is closed like any other."""
+    Lease("conversation", "ns").release()
+    assert topic.records == []

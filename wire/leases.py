@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leases: a running copy of a job says so every few seconds, and a second one is not started beside it.
+
+Two copies would fence each other's transactions, and each would decide what the other decides. The lease is renewed in
+the process that does the work, so it tells of a copy in whatever cluster that runs. It is no lock: a copy that hangs
+does not renew it, and Flink's own restarts do not ask for it. What slips through shows in the journal.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Producer
+
+from schemas.cloudevents import root_traceparent, write_headers
+from schemas.codec import Codec
+from schemas.errors import Unreadable
+from schemas.topics import kafka_name
+from wire.frames import Record
+from wire.kafka import bounds, follow, read_topic
+
+TOPIC, TYPE, SOURCE = "agent-leases", "threadlog.Lease", "/threadlog/lease"
+HELD, RELEASED = "held", "released"
+RENEW_S = 2.0
+# Longer than a checkpoint's pause or a loaded machine keeps a live copy from renewing.
+OBSERVE_S = 7.0
+# By any two clocks: who has renewed nothing for so long is not even waited for.
+DEAD_S = 90.0
+_TAIL = 300  # records, of all subtasks; what lies before is older than DEAD_S, or compacted
+_FLUSH_S = 3.0
+
+
+class Lease:
+    """Held from `hold` until `release`, or until the thread that called `hold` has ended without one."""
+
+    def __init__(self, job: str, namespace: str) -> None:
+        self.job, self.namespace = job, namespace
+
+    def hold(self, sender: Producer, codec: Codec) -> None:
+        """Begin to renew. An attempt of a task has a thread of its own, and it may end without a word."""
+        self._sender, self._codec, self._released = sender, codec, threading.Event()
+        self._holder, self._owner = uuid.uuid4().hex, threading.get_native_id()
+        self._thread = threading.Thread(target=self._renew, name="threadlog-lease", daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        """Say that this copy has ended. Safe to repeat, and where nothing was ever held."""
+        if hasattr(self, "_thread"):
+            self._released.set()
+            self._thread.join(2 * _FLUSH_S)
+
+    def _renew(self) -> None:
+        while not self._released.is_set() and _lives(self._owner):
+            self._say(HELD)
+            self._released.wait(RENEW_S)
+        self._say(RELEASED)
+        self._sender.flush(_FLUSH_S)
+
+    def _say(self, state: str) -> None:
+        """What does not arrive is said again in a moment: no lease stops the job that holds it."""
+        try:
+            value, key, headers = record_of(self._codec, self.job, self._holder, state)
+            self._sender.produce(kafka_name(self.namespace, TOPIC), value, key, headers=headers)
+            self._sender.poll(0)
+        except Exception as error:
+            print(f"threadlog: the lease of {self.job} was not renewed: {error}", flush=True)
+
+
+def record_of(codec: Codec, job: str, holder: str, state: str) -> tuple[bytes, bytes, list[Any]]:
+    """A lease as a record: value, key, headers."""
+    time_ms, place = time.time_ns() // 1_000_000, f"{socket.gethostname()}/{os.getpid()}"
+    value = codec.encode(TYPE, {"job": job, "holder": holder, "state": state, "place": place, "time_ms": time_ms})
+    headers = write_headers(
+        id=f"{holder}/{time_ms}", source=SOURCE, type=TYPE, thread=job, time_ms=time_ms, value=value,
+        traceparent=root_traceparent(SOURCE, holder),
+    )  # fmt: skip
+    return value, job.encode(), [*headers]
+
+
+def _lives(thread: int) -> bool:
+    """Whether a thread of this process, by its native id, still runs; where nothing can tell, it does."""
+    tasks = Path("/proc/self/task")
+    return not tasks.is_dir() or (tasks / str(thread)).is_dir()
+
+
+def living(bootstrap: str, namespace: str, codec: Codec, job: str, now: Callable[[], float] = time.time) -> str:
+    """Where a copy of the job runs, "" if none does. Takes OBSERVE_S where one ended without a word a moment ago.
+
+    Raises KafkaException, RegistryUnavailable."""
+    topic = kafka_name(namespace, TOPIC)
+    ends = {partition: high for partition, (_, high) in bounds(bootstrap, topic).items()}
+    if not any(ends.values()):
+        return ""
+    holders: dict[str, str] = {}
+    after: dict[tuple[str, int], int] = {(topic, partition): end - 1 for partition, end in ends.items()}
+    for record in read_topic(bootstrap, topic, {partition: max(0, end - _TAIL) for partition, end in ends.items()}):
+        if record.timestamp_ms > (now() - DEAD_S) * 1000:
+            _note(record, codec, job, holders)
+        after[topic, record.partition] = max(record.offset, after.get((topic, record.partition), -1))
+    until = now() + OBSERVE_S
+    for news in follow(bootstrap, [topic], after=after) if holders else ():
+        if news is not None and _note(news, codec, job, holders) == HELD:
+            return next(reversed(holders.values()))
+        if not holders or now() > until:
+            break
+    return ""
+
+
+def _note(record: Record, codec: Codec, job: str, holders: dict[str, str]) -> str:
+    """Take one lease into account; its state, "" for a record that is none of this job's."""
+    try:
+        data = codec.decode_own(record.value, TYPE)
+    except Unreadable:
+        return ""
+    if data["job"] != job:
+        return ""
+    holders.pop(data["holder"], None)
+    if data["state"] == HELD:
+        holders[data["holder"]] = data["place"]
+    return str(data["state"])
