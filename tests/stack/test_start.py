@@ -57,6 +57,13 @@ def flink_run(settings: Settings, folder: Path, point: str) -> subprocess.Comple
     )
 
 
+def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """It ended with one sentence that holds these words, a code of its own, and no stack."""
+    [said] = [line for line in done.stdout.splitlines() if line.startswith(REFUSAL)]
+    assert ([word in said for word in words], done.returncode) == ([True] * len(words), 3), done
+    assert "\tat " not in done.stdout + done.stderr and "Traceback" not in done.stdout + done.stderr
+
+
 def some_runs(world: World) -> list[Event]:
     """Runs with and without calls that have ended."""
     events = [world.go(plan) for plan in ("look pay", "", "both", "pay") * 5]
@@ -77,6 +84,18 @@ def test_start_with_nothing_decided_since_the_stop_goes_on_from_there(world: Wor
     some_runs(world)
 
 
+def test_second_copy_is_refused_while_the_first_runs(world: World) -> None:
+    """Even before the first has decided anything, and even from the right savepoint; the first goes on undisturbed."""
+    world.cli("stop", "--job", "conversation")
+    world.cli("start", "--job", "conversation")
+    layout, before = Layout(world.settings.state_dir), world.attempts()
+    folder, _ = pack(layout, world.settings.app)
+    wait_until("a checkpoint holds the first", lambda: bool([*layout.checkpoints.glob("*/chk-*/_metadata")]), 60)
+    assert_refused(flink_run(world.settings, folder, mark(world.settings).savepoint), "renews its lease")
+    some_runs(world)
+    assert world.attempts() == before
+
+
 def test_start_from_an_older_savepoint_is_refused_and_caught_up(world: World) -> None:
     """`flink run -s` with it ends in a sentence and starts nothing; `threadlog start` brings it up to the journal."""
     gate = fresh("older")
@@ -86,10 +105,7 @@ def test_start_from_an_older_savepoint_is_refused_and_caught_up(world: World) ->
     world.cli("stop", "--job", "conversation")
     folder, _ = pack(Layout(world.settings.state_dir), world.settings.app)
     for point, why in ((older, "is not where the job was last stopped"), ("", "from nothing it would decide again")):
-        refused = flink_run(world.settings, folder, point)
-        [said] = [line for line in refused.stdout.splitlines() if line.startswith(REFUSAL)]
-        assert (why in said, "`threadlog start`" in said, refused.returncode) == (True, True, 3), refused
-        assert "\tat " not in refused.stdout + refused.stderr
+        assert_refused(flink_run(world.settings, folder, point), why, "`threadlog start`")
     assert "conversation" not in flink.live_jobs(world.settings)
     world.cli("start", "--job", "conversation", "--from-savepoint", older)
     assert mark(world.settings).what == CAUGHT_UP
