@@ -10,22 +10,14 @@ from ops.settings import Settings, changed
 from ops.stack import flink, lifecycle, records, starting
 from ops.stack.layout import Layout
 from ops.stack.submit import submit
-
-
-def _anywhere(settings: Settings, layout: Layout, kind: str) -> str:
-    """Where a job was last; from nothing where nothing is left of it."""
-    return starting.what_is_left(settings, records.restore_point(layout, kind), kind)
-
-
-def _nowhere(settings: Settings, layout: Layout, kind: str) -> str:
-    return ""
+from wire.control import CONVERSATION
 
 
 @click.command("start")
 @click.option("--app", help="The app, package.module:attribute (default: the setting).")
 @click.option("--job", type=click.Choice([*flink.JOBS, "both"]), default="both", help="Which job (default: both).")
 @click.option("--from-savepoint", "savepoint", default="", help="Begin with this state (one job only).")
-@click.option("--rebuild", is_flag=True, help="Make the state anew, the conversation's from its journal alone.")
+@click.option("--rebuild", is_flag=True, help="Make the conversation's state anew, from its journal alone.")
 @pass_context
 def command(ctx: Context, app: str | None, job: str, savepoint: str, rebuild: bool) -> None:
     """Start the jobs that do not run, the conversation never behind its journal.
@@ -45,7 +37,12 @@ def command(ctx: Context, app: str | None, job: str, savepoint: str, rebuild: bo
         if kind in live:
             ctx.say(f"  {kind} runs already as {live[kind].id}")
     missing = [kind for kind in wanted if kind not in live]
-    find = _nowhere if rebuild else _anywhere
+    anew = () if not rebuild else (job,) if job != "both" else (CONVERSATION,)  # asks that were answered stay so
+
+    def find(settings: Settings, layout: Layout, kind: str) -> str:
+        """Where a job was last; from nothing where nothing is left of it, or where that is wanted."""
+        return "" if kind in anew else starting.what_is_left(settings, records.restore_point(layout, kind), kind)
+
     ids = submit(settings, layout, settings.app, missing, ctx.say, savepoint, find=find) if missing else {}
     for kind in wanted:
         ctx.emit(job=kind, id=ids.get(kind) or live[kind].id, started=kind in ids)
