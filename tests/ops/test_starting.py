@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from ops import http
 from ops.settings import Settings
-from ops.stack import flink, records, starting
+from ops.stack import flink, records, starting, submit
 from ops.stack.layout import Layout
 from ops.stack.starting import SubmitFailed, ready
-from tests.ops.fakes import FakeKafka
+from tests.ops.fakes import FakeKafka, objects, run
 from wire.control import CAUGHT_UP, STOPPED, Mark
 
 POINT, LEFT = "file:/s/1", "file:/s/caught-up"
@@ -145,3 +146,74 @@ def test_start_finds_what_is_left(cluster: Cluster, tmp_path: Path) -> None:
     assert left(Settings(), "file:/gone", "conversation") == f"file:{there}"
     assert left(Settings(), "file:/gone", "tools") == ""
     assert left(Settings(), "s3://b/savepoint-2", "conversation") == "s3://b/savepoint-2"
+
+
+def test_catch_up_alone_may_drop_state(tmp_path: Path) -> None:
+    """The switch that loses state in silence is on no other job's command line."""
+    (tmp_path / "m.py").touch()
+    for kind, allowed in ((flink.CATCH_UP, True), ("conversation", False), ("tools", False)):
+        for point in ("file:/s", ""):
+            line = submit.run_command(Settings(), Layout(tmp_path), "m:app", kind, tmp_path, point)
+            assert ("-n" in line) == (allowed and bool(point)), line
+            assert line[line.index("-py") + 1] == str(tmp_path / "jobs" / f"{kind}.py")
+
+
+def test_catch_up_that_was_left_running_is_ended(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything else is started or stopped; other jobs are left alone."""
+    jobs = {kind: flink.Job(kind, kind, "RUNNING", {}) for kind in ("tools", flink.CATCH_UP)}
+    monkeypatch.setattr(flink, "live_jobs", lambda settings: jobs)
+    monkeypatch.setattr(flink, "cancel", lambda settings, job: cluster.cancelled.append(jobs.pop(job.id).id))
+    submit.end_catch_ups(Settings(), cluster.said.append)
+    assert (cluster.cancelled, list(jobs)) == ([flink.CATCH_UP], ["tools"])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_stop_of_the_conversation_is_recorded(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fails: bool
+) -> None:
+    """With the journal's end; a stop that cannot be recorded is a stop all the same. The tools job leaves no mark."""
+    layout = Layout(tmp_path)
+    layout.make()
+    jobs = {kind: flink.Job(kind, kind, "RUNNING", {}) for kind in flink.JOBS}
+    monkeypatch.setattr(flink, "live_jobs", lambda settings: jobs)
+    if fails:
+
+        def write_mark(*given: object) -> None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+        monkeypatch.setattr(starting, "write_mark", write_mark)
+    assert submit.stop_jobs(Settings(), layout, list(flink.JOBS), cluster.said.append) == []
+    assert records.restore_point(layout, "conversation") == LEFT
+    if fails:
+        assert any("the next start will catch up" in line for line in cluster.said)
+    else:
+        [mark] = cluster.written
+        assert (mark.what, mark.job_id, mark.savepoint, mark.journal) == (STOPPED, "conversation", LEFT, {0: 9})
+
+
+@pytest.mark.parametrize(("more", "what"), [([], STOPPED), (["--caught-up"], CAUGHT_UP)])
+def test_stop_by_other_means_is_recorded(
+    kafka: FakeKafka, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, more: list[str], what: str
+) -> None:
+    """For a cluster of one's own; not while the job runs, whose journal moves on."""
+    live: dict[str, flink.Job] = {}
+    monkeypatch.setattr(flink, "live_jobs", lambda settings: live)
+    assert objects(run("--json", "stop", "--record", "s3://b/s", *more)) == [{"what": what, "savepoint": "s3://b/s"}]
+    assert [(mark.what, mark.savepoint, mark.journal) for mark in cluster.written] == [(what, "s3://b/s", {0: 9})]
+    live["conversation"] = flink.Job("conversation", "c", "RUNNING", {})
+    told = run("stop", "--record", "s3://b/s", *more)
+    assert (told.exit_code, "The conversation runs" in told.stderr, len(cluster.written)) == (1, True, 1)
+
+
+def test_pack_tells_the_line_of_a_catch_up(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """To the journal's end as of now, under a new name; from a savepoint with the sources dropped."""
+    monkeypatch.setattr("ops.commands.pack.pack", lambda layout, spec: (tmp_path, "code"))
+    monkeypatch.setattr("ops.commands.pack.check", lambda spec, folder: None)
+    monkeypatch.setattr("ops.commands.pack.app_digest", lambda spec, folder: "d")
+    monkeypatch.setattr("ops.commands.pack.arguments", lambda settings, spec, folder, checkpoints: ["--app", spec])
+    monkeypatch.setattr("ops.commands.pack.journal_ends", lambda bootstrap, namespace: {0: 9, 1: 0})
+    line = ["pack", "--json", "--checkpoint-dir", "s3://b/c", "--job", "catchup"]
+    [fresh], [older] = objects(run(*line)), objects(run(*line, "--from-savepoint", "s3://b/s"))
+    assert (fresh["job"], fresh["command"][-1], "-n" in fresh["command"]) == ("catchup", "0:9,1:0", False)
+    assert older["command"][:6] == ["flink", "run", "-d", "-s", "s3://b/s", "-n"]
+    assert fresh["command"][-3] != older["command"][-3]
