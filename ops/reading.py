@@ -8,7 +8,8 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException
 
@@ -84,35 +85,62 @@ class Void:
     reason: str
 
 
+class Head(NamedTuple):
+    """The last valid entry of a thread."""
+
+    seq: int
+    hash: str
+
+
 @dataclass
 class Journal:
     """The valid entries of one thread, or of all, in the order of the log within each thread.
 
     The reader's rule: an entry that does not continue its thread's head is void. Iterating leaves it out and notes it
-    in `voids`; a reader calls `complain` at the end, so that nobody takes a broken history for a whole one."""
+    in `voids`; a reader calls `complain` at the end, so that nobody takes a broken history for a whole one.
+
+    `cut`: the rule for who needs the chain alone and not the state. Where retention has taken the beginning of a
+    partition, a thread begins with whatever entry of it is left."""
 
     settings: Settings
     thread: str | None = None
     voids: list[Void] = field(default_factory=list)
+    cut: bool = False
+    _heads: dict[str, Head] = field(default_factory=dict, repr=False)
+    _lows: dict[int, int] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The codec over the settings' registry."""
+        return codec_of(self.settings)
 
     def __iter__(self) -> Iterator[Entry]:
         """The valid entries. Raises Trouble without a broker, RegistryUnavailable without a registry."""
-        codec, heads = codec_of(self.settings), dict[str, Entry]()
-        wanted = None if self.thread is None else self.thread.encode()
+        self._heads.clear()
         for record in whole_topic(self.settings, "agent-decisions"):
-            if wanted is not None and record.key != wanted:
-                continue
-            thread = "" if record.key is None else record.key.decode("utf-8", "backslashreplace")
-            try:
-                entry = _entry(record, codec)
-                reason = _void(entry, thread, heads.get(thread))
-            except Unreadable as error:
-                reason = str(error)
-            if reason:
-                self.voids.append(Void(thread, record.partition, record.offset, reason))
-            else:
-                heads[thread] = entry
+            entry = self.take(record)
+            if entry is not None:
                 yield entry
+
+    def take(self, record: Record) -> Entry | None:
+        """The entry in the next record of the log if it counts; None for another thread's, and for a void one."""
+        low = self._lows.setdefault(record.partition, record.offset)
+        if self.thread is not None and record.key != self.thread.encode():
+            return None
+        thread = "" if record.key is None else record.key.decode("utf-8", "backslashreplace")
+        head = self._heads.get(thread)
+        try:
+            entry = _entry(record, self.codec)
+            if head is None and self.cut and low > 0:
+                head = Head(entry.seq - 1, entry.prev)
+            reason = _void(entry, thread, head)
+        except Unreadable as error:
+            reason = str(error)
+        if reason:
+            self.voids.append(Void(thread, record.partition, record.offset, reason))
+            return None
+        self._heads[thread] = Head(entry.seq, entry.hash)
+        return entry
 
     def complain(self) -> None:
         """Raises Trouble when an entry was void."""
@@ -136,7 +164,7 @@ def _entry(record: Record, codec: Codec) -> Entry:
     return Entry.from_dict(data)
 
 
-def _void(entry: Entry, key: str, head: Entry | None) -> str:
+def _void(entry: Entry, key: str, head: Head | None) -> str:
     """Why an entry does not continue the head of its thread; empty when it does."""
     if entry.thread != key:
         return f"wrong key: the entry is of thread {entry.thread}"

@@ -31,8 +31,9 @@ from schemas.limits import DEPTH_LEVELS, VALUE_BYTES
 from schemas.proto import Note
 
 OURS = (
-    "Decision", "ToolCall", "ToolResult", "Reply", "Signal", "RunCommand", "Message", "Approval",
+    "Decision", "ToolCall", "ToolResult", "Reply", "Signal", "RunCommand", "Message", "Approval", "AuditHead",
 )  # fmt: skip
+_BEFORE_NOTE = OURS.index("Approval") + 1
 Kind = Literal["AVRO", "PROTOBUF", "JSON"]
 
 
@@ -77,15 +78,17 @@ def _parsed(name: str) -> Any:
 
 @dataclass
 class FixedSchemas:
-    """A SchemaSource in memory: schemas get ids in the order they are added, from 1; ours are there from the start."""
+    """A SchemaSource in memory: schemas get ids in the order they are added, from 1; ours are there from the start, in
+    the order in which they came to be, because golden bytes hold these ids."""
 
     schemas: dict[int, Schema] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in OURS:
-            self.register(f"threadlog.{name}", Schema("AVRO", our_schema(f"threadlog.{name}")))
-        self.register("threadlog.Note", Schema("PROTOBUF", our_proto()))
+        ours = [(f"threadlog.{name}", Schema("AVRO", our_schema(f"threadlog.{name}"))) for name in OURS]
+        ours.insert(_BEFORE_NOTE, ("threadlog.Note", Schema("PROTOBUF", our_proto())))
+        for name, schema in ours:
+            self.register(name, schema)
 
     def register(self, name: str, schema: Schema) -> int:
         """Register a schema under a name, as its newest version; the id it has or gets."""

@@ -48,6 +48,7 @@ _ALL = (
     Topic("agent-replies", "thread", "conversation", EOS, ("people",), 7 * _DAY_MS),
     Topic("agent-signals", "thread", "conversation", EOS, ("conversation",), 7 * _DAY_MS),
     Topic("agent-decisions", "thread", "conversation", EOS, ("audit",), 365 * _DAY_MS),
+    Topic("audit-heads", "thread", "audit sign", IDEMPOTENT, ("audit export",), 365 * _DAY_MS, cleanup="compact"),
     Topic("dead-letters", "as it was", "conversation, tools", EOS, ("people",), 90 * _DAY_MS),
 )
 TOPICS: dict[str, Topic] = {topic.name: topic for topic in _ALL}

@@ -72,6 +72,15 @@ def is_empty(bootstrap: str, topic: str) -> bool:
         reader.close()
 
 
+def first_offsets(bootstrap: str, topic: str) -> dict[int, int]:
+    """The first offset that each partition still holds; retention moves it. Raises KafkaException."""
+    reader = consumer(bootstrap)
+    try:
+        return {partition: low for partition, (low, _) in _marks(reader, topic).items()}
+    finally:
+        reader.close()
+
+
 def read_topic(bootstrap: str, topic: str) -> Iterator[Record]:
     """Every committed record from the start to the end as of now, partition by partition in no order between them.
 

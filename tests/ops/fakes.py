@@ -26,7 +26,7 @@ class FakeKafka:
     def add(self, topic: str, key: bytes | None, value: bytes | None, partition: int = 0, headers: Any = ()) -> Record:
         """Append a record; its timestamp is its place."""
         records = self.topics.setdefault(f"threadlog.{topic}", [])
-        offset = sum(record.partition == partition for record in records)
+        offset = 1 + max((record.offset for record in records if record.partition == partition), default=-1)
         records.append(Record(f"threadlog.{topic}", partition, offset, len(records), key, value, [*headers]))
         return records[-1]
 
@@ -44,6 +44,14 @@ class FakeKafka:
     def read_topic(self, bootstrap: str, topic: str) -> Iterator[Record]:
         """All there is now."""
         yield from list(self.topics.get(topic, []))
+
+    def cut(self, topic: str, count: int) -> None:
+        """Retention takes the first records of a topic."""
+        del self.topics[f"threadlog.{topic}"][:count]
+
+    def first_offsets(self, bootstrap: str, topic: str) -> dict[int, int]:
+        """Of the partitions that hold anything."""
+        return {record.partition: record.offset for record in reversed(self.topics.get(topic, []))}
 
     def follow(
         self,
