@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from ops.context import Trouble
 from ops.settings import Settings
@@ -72,7 +72,11 @@ def whole_topic(settings: Settings, topic: str) -> Iterator[Record]:
         yield from read_topic(settings.bootstrap, name)
     except KafkaException as error:
         said = f"{topic} cannot be read from {settings.bootstrap}: {error.args[0].str()}."
-        raise Trouble(said, "Is the stack up? `threadlog status`.") from error
+        missing = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+        hint = (
+            "`threadlog topics --ensure` makes missing topics." if missing else "Is the stack up? `threadlog status`."
+        )
+        raise Trouble(said, hint) from error
 
 
 @dataclass(frozen=True)

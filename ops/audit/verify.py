@@ -3,9 +3,9 @@
 
     python verify.py BUNDLE --key PUBKEY [--key PUBKEY ...] [--all-signed]
 
-PUBKEY: an Ed25519 public key, a PEM file or 64 hex digits. Take it from where the signer published it, and this file
-from where threadlog is published: a key or a verifier that lies in the bundle proves nothing, for whoever changed the
-bundle could have put his own there. --all-signed: what is not signed yet is a fault too.
+PUBKEY: an Ed25519 public key, a PEM file or 64 hex digits. Take it from its signer, and this file from where threadlog
+is published: a key or a verifier that came in the bundle proves nothing, for whoever changed the bundle could have put
+his own there. --all-signed: what is not signed yet is a fault too.
 Exit code: 0 whole; 1 broken, with a sentence for each fault that names file, thread and seq; 2 wrong usage."""
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import base64
 import hashlib
 import json
 import sys
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,11 +39,14 @@ FIELDS = {
 class Broken(Exception):
     """A fault; who catches it says where."""
 
-    __repr__ = Exception.__str__
-
 
 # The last ones are what Python raises on bytes that are no record at all.
 FAULTS = (Broken, LookupError, ValueError, TypeError, AttributeError, OSError, RecursionError, OverflowError)
+
+
+def told(error: BaseException) -> str:
+    """A fault in words."""
+    return str(error) if isinstance(error, Broken) else f"cannot be read ({type(error).__name__}: {error})"
 
 
 def avro(schema: Any, data: bytes, at: int) -> tuple[Any, int]:
@@ -53,10 +55,9 @@ def avro(schema: Any, data: bytes, at: int) -> tuple[Any, int]:
         return avro(schema[(branch := avro("long", data, at))[0]], data, branch[1])
     kind = schema["type"] if isinstance(schema, dict) else schema
     if kind in ("int", "long"):
-        number = shift = 0
+        number, shift = data[at] & 0x7F, 7
         while data[at] & 0x80:
-            number, shift, at = number | (data[at] & 0x7F) << shift, shift + 7, at + 1
-        number |= data[at] << shift
+            number, shift, at = number | (data[at + 1] & 0x7F) << shift, shift + 7, at + 1
         return number >> 1 ^ -(number & 1), at + 1
     if kind in ("string", "bytes"):
         size, at = avro("long", data, at)
@@ -71,12 +72,15 @@ def avro(schema: Any, data: bytes, at: int) -> tuple[Any, int]:
         return value, at
     if kind == "array":
         items: list[Any] = []
-        while (found := avro("long", data, at))[0]:
-            at = found[1] if found[0] > 0 else avro("long", data, found[1])[1]
-            for _ in range(abs(found[0])):
+        count, at = avro("long", data, at)
+        while count:
+            if not 0 < count <= len(data):
+                raise Broken("an array as no writer of ours leaves it")
+            for _ in range(count):
                 item, at = avro(schema["items"], data, at)
                 items.append(item)
-        return items, found[1]
+            count, at = avro("long", data, at)
+        return items, at
     return (None, at) if kind == "null" else avro(kind, data, at)
 
 
@@ -138,24 +142,17 @@ class Bundle:
             raise Broken(f"schema {id} is not the {name} that this verifier knows")
         return dict(record)
 
-    def labelled(self, line: Record, name: str) -> Record:
-        """The record in a line, whose key and label must name its thread."""
-        record = self.read(base64.b64decode(line["value"], validate=True), name)
-        key = base64.b64decode(line["key"], validate=True).decode()
-        if key != record["thread"] or (line["thread"], line["seq"]) != (key, record["seq"]):
-            raise Broken(f"a record of thread {record['thread']!r}, seq {record['seq']} stands there")
-        return record
-
 
 class Thread:
     """One thread: its chain, entry by entry, the heads that were signed of it, and the account of its calls."""
 
+    first, last, signed, signed_ms, begin = 1, 0, 0, 0, 0
+    state_hash: str | None = ""  # as the outbox, not known where the bundle does not begin at seq 1
+    outbox: str | None = ""
+
     def __init__(self, name: str, bundle: Bundle) -> None:
         self.name, self.bundle, self.where = name, bundle, f"thread {name!r}"
-        self.hashes, self.first, self.last, self.signed, self.signed_ms, self.begin = dict[int, str](), 1, 0, 0, 0, 0
-        self.state_hash: str | None = ""  # as the outbox, not known where the bundle does not begin at seq 1
-        self.outbox: str | None = ""
-        self.calls = dict[str, list[str]]()  # call id → [tool, how it ended]
+        self.hashes, self.calls = dict[int, str](), dict[str, list[str]]()  # call id → [tool, how it ended]
 
     def entry(self, entry: Record) -> None:
         """The next entry. Raises Broken where it was changed or does not continue the chain."""
@@ -224,14 +221,16 @@ class Thread:
         if self.hashes.get(head["seq"], head["hash"]) != head["hash"]:
             raise Broken("not the entry that was signed: the chain was written anew")
         self.begin = max(self.begin, head["first_seq"])
-        if head["seq"] > self.signed:
-            self.signed, self.signed_ms = head["seq"], head["signed_ms"]
+        self.signed, self.signed_ms = max((self.signed, self.signed_ms), (head["seq"], head["signed_ms"]))
 
     def check(self, lines: list[tuple[str, str, Record]], all_signed: bool) -> str:
         """The verdict on its lines (place, name of the record, line), entries first. Raises Broken."""
         for place, name, line in lines:
             self.where = f"{place}, thread {self.name!r}, seq {line['seq']}"
-            record = self.bundle.labelled(line, name)
+            record = self.bundle.read(base64.b64decode(line["value"], validate=True), name)
+            key = base64.b64decode(line["key"], validate=True).decode()
+            if (key, record["thread"], record["seq"]) != (self.name, self.name, line["seq"]):
+                raise Broken(f"a record of thread {record['thread']!r}, seq {record['seq']} stands there")
             self.entry(record) if name == DECISION else self.head(record)
         self.where = f"thread {self.name!r}"
         if self.signed < self.first:
@@ -241,32 +240,33 @@ class Thread:
         rest = f"seq {self.signed + 1} to {self.last} not yet signed" if self.signed < self.last else "all signed"
         if all_signed and self.signed < self.last:
             raise Broken(rest)
-        ends = Counter(end for _, end in self.calls.values())
+        ends = [end for _, end in self.calls.values()]
         cut = f"; retention has taken what was before seq {self.first}" if self.first > 1 else ""
-        at = f"{datetime.fromtimestamp(self.signed_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
-        said = f"seq {self.first} to {self.last} whole, signed to seq {self.signed} at {at}, {rest}{cut}"
-        return f"{self.where}: {said}; calls: {', '.join(f'{ends[end]} {end}' for end in sorted(ends)) or 'none'}"
+        at = datetime.fromtimestamp(self.signed_ms / 1000, UTC)
+        said = f"seq {self.first} to {self.last} whole, signed to seq {self.signed} at {at:%F %T} UTC, {rest}{cut}"
+        return f"{self.where}: {said}; calls: {', '.join(f'{ends.count(e)} {e}' for e in sorted({*ends})) or 'none'}"
 
 
 def verify(folder: Path, keys: set[str], all_signed: bool) -> tuple[list[str], list[str]]:
     """(what there is to say, faults), a sentence each; of a thread the first fault alone, for one makes many."""
-    said, faults = list[str](), list[str]()
+    said, faults, place = list[str](), list[str](), "manifest"
     try:
         bundle = Bundle(folder, keys)
-        said.append(f"manifest: {bundle.check_files()}.")
+        said.append(f"{place}: {bundle.check_files()}.")
         threads = {one["thread"]: list[tuple[str, str, Record]]() for one in bundle.manifest["threads"]}
         for file, name in (("void.jsonl", ""), ("records.jsonl", DECISION), ("heads.jsonl", HEAD)):
             for number, text in enumerate((folder / file).read_bytes().splitlines(), 1):
-                place, line = f"{file} line {number}", json.loads(text)
-                threads[line["thread"]] += [(place, name, line)] if name else []
+                place = f"{file} line {number}"
+                line = json.loads(text)
+                threads.setdefault(line["thread"], []).extend([(place, name, line)] if name else [])
                 said += [] if name else [f"{place}, thread {line['thread']!r}: outside the chain, {line['reason']!r}"]
     except FAULTS as error:
-        return said, [f"the bundle's files: {error!r}"]
+        return said, [f"{place}: {told(error)}"]
     for thread in [Thread(name, bundle) for name in threads]:
         try:
             said.append(thread.check(threads[thread.name], all_signed))
         except FAULTS as error:
-            faults.append(f"{thread.where}: {error!r}")
+            faults.append(f"{thread.where}: {told(error)}")
     return said, faults
 
 
@@ -293,7 +293,7 @@ def main() -> int:
         parser.error(f"--key is no Ed25519 public key in a PEM file or in 64 hex digits: {error}")
     said, faults = verify(given.bundle, keys, given.all_signed)
     print("\n".join([*said, *(f"BROKEN  {fault}" for fault in faults), "BROKEN" if faults else "WHOLE"]))
-    return 1 if faults else 0
+    return bool(faults)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 import ops.audit.signing
 from ops.audit import heads, keys
@@ -155,6 +156,19 @@ def test_sign_says_again_where_retention_has_moved_the_beginning(kafka: FakeKafk
     signed(alone)
     assert stands(kafka)[1:] == [("t", 2, 3)]
     assert check(exported(alone), key)[1] == []
+
+
+def test_sign_without_its_topic_says_how_to_make_it(
+    kafka: FakeKafka, alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stack of before has no topic for heads."""
+
+    def missing(bootstrap: str, topic: str) -> Any:
+        raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+
+    monkeypatch.setattr("ops.reading.read_topic", missing)
+    told = run("audit", "sign", "--key", str(key_pair(alone)))
+    assert (told.exit_code, "`threadlog topics --ensure` makes missing topics." in told.stderr) == (1, True)
 
 
 class Following:

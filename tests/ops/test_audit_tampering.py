@@ -66,7 +66,7 @@ def test_verify_sees_a_flipped_bit_of_any_file(bundle: Path, key: Path, file: st
     raw = bytearray((bundle / file).read_bytes())
     raw[len(raw) // 2] ^= 1
     (bundle / file).write_bytes(raw)
-    assert check(bundle, key)[1] == [f"the bundle's files: {file} is not the file that the manifest lists"]
+    assert check(bundle, key)[1] == [f"manifest: {file} is not the file that the manifest lists"]
 
 
 def without(index: int) -> Callable[[Lines], Lines]:
@@ -107,6 +107,20 @@ def test_verify_sees_a_tail_that_was_written_anew(kafka: FakeKafka, bundle: Path
 
     change(bundle, "records.jsonl", edit)
     fault = "heads.jsonl line 1, thread 't', seq 10: not the entry that was signed: the chain was written anew"
+    assert check(bundle, key)[1] == [fault]
+
+
+def test_verify_sees_a_record_that_was_replaced(kafka: FakeKafka, bundle: Path, key: Path) -> None:
+    """One in the middle, its own hash right; the tail is as it was signed."""
+    [fresh, *_] = rewritten(kafka, entries(kafka, "t")[3:], reason="as we would have liked it")
+
+    def edit(lines: Lines) -> None:
+        lines[3]["value"] = fresh
+
+    change(bundle, "records.jsonl", edit)
+    fault = (
+        "records.jsonl line 5, thread 't', seq 5: does not continue seq 4: an entry was removed, reordered or replaced"
+    )
     assert check(bundle, key)[1] == [fault]
 
 

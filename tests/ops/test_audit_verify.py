@@ -6,8 +6,8 @@ from __future__ import annotations
 import ast
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -99,13 +99,11 @@ def test_verify_junk_is_a_sentence(bundle: Path, key: Path, file: str, junk: str
     assert (told.returncode, "Traceback" in told.stderr, told.stdout.splitlines()[-1]) == (1, False, "BROKEN")
 
 
-def relogged(kafka: FakeKafka, edit: Callable[[str], str], seq: int) -> None:
-    """The log itself with other effects in an entry, all hashes right: what a broken engine would write."""
-    story = entries(kafka, "t")
-    before, rest = story[: seq - 1], story[seq - 1 :]
-    records = kafka.topics["threadlog.agent-decisions"]
-    values = rewritten(kafka, rest, effects=edit(rest[0].effects))
-    for index, fresh in zip(range(len(before), len(story)), values, strict=True):
+def relogged(kafka: FakeKafka, seq: int, **changed: Any) -> None:
+    """The log itself with another entry, all hashes right: what a broken engine would write."""
+    story, records = entries(kafka, "t"), kafka.topics["threadlog.agent-decisions"]
+    values = rewritten(kafka, story[seq - 1 :], **changed)
+    for index, fresh in zip(range(seq - 1, len(story)), values, strict=True):
         records[index] = replace(records[index], value=verify.base64.b64decode(fresh))
 
 
@@ -118,6 +116,7 @@ def relogged(kafka: FakeKafka, edit: Callable[[str], str], seq: int) -> None:
         (1, '"do":"call"', '"do":"nothing"', "ends as done, but was never asked for"),
         (2, '"do":"call"', '"do":"nothing"', "the outbox is not where the calls have brought it"),
         (2, '"ask":1', '"ask":2', "is not asked for in its turn"),
+        (2, '"outbox_prev":""', '"outbox_prev":"00"', "is not asked for in its turn"),
     ],
 )
 def test_verify_sees_an_account_that_does_not_add_up(
@@ -125,13 +124,22 @@ def test_verify_sees_an_account_that_does_not_add_up(
 ) -> None:
     """A signed chain whose calls contradict its own results is told apart from a sound one."""
     paid(kafka)
-    relogged(kafka, lambda effects: effects.replace(old, new), seq)
+    relogged(kafka, seq, effects=entries(kafka, "t")[seq - 1].effects.replace(old, new))
     key = signed(alone)
     faults = check(exported(alone), key)[1]
     if old == '"do":"close_call"':  # a call that stays open contradicts nothing
         assert faults == []
     else:
         assert len(faults) == 1 and fault in faults[0]
+
+
+def test_verify_sees_a_state_that_does_not_follow(kafka: FakeKafka, alone: Path) -> None:
+    """The state hash is over the patches."""
+    paid(kafka)
+    relogged(kafka, 2, patch=entries(kafka, "t")[1].patch.replace("7", "8"))
+    key = signed(alone)
+    fault = "records.jsonl line 2, thread 't', seq 2: the state hash does not follow from the patch"
+    assert check(exported(alone), key)[1] == [fault]
 
 
 def test_verify_begins_where_retention_has_cut(kafka: FakeKafka, alone: Path) -> None:
@@ -157,13 +165,9 @@ def test_verify_begins_at_a_snapshot(kafka: FakeKafka, alone: Path) -> None:
     kafka.cut("agent-decisions", 2)
     key = signed(alone)
     assert check(exported(alone), key)[1] == []
-    story = entries(kafka, "t")
-    false = json.loads(story[0].snapshot or "")
+    false = json.loads(entries(kafka, "t")[0].snapshot or "")
     false["state"]["core"]["seq"] = 7
-    values = rewritten(kafka, story, snapshot=json.dumps(false))
-    records = kafka.topics["threadlog.agent-decisions"]
-    for index, fresh in enumerate(values):
-        records[index] = replace(records[index], value=verify.base64.b64decode(fresh))
+    relogged(kafka, 1, snapshot=json.dumps(false))
     other = signed(alone, "other")
     kafka.topics["threadlog.audit-heads"] = kafka.topics["threadlog.audit-heads"][1:]
     assert check(exported(alone, name="false"), other)[1][0].endswith("its snapshot is of another state")
