@@ -72,11 +72,9 @@ def whole_topic(settings: Settings, topic: str) -> Iterator[Record]:
         yield from read_topic(settings.bootstrap, name)
     except KafkaException as error:
         said = f"{topic} cannot be read from {settings.bootstrap}: {error.args[0].str()}."
-        missing = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
-        hint = (
-            "`threadlog topics --ensure` makes missing topics." if missing else "Is the stack up? `threadlog status`."
-        )
-        raise Trouble(said, hint) from error
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise Trouble(said, "`threadlog topics --ensure` makes missing topics.") from error
+        raise Trouble(said, "Is the stack up? `threadlog status`.") from error
 
 
 @dataclass(frozen=True)

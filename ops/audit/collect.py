@@ -34,6 +34,7 @@ class Story:
     marked: set[int] = field(default_factory=set)
     voids: list[tuple[Record, Void]] = field(default_factory=list)
     heads: list[tuple[Record, AuditHead | None]] = field(default_factory=list)
+    vouched: list[AuditHead] = field(default_factory=list)  # heads whose key signed them, whoever has that key
 
     @property
     def first_seq(self) -> int:
@@ -47,13 +48,13 @@ class Story:
 
     @property
     def signed_seq(self) -> int:
-        """The last entry that a head says it signs, whoever signed it; 0 where there is none."""
-        return max((head.seq for _, head in self.heads if head is not None), default=0)
+        """The last entry that is signed, by whatever key; 0 where there is none."""
+        return max((head.seq for head in self.vouched), default=0)
 
     @property
     def signed_first_seq(self) -> int:
         """The first entry that the log held by the latest word of the signer."""
-        return max((head.first_seq for _, head in self.heads if head is not None), default=0)
+        return max((head.first_seq for head in self.vouched), default=0)
 
 
 @dataclass
@@ -117,8 +118,12 @@ def _add_heads(settings: Settings, stories: dict[str, Story], codec: Codec) -> N
     keys = {name.encode(): story for name, story in stories.items()}
     for record in whole_topic(settings, TOPIC):
         story = keys.get(record.key or b"")
-        if story is not None:
-            story.heads.append((record, heads.read(codec, record.value)))
+        if story is None:
+            continue
+        head = heads.read(codec, record.value)
+        story.heads.append((record, head))
+        if head is not None and head.thread == story.thread and head.is_signed_by(head.key):
+            story.vouched.append(head)
 
 
 def _schemas(stories: list[Story], registry: Registry) -> dict[int, Schema]:

@@ -5,7 +5,7 @@
 
 PUBKEY: an Ed25519 public key, a PEM file or 64 hex digits. Take it from its signer, and this file from where threadlog
 is published: a key or a verifier that came in the bundle proves nothing, for whoever changed the bundle could have put
-his own there. --all-signed: what is not signed yet is a fault too.
+his own there. --all-signed: entries and a manifest that are not signed are faults too.
 Exit code: 0 whole; 1 broken, with a sentence for each fault that names file, thread and seq; 2 wrong usage."""
 
 from __future__ import annotations
@@ -108,12 +108,12 @@ class Bundle:
         self.folder, self.keys, self._schemas = folder, keys, dict[int, Any]()
         self.manifest: Record = json.loads((folder / "manifest.json").read_bytes())
 
-    def check_files(self) -> str:
+    def check_files(self, must_be_signed: bool) -> str:
         """Every file is the one that the manifest lists. Returns who has signed the manifest."""
         for name, digest in self.manifest["files"].items():
             if hashlib.sha256((self.folder / name).read_bytes()).hexdigest() != digest:
                 raise Broken(f"{name} is not the file that the manifest lists")
-        if not (self.folder / "manifest.sig").exists():
+        if not must_be_signed and not (self.folder / "manifest.sig").exists():
             return "not signed. What the heads do not cover (narrative, schemas, choice) rests on who gave you this"
         seal = json.loads((self.folder / "manifest.sig").read_bytes())
         signed = framed("threadlog.AuditManifest/1", (self.folder / "manifest.json").read_bytes())
@@ -252,7 +252,7 @@ def verify(folder: Path, keys: set[str], all_signed: bool) -> tuple[list[str], l
     said, faults, place = list[str](), list[str](), "manifest"
     try:
         bundle = Bundle(folder, keys)
-        said.append(f"{place}: {bundle.check_files()}.")
+        said.append(f"{place}: {bundle.check_files(all_signed)}.")
         threads = {one["thread"]: list[tuple[str, str, Record]]() for one in bundle.manifest["threads"]}
         for file, name in (("void.jsonl", ""), ("records.jsonl", DECISION), ("heads.jsonl", HEAD)):
             for number, text in enumerate((folder / file).read_bytes().splitlines(), 1):

@@ -192,7 +192,7 @@ def test_verify_tells_what_is_not_signed_yet(kafka: FakeKafka, alone: Path) -> N
     made = paid(kafka)
     key = signed(alone)
     made.send(order="o2")
-    bundle = exported(alone)
+    bundle = exported(alone, "--key", str(key))
     said, faults = check(bundle, key)
     assert faults == [] and "signed to seq 3" in said[1] and "seq 4 to 4 not yet signed" in said[1]
     assert check(bundle, key, all_signed=True)[1] == ["thread 't': seq 4 to 4 not yet signed"]
@@ -227,6 +227,15 @@ def test_verify_sees_a_signed_bundle_changed(kafka: FakeKafka, key: Path, alone:
     relist(bundle)
     [fault] = check(bundle, key)[1]
     assert "forged: the signature is not of the key" in fault
+
+
+def test_verify_sees_that_the_signature_of_a_bundle_was_taken(key: Path, alone: Path) -> None:
+    """Who was told that there is one asks for it; without it the rest of the bundle is as good as its heads."""
+    bundle = exported(alone, "--key", str(key))
+    (bundle / "manifest.sig").unlink()
+    assert check(bundle, key)[1] == []
+    [fault] = check(bundle, key, all_signed=True)[1]
+    assert fault.startswith("manifest: cannot be read (FileNotFoundError: ")
 
 
 def test_verify_sees_a_bundle_signed_by_another(key: Path, alone: Path) -> None:
