@@ -63,6 +63,15 @@ def test_export_of_nothing_is_a_sentence(kafka: FakeKafka, alone: Path, options:
     assert not (alone / "bundle").exists()
 
 
+def test_export_takes_threads_that_meet_every_option(kafka: FakeKafka, alone: Path) -> None:
+    """One that spoke with the actor and never used the tool is not asked for."""
+    paid(kafka)
+    case(kafka, "u").send(type="t.Unknown")
+    signed(alone)
+    bundle = exported(alone, "--tool", "pay", "--actor", "/s")
+    assert [one["thread"] for one in json.loads((bundle / "manifest.json").read_text())["threads"]] == ["t"]
+
+
 def test_export_writes_over_nothing(kafka: FakeKafka, alone: Path) -> None:
     """A bundle is a new folder."""
     paid(kafka)

@@ -73,6 +73,7 @@ def test_narrative_tells_what_happened_outside(kafka: FakeKafka, alone: Path) ->
     for call in made.effects("call"):
         assert outside.count(call["call_id"]) == 1
     assert 'with { "amount": 7 }' in outside
+    assert outside.count("attempts 1: 2023-11-14 22:13:20.100 UTC to 2023-11-14 22:13:20.900 UTC, done") == 4
     assert 'outcome done, entry 3 answer "r1"' in outside
     assert 'outcome in doubt, then found done, entry 7 answer "r2" found done entry 8' in outside
 

@@ -132,6 +132,17 @@ def test_sign_leaves_out_what_does_not_count(kafka: FakeKafka, alone: Path) -> N
     assert stands(kafka) == [("t", 1, 3)]
 
 
+def test_sign_takes_a_missing_beginning_for_a_gap(kafka: FakeKafka, alone: Path) -> None:
+    """Where retention has taken nothing, a thread that begins in its middle has lost something else."""
+    paid(kafka)
+    paid(kafka, "u")
+    del kafka.topics["threadlog.agent-decisions"][3]
+    key_pair(alone)
+    told = run("audit", "sign", "--key", "key")
+    assert (told.exit_code, "'u': void at 0/4: gap: seq 2 comes after seq 0" in told.stdout) == (1, True)
+    assert stands(kafka) == [("t", 1, 3)]
+
+
 @pytest.mark.parametrize("what", ["junk", "forged", "foreign"])
 def test_sign_takes_its_place_back(kafka: FakeKafka, alone: Path, what: str) -> None:
     """Compaction keeps the last record of a thread: one of somebody else's is followed by ours again."""

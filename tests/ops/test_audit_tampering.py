@@ -124,6 +124,17 @@ def test_verify_sees_a_record_that_was_replaced(kafka: FakeKafka, bundle: Path, 
     assert check(bundle, key)[1] == [fault]
 
 
+def test_verify_sees_bytes_after_a_record(bundle: Path, key: Path) -> None:
+    """What no field holds is no part of what was hashed, and belongs to nothing."""
+
+    def edit(lines: Lines) -> None:
+        lines[1]["value"] = value(verify.base64.b64decode(lines[1]["value"]) + b"\0")
+
+    change(bundle, "records.jsonl", edit)
+    [fault] = check(bundle, key)[1]
+    assert fault.endswith("seq 2: not a threadlog.Decision in the Confluent wire format")
+
+
 def exchange(name: str) -> Callable[[Lines], None]:
     def edit(lines: Lines) -> None:
         lines[0][name], lines[1][name] = lines[1][name], lines[0][name]
