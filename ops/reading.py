@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from ops.context import Trouble
 from ops.settings import Settings
+from ops.voids import Void as Void
+from ops.voids import complain as complain
 from schemas.codec import Codec
 from schemas.errors import Unreadable
 from schemas.topics import TOPICS, kafka_name
@@ -24,7 +28,6 @@ from wire.kafka import read_topic
 from wire.registry import Registry
 
 _CONNECT_S = 3
-VOIDS_SHOWN = 5
 NO_HEAD = Head()
 
 
@@ -65,25 +68,17 @@ def as_json(record: Record, codec: Codec) -> dict[str, Any]:
     return shown
 
 
-def whole_topic(settings: Settings, topic: str) -> Iterator[Record]:
-    """Every committed record of a topic. Raises Trouble where the broker does not answer."""
+def whole_topic(settings: Settings, topic: str, partitions: Container[int] | None = None) -> Iterator[Record]:
+    """Every committed record of a topic, or of some of its partitions. Raises Trouble where no broker answers."""
     name = name_of(settings, topic)
     check_broker(settings)
     try:
-        yield from read_topic(settings.bootstrap, name)
+        yield from read_topic(settings.bootstrap, name, partitions=partitions)
     except KafkaException as error:
         said = f"{topic} cannot be read from {settings.bootstrap}: {error.args[0].str()}."
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise Trouble(said, "`threadlog topics --ensure` makes missing topics.") from error
         raise Trouble(said, "Is the stack up? `threadlog status`.") from error
-
-
-@dataclass(frozen=True)
-class Void:
-    """A record of the journal that does not count: where it is, and what is wrong with it."""
-
-    thread: str
-    partition: int
-    offset: int
-    reason: str
 
 
 @dataclass
@@ -91,29 +86,51 @@ class Journal:
     """The valid entries of one thread, or of all, in the order of the log within each thread.
 
     By the reader's rule (`threadlog.following`). Iterating leaves out a void entry and notes it in `voids`; a reader
-    calls `complain` at the end, so that nobody takes a broken history for a whole one."""
+    calls `complain` at the end, so that nobody takes a broken history for a whole one.
+
+    Where retention has cut a thread's history, all that is left of it is void, unless the reader can begin later:
+
+    from_snapshot   with the thread's first entry that has a snapshot; `cut` counts what stands before it, by thread
+    from_anywhere   for who needs the chain alone and not the state: where the beginning of a partition is gone, with
+                    whatever entry of a thread is left in it
+    """
 
     settings: Settings
     thread: str | None = None
     voids: list[Void] = field(default_factory=list)
     heads: dict[str, Head] = field(default_factory=dict)
+    partitions: Container[int] | None = None
+    from_snapshot: bool = False
+    from_anywhere: bool = False
+    cut: Counter[str] = field(default_factory=Counter)
+    _lows: dict[int, int] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The codec over the settings' registry."""
+        return codec_of(self.settings)
 
     def __iter__(self) -> Iterator[Entry]:
         """The valid entries. Raises Trouble without a broker, RegistryUnavailable without a registry."""
-        codec, wanted = codec_of(self.settings), None if self.thread is None else self.thread.encode()
         self.heads.clear()
-        for record in whole_topic(self.settings, "agent-decisions"):
-            if wanted is None or record.key == wanted:
-                entry = self.take(record, codec)
-                if entry is not None:
-                    yield entry
+        for record in whole_topic(self.settings, "agent-decisions", self.partitions):
+            if (entry := self.take(record)) is not None:
+                yield entry
 
-    def take(self, record: Record, codec: Codec) -> Entry | None:
-        """The entry in the next record if it is valid; None, and a note in `voids`, if not; None for a repeat."""
+    def take(self, record: Record) -> Entry | None:
+        """The entry in the next record if it is valid; None, and a note in `voids`, if not; None for a repeat, and for
+        another thread's."""
+        low = self._lows.setdefault(record.partition, record.offset)
+        if self.thread is not None and record.key != self.thread.encode():
+            return None
         thread = "" if record.key is None else record.key.decode("utf-8", "backslashreplace")
         try:
-            entry = entry_of(record.value, codec)
-            standing, reason = judge(entry, thread, self.heads.get(thread, NO_HEAD))
+            entry = entry_of(record.value, self.codec)
+            head = self.heads.get(thread) or self._beginning(entry, low)
+            if head is None:
+                self.cut[thread] += 1
+                return None
+            standing, reason = judge(entry, thread, head)
         except Unreadable as error:
             standing, reason = "void", str(error)
         if standing == "void":
@@ -123,14 +140,15 @@ class Journal:
         self.heads[thread] = Head(entry.seq, entry.hash)
         return entry
 
+    def _beginning(self, entry: Entry, low: int) -> Head | None:
+        """The head before the first entry that is left of a thread; None where the history begins only later."""
+        before = Head(entry.seq - 1, entry.prev)
+        if self.from_anywhere and low > 0:
+            return before
+        if self.from_snapshot and entry.seq > 1:
+            return None if entry.snapshot is None else before
+        return NO_HEAD
+
     def complain(self) -> None:
         """Raises Trouble when an entry was void."""
-        if not self.voids:
-            return
-        told = [f"  {v.thread} at {v.partition}/{v.offset}: {v.reason}" for v in self.voids[:VOIDS_SHOWN]]
-        more = len(self.voids) - len(told)
-        lines = "\n".join([*told, *([f"  and {more} more"] if more else [])])
-        raise Trouble(
-            f"The journal is broken. Void and left out, {len(self.voids)}:\n{lines}",
-            "docs/operations.md says what that means and what to do.",
-        )
+        complain(self.voids, len(self.voids))

@@ -30,9 +30,8 @@ from schemas.json_schema import checker
 from schemas.limits import DEPTH_LEVELS, VALUE_BYTES
 from schemas.proto import Note
 
-OURS = (
-    "Decision", "ToolCall", "ToolResult", "Reply", "Signal", "RunCommand", "Message", "Approval", "Control", "Lease",
-)  # fmt: skip
+_OURS = "Decision ToolCall ToolResult Reply Signal RunCommand Message Approval Control Lease AuditHead"
+OURS = tuple(_OURS.split())
 _NOTE_AT = 8
 Kind = Literal["AVRO", "PROTOBUF", "JSON"]
 
@@ -78,7 +77,8 @@ def _parsed(name: str) -> Any:
 
 @dataclass
 class FixedSchemas:
-    """A SchemaSource in memory: schemas get ids in the order they are added, from 1; ours are there from the start."""
+    """A SchemaSource in memory: schemas get ids in the order they are added, from 1; ours are there from the start, in
+    the order in which they came to be, because golden bytes hold these ids."""
 
     schemas: dict[int, Schema] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)

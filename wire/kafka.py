@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -102,14 +102,25 @@ def settled_ends(bootstrap: str, topic: str, seconds: float = _STALLED_S) -> dic
         reader.close()
 
 
-def read_topic(bootstrap: str, topic: str, first: Mapping[int, int] | None = None) -> Iterator[Record]:
+def first_offsets(bootstrap: str, topic: str) -> dict[int, int]:
+    """The first offset that each partition still holds; retention moves it. Raises KafkaException."""
+    return {partition: low for partition, (low, _) in bounds(bootstrap, topic).items()}
+
+
+def read_topic(
+    bootstrap: str, topic: str, first: Mapping[int, int] | None = None, partitions: Container[int] | None = None
+) -> Iterator[Record]:
     """Every committed record from the start, or from the offsets `first` by partition, to the end as of now, partition
-    by partition in no order between them.
+    by partition in no order between them. `partitions`: only these of the topic's.
 
     Raises KafkaException, also when the broker falls silent before the end."""
     reader = consumer(bootstrap)
     try:
-        marks = {p: (max(low, (first or {}).get(p, low)), high) for p, (low, high) in _marks(reader, topic).items()}
+        marks = {
+            p: (max(low, (first or {}).get(p, low)), high)
+            for p, (low, high) in _marks(reader, topic).items()
+            if partitions is None or p in partitions
+        }
         open_ = {p: high for p, (low, high) in marks.items() if high > low}
         reader.assign([TopicPartition(topic, p, marks[p][0]) for p in open_])
         before, since = -1, time.monotonic()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import click
 
 from ops.context import Context, pass_context
-from ops.reading import Journal, check_broker, codec_of, name_of, whole_topic
+from ops.reading import Journal, check_broker, name_of, whole_topic
 from ops.settings import Settings
 from wire.frames import Record
 from wire.kafka import follow
@@ -31,13 +31,13 @@ def command(ctx: Context, once: bool) -> None:
 
     Ends with code 1 if there was any, with --once at the journal's end, otherwise at Ctrl-C."""
     check_broker(ctx.settings)
-    journal, codec, entries = Journal(ctx.settings), codec_of(ctx.settings), 0
+    journal, entries = Journal(ctx.settings), 0
     with contextlib.suppress(KeyboardInterrupt):
         for record in _records(ctx.settings, once):
             if record is None:
                 continue
             told = len(journal.voids)
-            entries += journal.take(record, codec) is not None
+            entries += journal.take(record) is not None
             for void in journal.voids[told:]:
                 ctx.say(f"ALARM {void.thread} at {void.partition}/{void.offset}: {void.reason}")
                 ctx.emit(

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+import ops.audit.collect
+import ops.audit.signing
 import ops.commands.send
 import ops.commands.tail
 import ops.commands.watch
 import ops.reading
 import ops.sending
+from tests.ops.audits import eventful, exported, paid, signed
 from tests.ops.fakes import FakeKafka, FakeProducer
 
 
@@ -41,12 +44,28 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def kafka(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
     """A broker and a registry in memory behind the whole command line; a port listens where the broker should."""
     fake = FakeKafka()
-    for module in (ops.commands.send, ops.commands.tail, ops.commands.watch):
+    for module in (ops.commands.send, ops.commands.tail, ops.commands.watch, ops.audit.signing):
         monkeypatch.setattr(module, "follow", fake.follow)
-    for module in (ops.reading, ops.sending):
+    for module in (ops.reading, ops.sending, ops.audit.collect):
         monkeypatch.setattr(module, "Registry", lambda url: fake.schemas)
     monkeypatch.setattr(ops.reading, "read_topic", fake.read_topic)
-    monkeypatch.setattr(ops.sending, "producer", lambda bootstrap, log_level: FakeProducer(fake))
+    monkeypatch.setattr(ops.audit.signing, "first_offsets", fake.first_offsets)
+    for module in (ops.sending, ops.audit.signing):
+        monkeypatch.setattr(module, "producer", lambda bootstrap, log_level: FakeProducer(fake))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         monkeypatch.setenv("THREADLOG_BROKERS", f"127.0.0.1:{listening.getsockname()[1]}")
         yield fake
+
+
+@pytest.fixture
+def key(kafka: FakeKafka, alone: Path) -> Path:
+    """Two threads in the journal, one of them eventful, and the key that has signed both."""
+    eventful(kafka)
+    paid(kafka, "u")
+    return signed(alone)
+
+
+@pytest.fixture
+def bundle(key: Path, alone: Path) -> Path:
+    """All of it, as a bundle."""
+    return exported(alone)

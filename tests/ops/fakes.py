@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ class FakeKafka:
     def add(self, topic: str, key: bytes | None, value: bytes | None, partition: int = 0, headers: Any = ()) -> Record:
         """Append a record; its timestamp is its place."""
         records = self.topics.setdefault(f"threadlog.{topic}", [])
-        offset = sum(record.partition == partition for record in records)
+        offset = 1 + max((record.offset for record in records if record.partition == partition), default=-1)
         records.append(Record(f"threadlog.{topic}", partition, offset, len(records), key, value, [*headers]))
         return records[-1]
 
@@ -41,9 +41,19 @@ class FakeKafka:
         reply |= {"thread": thread, "event_id": event_id, "text": text}
         return self.add("agent-replies", thread.encode(), Codec(self.schemas).encode("threadlog.Reply", reply))
 
-    def read_topic(self, bootstrap: str, topic: str) -> Iterator[Record]:
+    def read_topic(
+        self, bootstrap: str, topic: str, first: Any = None, partitions: Container[int] | None = None
+    ) -> Iterator[Record]:
         """All there is now."""
-        yield from list(self.topics.get(topic, []))
+        yield from [r for r in self.topics.get(topic, []) if partitions is None or r.partition in partitions]
+
+    def cut(self, topic: str, count: int) -> None:
+        """Retention takes the first records of a topic."""
+        del self.topics[f"threadlog.{topic}"][:count]
+
+    def first_offsets(self, bootstrap: str, topic: str) -> dict[int, int]:
+        """Of the partitions that hold anything."""
+        return {record.partition: record.offset for record in reversed(self.topics.get(topic, []))}
 
     def follow(
         self,

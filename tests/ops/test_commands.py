@@ -111,7 +111,7 @@ def test_tail_goes_on_after_what_it_read(kafka: FakeKafka, monkeypatch: pytest.M
     run("send", "t", "before", "--id", "a")
     read = kafka.read_topic
 
-    def and_then(bootstrap: str, topic: str) -> Any:
+    def and_then(bootstrap: str, topic: str, **given: Any) -> Any:
         yield from read(bootstrap, topic)
         run("send", "t", "between", "--id", "b")
 

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Follows the journal and signs what is new in it: the head of each thread that has moved since it was last signed.
+
+The signer is a witness, so it remembers by its own signatures. It signs nothing of a thread whose chain no longer runs
+through the head that it signed before, and says so: that log was written anew, or cut."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from ops.audit import heads
+from ops.audit.heads import AuditHead
+from ops.audit.keys import hex_of
+from ops.context import Trouble
+from ops.reading import Journal, name_of, whole_topic
+from ops.settings import Settings
+from schemas.cloudevents import write_headers
+from schemas.codec import Codec
+from wire.frames import Record
+from wire.kafka import SILENT, first_offsets, follow, producer
+
+JOURNAL, TOPIC, SOURCE = "agent-decisions", "audit-heads", "/threadlog/audit"
+_FLUSH_S, _AT_ONCE = 30, 10_000
+
+
+class Stand(NamedTuple):
+    """Where the chain of a thread stands, as the log has it or as it was signed."""
+
+    first_seq: int
+    seq: int
+    hash: str
+    time_ms: int
+
+
+@dataclass
+class Signer:
+    """Reads the whole journal once and then what comes; `sign` may be called at any time between records.
+
+    `contradicted`: threads whose log is no longer what was signed, each with the reason."""
+
+    settings: Settings
+    key: Ed25519PrivateKey
+    clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    contradicted: dict[str, str] = field(default_factory=dict)
+    _stands: dict[str, Stand] = field(default_factory=dict)
+    _signed: dict[str, Stand] = field(default_factory=dict)  # ours, the last of each thread
+    _told: dict[str, Stand] = field(default_factory=dict)  # the same, as long as nobody else's record came after it
+    _moved: set[str] = field(default_factory=set)
+    _places: dict[tuple[str, int], int] = field(default_factory=dict)
+    _lows: dict[int, int] = field(default_factory=dict)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The journal by the reader's rule; what is void in it is not signed."""
+        return Journal(self.settings, from_anywhere=True)
+
+    def catch_up(self) -> None:
+        """Read what was signed, then the journal to its end. Raises Trouble or RegistryUnavailable."""
+        for record in whole_topic(self.settings, TOPIC):
+            self._read_head(record)
+        self._lows = first_offsets(self.settings.bootstrap, name_of(self.settings, JOURNAL))
+        for record in whole_topic(self.settings, JOURNAL):
+            self.take(record)
+        for thread, was in self._signed.items():
+            now = self._stands.get(thread)
+            if now is not None and now.seq < was.seq:
+                self._contradict(thread, f"seq {was.seq} was signed, and the log ends at seq {now.seq}")
+            elif now is None and not any(self._lows.values()):  # or else retention may have taken it
+                self._contradict(thread, f"seq {was.seq} was signed, and the log holds nothing of the thread")
+
+    def _read_head(self, record: Record) -> None:
+        head, thread = heads.read(self.journal.codec, record.value), (record.key or b"").decode("utf-8", "replace")
+        ours = head is not None and (head.thread, head.namespace) == (thread, self.settings.namespace)
+        if head is None or not ours or not head.is_signed_by(hex_of(self.key)):
+            self._told.pop(thread, None)  # compaction keeps the last record of a thread alone: that is to be ours
+            return
+        stood, before = Stand(head.first_seq, head.seq, head.hash, head.time_ms), self._signed.get(thread)
+        self._told[thread] = stood
+        if before is None or stood.seq >= before.seq:
+            self._signed[thread] = stood
+
+    def take(self, record: Record) -> None:
+        """The next record of the journal."""
+        self._places[record.topic, record.partition] = record.offset
+        entry = self.journal.take(record)
+        if entry is None:
+            return
+        before, was = self._stands.get(entry.thread), self._signed.get(entry.thread)
+        first_seq = entry.seq if before is None else before.first_seq
+        self._stands[entry.thread] = Stand(first_seq, entry.seq, entry.hash, entry.time_ms)
+        self._moved.add(entry.thread)
+        if was is not None and entry.seq == was.seq and entry.hash != was.hash:
+            self._contradict(entry.thread, f"seq {entry.seq} is not the entry that was signed")
+
+    def _contradict(self, thread: str, reason: str) -> None:
+        self.contradicted.setdefault(thread, reason)
+
+    def sign(self) -> list[AuditHead]:
+        """Sign and write the heads of all threads that have moved; returns them once the broker has them all."""
+        news = [t for t in sorted(self._moved) if self._stands[t] != self._told.get(t) and t not in self.contradicted]
+        made = [self._head(thread, self._stands[thread]) for thread in news]
+        if made:
+            _write(self.settings, self.journal.codec, made)
+        for thread in news:
+            self._signed[thread] = self._told[thread] = self._stands[thread]
+        self._moved.clear()
+        return made
+
+    def _head(self, thread: str, now: Stand) -> AuditHead:
+        head = AuditHead(self.settings.namespace, thread, now.first_seq, now.seq, now.hash, now.time_ms, self.clock())
+        return head.signed(self.key)
+
+    def follow(self) -> Iterator[None]:
+        """Take what comes, for ever; gives the caller a turn at every record and whenever none came for a moment."""
+        for record in follow(self.settings.bootstrap, [name_of(self.settings, JOURNAL)], after=self._places):
+            if record is not None:
+                self.take(record)
+            yield
+
+    def is_outdated(self) -> bool:
+        """Whether retention has cut the journal since it was read: threads may begin later than this signer says."""
+        return first_offsets(self.settings.bootstrap, name_of(self.settings, JOURNAL)) != self._lows
+
+
+def rounds(settings: Settings, key: Ed25519PrivateKey, every_s: float) -> Iterator[tuple[Signer, list[AuditHead]]]:
+    """Sign now, and then every so many seconds, for ever: the signer and what it signed in each round.
+
+    Where retention has cut the journal, another signer reads it from its new beginning."""
+    while True:
+        signer = Signer(settings, key)
+        signer.catch_up()
+        yield signer, signer.sign()
+        due = time.monotonic() + every_s
+        for _ in signer.follow():
+            if time.monotonic() < due:
+                continue
+            if signer.is_outdated():
+                break
+            yield signer, signer.sign()
+            due = time.monotonic() + every_s
+
+
+def _write(settings: Settings, codec: Codec, made: list[AuditHead]) -> None:
+    """Write heads to their topic. Raises Trouble for what the broker has not acknowledged."""
+    to, topic, failed = producer(settings.bootstrap, SILENT), name_of(settings, TOPIC), list[str]()
+
+    def delivered(error: Any, message: Any) -> None:
+        if error is not None:
+            failed.append(str(error))
+
+    for number, head in enumerate(made, 1):
+        value = head.encode(codec)
+        headers = write_headers(
+            id=f"{head.thread}/{head.seq}/{head.signed_ms}", source=SOURCE, type=heads.NAME, thread=head.thread,
+            time_ms=head.signed_ms, value=value,
+        )  # fmt: skip
+        to.produce(topic, value, head.thread.encode(), headers=[*headers], on_delivery=delivered)
+        if number % _AT_ONCE == 0:  # far below what the producer holds
+            to.flush(_FLUSH_S)
+    left = to.flush(_FLUSH_S)
+    if left or failed:
+        said = f"Not acknowledged by {settings.bootstrap}: {left or len(failed)} heads. {' '.join(failed[:1])}".strip()
+        raise Trouble(said, "Sign again: what is written twice does no harm. Is the stack up? `threadlog status`.")
