@@ -6,15 +6,17 @@ from __future__ import annotations
 import base64
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaException
+from msgspec.structs import replace
 
 from ops.context import Trouble
 from ops.settings import Settings
-from schemas.codec import Codec
+from schemas.codec import Codec, SchemaSource
 from schemas.errors import Unreadable
 from schemas.topics import TOPICS, kafka_name
 from threadlog.entry import Entry
@@ -35,9 +37,14 @@ def check_broker(settings: Settings) -> None:
     raise Trouble(f"No broker listens at {settings.bootstrap}.", "Is the stack up? `threadlog status`.")
 
 
+def schemas_of(settings: Settings) -> SchemaSource:
+    """The settings' registry."""
+    return Registry(settings.registry_url)
+
+
 def codec_of(settings: Settings) -> Codec:
     """A codec over the settings' registry."""
-    return Codec(Registry(settings.registry_url))
+    return Codec(schemas_of(settings))
 
 
 def name_of(settings: Settings, topic: str) -> str:
@@ -63,12 +70,12 @@ def as_json(record: Record, codec: Codec) -> dict[str, Any]:
     return shown
 
 
-def whole_topic(settings: Settings, topic: str) -> Iterator[Record]:
-    """Every committed record of a topic. Raises Trouble where the broker does not answer."""
+def whole_topic(settings: Settings, topic: str, partitions: Container[int] | None = None) -> Iterator[Record]:
+    """Every committed record of a topic, or of these partitions. Raises Trouble where the broker does not answer."""
     name = name_of(settings, topic)
     check_broker(settings)
     try:
-        yield from read_topic(settings.bootstrap, name)
+        yield from read_topic(settings.bootstrap, name, partitions)
     except KafkaException as error:
         said = f"{topic} cannot be read from {settings.bootstrap}: {error.args[0].str()}."
         raise Trouble(said, "Is the stack up? `threadlog status`.") from error
@@ -89,23 +96,34 @@ class Journal:
     """The valid entries of one thread, or of all, in the order of the log within each thread.
 
     The reader's rule: an entry that does not continue its thread's head is void. Iterating leaves it out and notes it
-    in `voids`; a reader calls `complain` at the end, so that nobody takes a broken history for a whole one."""
+    in `voids`; a reader calls `complain` at the end, so that nobody takes a broken history for a whole one.
+
+    `from_snapshot`: where retention has cut a thread's history, its first entry with a snapshot is the first valid one,
+    and `cut` counts what stands before it, by thread. `partitions`: only these."""
 
     settings: Settings
     thread: str | None = None
     voids: list[Void] = field(default_factory=list)
+    partitions: Container[int] | None = None
+    from_snapshot: bool = False
+    cut: Counter[str] = field(default_factory=Counter)
 
     def __iter__(self) -> Iterator[Entry]:
         """The valid entries. Raises Trouble without a broker, RegistryUnavailable without a registry."""
         codec, heads = codec_of(self.settings), dict[str, Entry]()
         wanted = None if self.thread is None else self.thread.encode()
-        for record in whole_topic(self.settings, "agent-decisions"):
+        for record in whole_topic(self.settings, "agent-decisions", self.partitions):
             if wanted is not None and record.key != wanted:
                 continue
             thread = "" if record.key is None else record.key.decode("utf-8", "backslashreplace")
             try:
-                entry = _entry(record, codec)
-                reason = _void(entry, thread, heads.get(thread))
+                entry, head = _entry(record, codec), heads.get(thread)
+                if head is None and self.from_snapshot and entry.seq > 1:
+                    if entry.snapshot is None:
+                        self.cut[thread] += 1
+                        continue
+                    head = replace(entry, seq=entry.seq - 1, hash=entry.prev)
+                reason = _void(entry, thread, head)
             except Unreadable as error:
                 reason = str(error)
             if reason:
@@ -116,15 +134,19 @@ class Journal:
 
     def complain(self) -> None:
         """Raises Trouble when an entry was void."""
-        if not self.voids:
-            return
-        told = [f"  {v.thread} at {v.partition}/{v.offset}: {v.reason}" for v in self.voids[:VOIDS_SHOWN]]
-        more = len(self.voids) - len(told)
-        lines = "\n".join([*told, *([f"  and {more} more"] if more else [])])
-        raise Trouble(
-            f"The journal is broken. Void and left out, {len(self.voids)}:\n{lines}",
-            "docs/operations.md says what that means and what to do.",
-        )
+        if self.voids:
+            raise broken(self.voids)
+
+
+def broken(voids: list[Void]) -> Trouble:
+    """What to say of void entries."""
+    told = [f"  {v.thread} at {v.partition}/{v.offset}: {v.reason}" for v in voids[:VOIDS_SHOWN]]
+    more = len(voids) - len(told)
+    lines = "\n".join([*told, *([f"  and {more} more"] if more else [])])
+    return Trouble(
+        f"The journal is broken. Void and left out, {len(voids)}:\n{lines}",
+        "docs/operations.md says what that means and what to do.",
+    )
 
 
 def _entry(record: Record, codec: Codec) -> Entry:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -72,14 +72,16 @@ def is_empty(bootstrap: str, topic: str) -> bool:
         reader.close()
 
 
-def read_topic(bootstrap: str, topic: str) -> Iterator[Record]:
+def read_topic(bootstrap: str, topic: str, partitions: Container[int] | None = None) -> Iterator[Record]:
     """Every committed record from the start to the end as of now, partition by partition in no order between them.
 
+    `partitions`: only these of the topic's.
     Raises KafkaException, also when the broker falls silent before the end."""
     reader = consumer(bootstrap)
     try:
         marks = _marks(reader, topic)
-        open_ = {p: high for p, (low, high) in marks.items() if high > low}
+        taken = [p for p in marks if partitions is None or p in partitions]
+        open_ = {p: marks[p][1] for p in taken if marks[p][1] > marks[p][0]}
         reader.assign([TopicPartition(topic, p, marks[p][0]) for p in open_])
         before, since = -1, time.monotonic()
         while open_:

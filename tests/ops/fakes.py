@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,9 +41,9 @@ class FakeKafka:
         reply |= {"thread": thread, "event_id": event_id, "text": text}
         return self.add("agent-replies", thread.encode(), Codec(self.schemas).encode("threadlog.Reply", reply))
 
-    def read_topic(self, bootstrap: str, topic: str) -> Iterator[Record]:
+    def read_topic(self, bootstrap: str, topic: str, partitions: Container[int] | None = None) -> Iterator[Record]:
         """All there is now."""
-        yield from list(self.topics.get(topic, []))
+        yield from [r for r in self.topics.get(topic, []) if partitions is None or r.partition in partitions]
 
     def follow(
         self,
