@@ -115,14 +115,15 @@ def _of_effects(
         error = parked["error"]["type"]
         kinds = {"NondeterminismError": "nondeterminism", "VersionMissing": "version"}
         return kinds.get(error, "other_request"), "" if error in kinds else f"park: {error}"
-    if one["do"] == other["do"] and (found := _SAME[one["do"]](one, other) if one["do"] in _SAME else None):
+    same_kind = one["do"] == other["do"]
+    if same_kind and (found := _same(one, other)):
         return found
     lost = any(_content(other) == _content(later) for later in was)
     added = any(_content(one) == _content(later) for later in is_now)
     if lost or added:
         return ("ordinal", _name(one)) if lost and added else ("less", _name(one)) if lost else ("more", _name(other))
-    if one["do"] == other["do"]:
-        return _KIND.get(one["do"], "other_request"), _name(other)
+    if same_kind:
+        return _other(one, other)
     return "other_request", f"{_name(one)} → {_name(other)}"
 
 
@@ -131,32 +132,37 @@ def _content(effect: _Effect) -> _Effect:
     return {key: value for key, value in effect.items() if key not in (*_DERIVED, "ordinal", "outbox_seq")}
 
 
-def _call(one: _Effect, other: _Effect) -> tuple[str, str] | None:
-    if one["tool"] == other["tool"] and one["args"] == other["args"]:
-        return ("ordinal" if one["ordinal"] != other["ordinal"] else "call"), one["tool"]
-    if one["ordinal"] != other["ordinal"]:
+_ASKS = {"call": ("tool", "args"), "reply": ("text", "data"), "signal": ("name", "thread", "data")}
+
+
+def _same(one: _Effect, other: _Effect) -> tuple[str, str] | None:
+    """The same is asked for: at another place, or on other terms."""
+    asks = _ASKS.get(one["do"])
+    if asks is None or any(one[name] != other[name] for name in asks):
         return None
-    if one["tool"] != other["tool"]:
-        return "other_tool", f"{one['tool']} → {other['tool']}"
-    return "arguments", one["tool"]
+    if one.get("ordinal") != other.get("ordinal"):
+        return "ordinal", _name(one)
+    return "call" if one["do"] == "call" else "other_request", _name(one)
 
 
-def _reply(one: _Effect, other: _Effect) -> tuple[str, str] | None:
-    if one["text"] == other["text"] and one["data"] == other["data"]:
-        return ("ordinal" if one["ordinal"] != other["ordinal"] else "reply"), "reply"
-    return ("reply", "text" if one["text"] != other["text"] else "data") if one["ordinal"] == other["ordinal"] else None
-
-
-def _timer(one: _Effect, other: _Effect) -> tuple[str, str] | None:
-    return ("timer", one["timer"].partition(":")[0]) if one["timer"] == other["timer"] else None
-
-
-def _begin(one: _Effect, other: _Effect) -> tuple[str, str] | None:
-    return "version", f"{one['agent']} {one['version']} → {other['agent']} {other['version']}"
-
-
-_SAME = {"call": _call, "reply": _reply, "set_timer": _timer, "begin_run": _begin}
-_KIND = {"call": "other_tool", "reply": "reply", "set_timer": "timer", "signal": "signal", "end_run": "end"}
+def _other(one: _Effect, other: _Effect) -> tuple[str, str]:
+    """Something else of the same kind is asked for."""
+    match one["do"]:
+        case "call" if one["tool"] == other["tool"]:
+            return "arguments", str(one["tool"])
+        case "call":
+            return "other_tool", f"{one['tool']} → {other['tool']}"
+        case "reply":
+            return "reply", "text" if one["text"] != other["text"] else "data"
+        case "set_timer":
+            return "timer", str(one["timer"].partition(":")[0])
+        case "begin_run":
+            return "version", f"{one['agent']} {one['version']} → {other['agent']} {other['version']}"
+        case "signal":
+            return "signal", str(other["name"])
+        case "end_run":
+            return "end", f"{one['status']} → {other['status']}"
+    return "other_request", _name(one)
 
 
 def _name(effect: _Effect) -> str:
@@ -205,8 +211,12 @@ def _timer_name(effect: _Effect) -> str:
 
 def tree(path: str, one: Any, other: Any) -> list[Field]:
     """The leaves in which two JSON values differ."""
-    if one == other and text(one) == text(other):
+    if one is not _NONE and other is not _NONE and text(one) == text(other):
         return []
+    if one is _NONE and isinstance(other, dict) and other:
+        one = {}
+    elif other is _NONE and isinstance(one, dict) and one:
+        other = {}
     if isinstance(one, dict) and isinstance(other, dict):
         keys = sorted(one.keys() | other.keys())
         return [leaf for key in keys for leaf in tree(f"{path}.{key}", one.get(key, _NONE), other.get(key, _NONE))]

@@ -14,8 +14,6 @@ run ends in the log.
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,7 +23,7 @@ import msgspec
 from msgspec.structs import replace
 
 from schemas.errors import Unreadable
-from threadlog.app import Agent, App
+from threadlog.app import App
 from threadlog.canonical import digest
 from threadlog.differences import Differences, differences
 from threadlog.engine import Decision, apply, follow, step
@@ -35,6 +33,7 @@ from threadlog.limits import Limits
 from threadlog.live import LiveRuns
 from threadlog.locating import locate
 from threadlog.places import Place
+from threadlog.recorded import Recorded
 from threadlog.state import SMALL, MemoryMaps, State, new_state
 
 Decode = Callable[[bytes], tuple[str, int, Any]]  # bytes of the log → (type, schema id, plain JSON), or Unreadable
@@ -125,7 +124,9 @@ class Replay:
     cut: dict[str, int] = field(default_factory=dict)
     other_limits: Counter[str] = field(default_factory=Counter)
     _diverged: dict[str, str] = field(default_factory=dict)  # thread → the run that went its own way
-    _apps: dict[tuple[Any, ...], App] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._recorded = Recorded(self.app, self.newest)
 
     def follow(self, entry: Entry) -> Standing:
         """Take the entry over without deciding it again: "followed", "repeat" or "void"."""
@@ -136,15 +137,18 @@ class Replay:
         """Decide the entry's input again and compare; None: the journal does not hold it. Then follow the entry."""
         state = self._state(entry)
         if input is None or self._follows_a_divergence(entry.thread, state):
-            return self._unchecked(entry, "unchecked" if input is None else "consequence")
-        app = self._as_recorded(entry)
+            return self._followed(entry, "unchecked" if input is None else "consequence")
         if entry.limits_digest != self.limits.digest:
             self.other_limits[entry.limits_digest] += 1
-        decision, crash = self._decide(state, input, app)
-        mine = None if decision is None else self._under_recorded_limits(decision.entry, entry)
+        app = self._recorded.app_of(entry)
+        decision, mine, crash = self._decide(state, input, app, entry)
+        for other in () if mine == entry else self._recorded.older(input.type, app):
+            tried, same, _ = self._decide(state, input, other, entry)
+            if same == entry:
+                decision, mine = tried, same
         if decision is not None and mine == entry:
-            if mine is not decision.entry:  # the head of the state must be the recorded one
-                return self._unchecked(entry, "equal")
+            if mine is not decision.entry:  # made under other limits: the head of the state must be the recorded one
+                return self._followed(entry, "equal")
             self.states[entry.thread] = follow(state, decision)
             return Outcome("equal")
         standing, _ = apply(State(state.small, MemoryMaps()), entry, self.limits)
@@ -158,7 +162,7 @@ class Replay:
         """The entry's input cannot be read by today's code and schemas: that is a divergence too."""
         state = self._state(entry)
         if apply(State(state.small, MemoryMaps()), entry, self.limits)[0] != "applied":
-            return self._unchecked(entry, "unchecked")
+            return self._followed(entry, "unchecked")
         return self._diverge(entry, state, Differences("input", error.code, [], [], [], None), None, str(error))
 
     def _state(self, entry: Entry) -> State:
@@ -181,35 +185,35 @@ class Replay:
         del self._diverged[thread]
         return False
 
-    def _unchecked(self, entry: Entry, standing: Standing) -> Outcome:
+    def _followed(self, entry: Entry, standing: Standing) -> Outcome:
         followed = self.follow(entry)
         return Outcome(standing if followed == "followed" else followed)
 
-    def _decide(self, state: State, input: Input, app: App) -> tuple[Decision | None, str]:
+    def _decide(self, state: State, input: Input, app: App, entry: Entry) -> tuple[Decision | None, Entry | None, str]:
+        """The decision, its entry as it is under the recorded limits' digest, and how the engine failed, if it did."""
         try:
-            return step(state, input, app, self.limits, self.live), ""
+            decision = step(state, input, app, self.limits, self.live)
         except Exception as error:  # ours, not the log's: it is told with the decision that it befell
-            return None, f"{type(error).__name__}: {error}"
-
-    def _under_recorded_limits(self, mine: Entry, entry: Entry) -> Entry:
-        if entry.limits_digest == mine.limits_digest:
-            return mine
-        return replace(mine, limits_digest=entry.limits_digest).sealed()
+            return None, None, f"{type(error).__name__}: {error}"
+        mine = None if decision is None else decision.entry
+        if mine is not None and entry.limits_digest != mine.limits_digest:
+            mine = replace(mine, limits_digest=entry.limits_digest).sealed()
+        return decision, mine, ""
 
     def _how(self, entry: Entry, mine: Entry | None, crash: str) -> Differences:
         if mine is not None:
             found = differences(entry, mine)
-            return replace(found, kind=self._kind(found, entry))
+            tool = self._lacks(found, entry)
+            return replace(found, kind="tool", about=tool) if tool else found
         return Differences("crash" if crash else "input", crash or "taken for a record handled before", [], [], [])
 
-    def _kind(self, found: Differences, entry: Entry) -> str:
-        """What the app lacks explains a difference better than what came of that."""
+    def _lacks(self, found: Differences, entry: Entry) -> str:
+        """The tool that the log says was called and the app lacks: it explains more than what came of that."""
         effect = None if found.at is None else next(iter(msgspec.json.decode(entry.effects)[found.at :]), None)
-        if effect is not None and effect["do"] == "call":
-            tool = self.app.tools.get(effect["tool"])
-            if tool is None or tool.effect != effect["effect"]:
-                return "tool"
-        return found.kind
+        if effect is None or effect["do"] != "call":
+            return ""
+        tool = self.app.tools.get(effect["tool"])
+        return "" if tool is not None and tool.effect == effect["effect"] else str(effect["tool"])
 
     def _diverge(self, entry: Entry, state: State, found: Differences, place: Place | None, note: str) -> Outcome:
         self.live.drop(entry.thread)
@@ -223,30 +227,3 @@ class Replay:
             entry.thread, entry.seq, entry.kind, entry.verdict, came.topic, came.partition, came.offset, entry.time_ms,
             entry.agent, entry.version, entry.run_id, found, place, note,
         ))  # fmt: skip
-
-    def _as_recorded(self, entry: Entry) -> App:
-        """The app with the digest that the entry says, in which runs begin on the version that the entry says."""
-        versions = [(entry.agent, entry.version)] if entry.agent else []
-        if '"begin_run"' in entry.effects:
-            effects = msgspec.json.decode(entry.effects)
-            versions += [(e["agent"], e["version"]) for e in effects if e["do"] == "begin_run"]
-        key = (entry.app_digest, *versions)
-        if key not in self._apps:
-            app = copy.copy(self.app)
-            app.digest = entry.app_digest
-            app.agents = {**app.agents, **{v: a for v in versions if (a := self._agent(v)) is not None}}
-            begun = [app.agents[version] for version in versions if version in app.agents]
-            app.newest = {**app.newest, **{agent.on: agent for agent in begun}}
-            self._apps[key] = app
-        return self._apps[key]
-
-    def _agent(self, version: tuple[str, int]) -> Agent | None:
-        """What decides for a version of an agent: itself, or the newest of its name in its stead."""
-        if not self.newest:
-            return self.app.agents.get(version)
-        newest = max((a for a in self.app.agents.values() if a.name == version[0]), key=_version, default=None)
-        return None if newest is None else dataclasses.replace(newest, version=version[1])
-
-
-def _version(agent: Agent) -> int:
-    return agent.version

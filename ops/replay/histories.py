@@ -23,11 +23,12 @@ from typing import IO, Any
 import msgspec
 
 from ops.context import Trouble
-from schemas.codec import Schema, SchemaSource
+from schemas.codec import OURS, Schema, SchemaSource, our_schema
 from schemas.errors import UnknownSchema
 from threadlog.entry import Entry
 
 FORMAT, VERSION = "threadlog.histories", 1
+_OWN_IDS = 10**9  # from here on; no registry is as full, and a file may name more of its schemas further on
 _ENTRY, _SEQ = b'{"thread":', b',"seq":'
 _encode = msgspec.json.Encoder().encode
 _entry = msgspec.json.Decoder(Entry).decode
@@ -127,8 +128,18 @@ class Histories:
         return self.schemas[id]
 
     def id_of(self, name: str) -> int:
-        """The file does not say under which names its schemas are registered."""
-        raise UnknownSchema(f"a histories file names no schema {name}")
+        """The id of a schema by its record's name: of ours the one that this code writes, of others the last in the
+        file. Ours gets an id of its own where the file lacks it. Raises UnknownSchema."""
+        if name.startswith("threadlog.") and name.removeprefix("threadlog.") in OURS:
+            wanted = Schema("AVRO", our_schema(name))
+            known = [id for id, schema in self.schemas.items() if schema == wanted]
+            id = known[0] if known else max(_OWN_IDS, max(self.schemas, default=0)) + 1
+            self.schemas[id] = wanted
+            return id
+        named = [id for id, schema in self.schemas.items() if name_of(schema) == name]
+        if not named:
+            raise UnknownSchema(f"the histories file holds no schema of {name}")
+        return named[-1]
 
     def _header(self, line: bytes) -> None:
         self.bytes_read += len(line)
@@ -171,6 +182,20 @@ class Histories:
 
     def _trouble(self, number: int, what: str) -> Trouble:
         return Trouble(f"{self.path} is damaged: line {number} {what}.", "Export it again.")
+
+
+def name_of(schema: Schema) -> str:
+    """The name of a schema's records, "" where it has none."""
+    if schema.kind == "PROTOBUF":
+        return "threadlog.Note"
+    try:
+        read = _line(schema.text.encode())
+    except (msgspec.DecodeError, UnicodeError):
+        return ""
+    if schema.kind == "JSON":
+        return str(read.get("title", ""))
+    space, name = str(read.get("namespace", "")), str(read.get("name", ""))
+    return f"{space}.{name}" if space and "." not in name else name
 
 
 def files_of(paths: Iterable[Path]) -> list[Path]:
