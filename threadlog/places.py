@@ -57,8 +57,11 @@ def _same(agents: dict[tuple[str, int], Agent], agent: Agent) -> Agent:
 
 
 def _watch(handler: Handler, places: Places) -> Handler:
+    code = getattr(handler, "__code__", None)
+    home = "" if code is None else code.co_filename.rpartition("/")[0]
+
     async def handle(thread: Thread, event: Event) -> None:
-        await _Watch(handler(thread, event), places, thread.run_id, "", None)
+        await _Watch(handler(thread, event), places, thread.run_id, "", None, home)
 
     return handle
 
@@ -72,6 +75,7 @@ class _Watch:
     run_id: str
     prefix: str
     outer: Place | None
+    home: str  # the folder of the handler's file
     next: int = 0
 
     def __await__(self) -> Generator[Any, Any, Any]:
@@ -84,7 +88,7 @@ class _Watch:
             except StopIteration as stop:
                 return stop.value
             except BaseException as raised:
-                self.places.raised = _where_raised(raised) or self.places.raised
+                self.places.raised = _where_raised(raised, self.home) or self.places.raised
                 raise
             self._note(request, _where(steps) or self.outer)
             value = error = None
@@ -110,7 +114,7 @@ class _Watch:
 
     def _branch(self, branch: Any, prefix: str, place: Place | None) -> Any:
         if isinstance(branch, Coroutine | Request):
-            return _Watch(branch, self.places, self.run_id, prefix, place)
+            return _Watch(branch, self.places, self.run_id, prefix, place, self.home)
         return branch  # nothing to await: whoever asked for it hears so from the engine
 
 
@@ -131,11 +135,13 @@ def _frames(awaited: Any) -> Iterator[Any]:
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
 
 
-def _where_raised(error: BaseException) -> Place | None:
-    found, trace = None, error.__traceback__
+def _where_raised(error: BaseException, home: str) -> Place | None:
+    """The innermost line near the handler on the way to an error; where there is none, the innermost of all."""
+    found: dict[bool, Place] = {}
+    trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
         if not code.co_filename.startswith(_OURS):
-            found = Place(code.co_filename, trace.tb_lineno, code.co_qualname)
+            found[code.co_filename.startswith(home)] = Place(code.co_filename, trace.tb_lineno, code.co_qualname)
         trace = trace.tb_next
-    return found
+    return found.get(True, found.get(False))
