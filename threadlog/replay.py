@@ -216,7 +216,6 @@ class Replay:
         return "" if tool is not None and tool.effect == effect["effect"] else str(effect["tool"])
 
     def _diverge(self, entry: Entry, state: State, found: Differences, place: Place | None, note: str) -> Outcome:
-        self.live.drop(entry.thread)
         self.states[entry.thread] = state
         self.follow(entry)
         run = self.states[entry.thread].small["run"].get("id")

@@ -58,11 +58,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"threadlog: there are no histories at {where}")
     if not _option(config, "app"):
         raise pytest.UsageError("threadlog: histories of what app? Give --threadlog-app=package.module:attribute")
-    explicit = config.args_source == pytest.Config.ArgsSource.ARGS
-    given = config.getoption("--threadlog-histories") is not None
-    covered = any(where.is_relative_to(Path(arg.partition("::")[0]).resolve()) for arg in config.args)
-    if (given or not explicit) and not covered:
-        config.args.append(str(where))
+    named = config.getoption("--threadlog-histories") is not None
+    if named or config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args.append(str(where))  # pytest collects once what is named twice
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -139,7 +139,8 @@ def verdict(tally: Tally) -> str:
     if not tally.diverged:
         return f"Equal to the bit: {tally.standings['equal']:,} decisions."
     of = f"{tally.diverged:,} of {_number(tally.threads, 'thread')}"
-    return f"{of} diverge, in {_number(tally.standings['diverged'], 'decision')}{more}."
+    verb = "diverges" if tally.diverged == 1 else "diverge"
+    return f"{of} {verb}, in {_number(tally.standings['diverged'], 'decision')}{more}."
 
 
 def _number(count: int, one: str, more: str = "s") -> str:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,24 @@ def test_sealed_lets_go_again() -> None:
         assert os.system("true") == 0
 
 
+def test_replay_cold_executes_every_run_again_at_every_step(
+    alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a handler begins once for each run of the log."""
+    first = '    thread.vars["messages"] ='
+    spec = changed(
+        tmp_path, monkeypatch, (first, f"    BEGUN.append(1)\n{first}"), ("_ONCE =", "BEGUN: list[int] = []\n_ONCE =")
+    )
+    path, begun = str(file(tmp_path)), []
+    for cold in ((), ("--cold",)):
+        assert run("replay", "--file", path, "--app", spec, *cold, *HERE).exit_code == 0
+        runs = sys.modules[spec.partition(":")[0]].BEGUN
+        begun.append(len(runs))
+        runs.clear()
+    runs_of_log = sum(entry.effects.count('"begin_run"') for entry in mix(120))
+    assert begun[0] == runs_of_log < begun[1]
+
+
 def test_replay_prints_the_first_divergence_as_a_difference(
     alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +143,27 @@ def test_replay_finds_the_same_with_any_number_of_workers(
     found = sorted((line["thread"], line["seq"]) for line in lines if "diverged" in line)
     assert (len(found), found[0]) == (summary["threads_diverged"], min(found))
     assert summary["groups"][0]["kind"] == "arguments"
+
+
+def test_replay_workers_go_through_sets_as_taskmanagers_do(
+    alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the hash seed of the command's own process is."""
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    unseeded = (
+        "import sys\nif sys.flags.hash_randomization or hash('a') != int(ZERO):\n    raise ValueError(hash('a'))\n"
+    )
+    zero = subprocess.run(
+        [sys.executable, "-c", "print(hash('a'))"],
+        env={"PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    spec = changed(tmp_path, monkeypatch, ("LARGE = ", unseeded.replace("ZERO", f"'{zero}'") + "LARGE = "))
+    told = run("replay", "--file", str(file(tmp_path)), "--app", spec, "--workers", "1")
+    assert told.exit_code == 0, told.output
+    assert os.environ["PYTHONHASHSEED"] == "7"
 
 
 def test_replay_of_the_journal_is_that_of_its_file(kafka: FakeKafka) -> None:

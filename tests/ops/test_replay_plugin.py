@@ -60,6 +60,13 @@ def test_plugin_makes_a_test_of_each_thread(tests: Pytest, how: str) -> None:
     assert (code, f"{COUNT + 1} passed" in said) == (0, True), said
 
 
+def test_plugin_leaves_alone_who_asks_for_one_test(tests: Pytest) -> None:
+    """Histories of the configuration are run with the whole, or when they are named."""
+    ini = f"threadlog_histories = histories\nthreadlog_app = {APP}\n"
+    assert "1 passed" in tests("-q", "test_own.py", ini=ini)[1]
+    assert f"{COUNT} passed" in tests("-q", "histories/mix.jsonl", ini=ini)[1]
+
+
 def test_plugin_fails_a_thread_with_its_divergence(
     tests: Pytest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

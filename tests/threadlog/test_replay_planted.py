@@ -178,6 +178,19 @@ def test_replay_begins_a_run_on_the_version_that_the_log_says() -> None:
     assert (found.seq, found.differences.kind, found.place.line if found.place else 0) == (4, "reply", marked(text))
 
 
+def test_replay_takes_a_message_as_the_version_of_its_time_did() -> None:
+    """A newer version that lets messages wait does not make those rejected before a difference."""
+    thread = desk(then, while_running="reject")
+    thread.send(order="o")
+    thread.send(order="o", id="second")
+    assert thread.verdicts() == ["began", "rejected"]
+    app = app_of(then, while_running="reject")
+    app.agent(on="t.Go", name="go", version=2, awaits=("t.More",))(then)
+    assert divergences(thread, app) == []
+    [found] = divergences(thread, app_of(then))
+    assert (found.differences.kind, found.differences.about) == ("verdict", "rejected → queued")
+
+
 def test_replay_what_if_needs_no_version_that_the_log_says() -> None:
     """The newest decides for versions that the app has no more."""
     assert divergences(story(), app_of(then, version=3), newest=True) == []
