@@ -8,6 +8,7 @@ in a log. It is bounded by the number of decisions, and the same for the same se
 
 from __future__ import annotations
 
+import gc
 import itertools
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from bench.mix import Encoder, Sent, plan
 from examples.support_desk.traffic import SCHEMAS, schema_text
 from ops.replay.histories import Writer
 from ops.replay.pool import replay
-from ops.replay.work import Job
+from ops.replay.work import COLLECT_AFTER, Job
 from ops.settings import Settings
 from schemas.codec import Codec, FixedSchemas, Schema
 from threadlog.engine import follow, step
@@ -124,6 +125,8 @@ def write(path: Path, decisions: int, seed: int = 1) -> Writer:
 def main(decisions: int, seed: int, workers: int, cold: bool, file: Path) -> None:
     """Make a histories file of the mix and replay it."""
     if not file.exists():
+        gc.freeze()
+        gc.set_threshold(*COLLECT_AFTER)  # as the conversation job has it
         began = time.monotonic()
         made = write(file, decisions, seed)
         click.echo(f"made {made.entries:,} decisions of {len(made.threads):,} threads, {file.stat().st_size:,} bytes, "
