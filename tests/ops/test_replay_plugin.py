@@ -94,6 +94,16 @@ def test_plugin_refuses_a_file_that_is_not_whole(tests: Pytest, tmp_path: Path) 
     assert (code, "is not whole: it has no last line" in said) == (2, True), said
 
 
+def test_plugin_fails_a_thread_whose_chain_is_broken(tests: Pytest, tmp_path: Path) -> None:
+    """An entry that was changed by hand is no history; the other threads pass."""
+    path = tmp_path / "histories" / "mix.jsonl"
+    entry = next(one for one in mix(120) if one.seq == 2)
+    path.write_bytes(path.read_bytes().replace(entry.hash.encode(), b"0" * 64))
+    code, said = tests("-q", "--threadlog-histories=histories", f"--threadlog-app={APP}")
+    assert (code, f"1 failed, {COUNT} passed" in said) == (1, True), said
+    assert f"{entry.thread} seq 2: it does not continue its thread's chain" in said
+
+
 def test_plugin_is_silent_where_no_histories_are_named(tests: Pytest) -> None:
     """It changes nothing for those who do not use it: a folder of histories is not collected."""
     code, said = tests("-q")

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from schemas.errors import Unreadable
 from tests.threadlog.desk import Desk, app_of, desk
 from tests.threadlog.histories import LIMITS, MODES, MOVES, NUMBERS, History, play, some
 from tests.threadlog.replays import divergences, story, then
 from threadlog.entry import Entry
 from threadlog.limits import Limits
 from threadlog.live import LiveRuns
-from threadlog.replay import Replay, begin_at
+from threadlog.replay import Replay, begin_at, input_of
 from threadlog.state import dump
 
 moves = st.lists(st.tuples(st.integers(0, MOVES - 1), st.integers(0, NUMBERS - 1)), max_size=30)
@@ -136,3 +137,16 @@ def test_replay_follows_an_input_that_the_journal_holds_by_reference() -> None:
     replay = Replay(thread.app, thread.limits)
     pairs = zip(thread.journal, [*thread.inputs[:4], None, thread.inputs[5]], strict=True)
     assert [replay.check(entry, input).standing for entry, input in pairs][3:] == ["equal", "unchecked", "equal"]
+
+
+def test_input_of_an_entry_is_the_input_that_was_decided() -> None:
+    """Read from its bytes; a type that they no longer stand for is unreadable, and no bytes are no input."""
+    thread = desk(then)
+    came = thread.input("event", "agent-events", source="/s", id="e", type="t.Go", data={"order": "o"}, schema_id=3)
+    thread.take(replace(came, value=b"bytes"))
+    [entry] = thread.journal
+    assert input_of(entry, lambda value: ("t.Go", 3, {"order": "o"})) == thread.inputs[0]
+    with pytest.raises(Unreadable, match=r"holds a 't\.Go', its bytes are now read as a 't\.Other'"):
+        input_of(entry, lambda value: ("t.Other", 3, {}))
+    by_reference = replace(entry, input=replace(entry.input, value=b""))
+    assert input_of(by_reference, lambda value: ("t.Go", 3, {})) is None
