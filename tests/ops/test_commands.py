@@ -111,8 +111,8 @@ def test_tail_goes_on_after_what_it_read(kafka: FakeKafka, monkeypatch: pytest.M
     run("send", "t", "before", "--id", "a")
     read = kafka.read_topic
 
-    def and_then(bootstrap: str, topic: str) -> Any:
-        yield from read(bootstrap, topic)
+    def and_then(bootstrap: str, topic: str, *partitions: Any) -> Any:
+        yield from read(bootstrap, topic, *partitions)
         run("send", "t", "between", "--id", "b")
 
     monkeypatch.setattr("ops.reading.read_topic", and_then)
