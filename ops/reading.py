@@ -17,7 +17,7 @@ from ops.context import Trouble
 from ops.settings import Settings
 from ops.voids import Void as Void
 from ops.voids import complain as complain
-from schemas.codec import Codec
+from schemas.codec import Codec, SchemaSource
 from schemas.errors import Unreadable
 from schemas.topics import TOPICS, kafka_name
 from threadlog.entry import Entry
@@ -40,9 +40,14 @@ def check_broker(settings: Settings) -> None:
     raise Trouble(f"No broker listens at {settings.bootstrap}.", "Is the stack up? `threadlog status`.")
 
 
+def schemas_of(settings: Settings) -> SchemaSource:
+    """The settings' registry."""
+    return Registry(settings.registry_url)
+
+
 def codec_of(settings: Settings) -> Codec:
     """A codec over the settings' registry."""
-    return Codec(Registry(settings.registry_url))
+    return Codec(schemas_of(settings))
 
 
 def name_of(settings: Settings, topic: str) -> str:

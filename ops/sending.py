@@ -109,27 +109,32 @@ class Sender:
                 raise Trouble(
                     f"No event type {type!r} is registered.", "Register its schema under that subject."
                 ) from error
-            self._schemas[type] = id, schema, _writer(type, schema)
+            self._schemas[type] = id, schema, writer_of(type, schema)
         return self._schemas[type]
 
     def _value(self, type: str, data: dict[str, Any]) -> bytes:
         """The data in the Confluent wire format."""
         schema_id, schema, writer = self._schema(type)
-        prefix = b"\0" + schema_id.to_bytes(4, "big")
-        try:
-            if schema.kind == "JSON":
-                return prefix + json.dumps(data).encode()
-            if schema.kind == "PROTOBUF":
-                return encode_note(schema_id, **data)
-            body = io.BytesIO()
-            fastavro.schemaless_writer(body, writer, data, strict=True)
-        except Exception as error:  # the libraries raise many kinds on data that does not fit
-            fields = [field["name"] for field in writer["fields"]] if writer else ["text", "data"]
-            raise Trouble(f"The data is no {type}: {error}", f"Its fields are {', '.join(fields)}.") from error
-        return prefix + body.getvalue()
+        return event_value(type, schema_id, schema.kind, writer, data)
 
 
-def _writer(type: str, schema: Schema) -> Any:
+def event_value(type: str, schema_id: int, kind: str, writer: Any, data: dict[str, Any]) -> bytes:
+    """An event in the Confluent wire format; `writer` as from `writer_of`. Raises Trouble for no record of its type."""
+    prefix = b"\0" + schema_id.to_bytes(4, "big")
+    try:
+        if kind == "JSON":
+            return prefix + json.dumps(data).encode()
+        if kind == "PROTOBUF":
+            return encode_note(schema_id, **data)
+        body = io.BytesIO()
+        fastavro.schemaless_writer(body, writer, data, strict=True)
+    except Exception as error:  # the libraries raise many kinds on data that does not fit
+        fields = [field["name"] for field in writer["fields"]] if writer else ["text", "data"]
+        raise Trouble(f"The data is no {type}: {error}", f"Its fields are {', '.join(fields)}.") from error
+    return prefix + body.getvalue()
+
+
+def writer_of(type: str, schema: Schema) -> Any:
     """The parsed Avro schema; None for the other kinds."""
     if schema.kind == "PROTOBUF" and type != "threadlog.Note":
         raise Trouble(

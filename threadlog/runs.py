@@ -87,7 +87,7 @@ def advance(turn: Turn, live: Execution | None) -> Execution | None:
         return None
     execution = live
     try:
-        execution = execution if execution is not None else _execute_again(turn, run)
+        execution = execution if execution is not None else execute_again(turn, run)
         return _deliver_all(turn, execution)
     except (NondeterminismError, LimitError, VersionMissing) as error:
         if execution is not None:
@@ -186,7 +186,7 @@ def _as_python(request: Any, outcome: dict[str, Any]) -> tuple[Any, BaseExceptio
             return None, None
 
 
-def _execute_again(turn: Turn, run: dict[str, Any]) -> Execution:
+def execute_again(turn: Turn, run: dict[str, Any]) -> Execution:
     """A fresh execution, brought to where the journal is; raises NondeterminismError where the code differs."""
     agent = turn.app.agents.get((run["agent"], run["version"]))
     if agent is None:

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""While a handler is executed again, this process opens no connection and starts no program.
+
+A handler does no I/O, so none of it is missed; one that does would otherwise do it once more at every replay. Python
+tells an audit hook before it connects, sends or looks a name up; while the seal is on, the hook says no, the handler
+hears that as an error, and the decision differs from the log.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+_REFUSED = frozenset({
+    "socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname",
+    "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty",
+})  # fmt: skip
+_seal = threading.local()
+
+
+class Sealed(PermissionError):
+    """A handler tried to reach the world while it was executed again."""
+
+
+def _hook(event: str, _: tuple[Any, ...]) -> None:
+    if event in _REFUSED and getattr(_seal, "on", False):
+        raise Sealed(f"{event} in a replay: a handler does no I/O, that belongs in a tool")
+
+
+@cache
+def _install() -> None:
+    sys.addaudithook(_hook)  # for the life of the process: there is no way to take one back
+
+
+@contextmanager
+def sealed() -> Iterator[None]:
+    """Within it, this thread reaches nothing."""
+    _install()
+    before = getattr(_seal, "on", False)
+    _seal.on = True
+    try:
+        yield
+    finally:
+        _seal.on = before

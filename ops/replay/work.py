@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One worker's part of a replay: its share of the threads, decided again, counted.
+
+The same in the process of the command or in one of its own; what is found on the way is told as it is found.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.context import Trouble
+from ops.replay.sealed import sealed
+from ops.replay.source import FileSource, JournalSource, Source
+from ops.replay.tally import Tally
+from ops.settings import Settings
+from schemas.codec import Codec
+from schemas.errors import Unreadable
+from threadlog import App
+from threadlog.entry import Entry
+from threadlog.live import LiveRuns
+from threadlog.replay import Divergence, Outcome, Replay, input_of
+from threadlog.upgrade import breaches
+from wire.app_code import AppCodeError, load_app
+
+# Executions kept live, a few KB each; threads of a log are mixed, and one that was dropped is executed from its start.
+LIVE_RUNS = 20_000
+COLLECT_AFTER = (20_000, 20, 20)  # as the conversation job has it
+_TOLD_EVERY = 500
+_TOLD_S = 0.25
+
+Told = int | Divergence
+Tell = Callable[[Told], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to replay, with what code and how.
+
+    files      histories files; none: the journal
+    threads    only these; none: all
+    cold       execute every run from its start at every step
+    newest     the newest version of an agent decides in place of any other: what-if
+    since_ms   only decisions from then on are made again; what is before is followed
+    upgrade    nothing is decided again; the open runs at the end are tried
+    share      (number, of how many) readers
+    """
+
+    app: str
+    settings: Settings
+    files: tuple[Path, ...] = ()
+    threads: tuple[str, ...] = ()
+    cold: bool = False
+    newest: bool = False
+    since_ms: int = 0
+    upgrade: bool = False
+    share: tuple[int, int] = (0, 1)
+
+    def sources(self) -> Iterator[Source]:
+        """What this reader reads, one source after the other; a thread lies in each of them whole."""
+        chosen = frozenset(self.threads) if self.threads else None
+        if self.files:
+            yield from (FileSource(path, self.share, chosen) for path in self.files)
+        else:
+            yield JournalSource(self.settings, self.share, chosen)
+
+
+def load(spec: str) -> App:
+    """The app; the current folder is looked in first. Raises Trouble or AppCodeError where it cannot be loaded."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return load_app(spec)
+    except AppCodeError:
+        raise
+    except (Exception, SystemExit) as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+        place = f" ({os.path.relpath(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
+        raise Trouble(f"{spec} cannot be imported: {type(error).__name__}: {error}{place}.") from error
+
+
+def work(job: Job, tell: Tell) -> Tally:
+    """Replay this reader's share. Raises Trouble and what readers raise."""
+    app, tally = load(job.app), Tally()
+    gc.freeze()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*COLLECT_AFTER)
+    try:
+        for source in job.sources():
+            _source(job, app, source, tally, tell)
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+    return tally
+
+
+def _source(job: Job, app: App, source: Source, tally: Tally, tell: Tell) -> None:
+    replay = Replay(app, live=LiveRuns(0 if job.cold else LIVE_RUNS), newest=job.newest)
+    codec, diverged = Codec(source.schemas), dict[str, set[str]]()
+    progress = Progress(tell)
+    for entry in source:
+        outcome = _one(job, replay, entry, codec)
+        found = outcome.divergence
+        if tally.add(outcome, diverged.setdefault(entry.thread, set()) if found else None) and found is not None:
+            tell(found)
+        if outcome.standing == "void":
+            tally.void(f"{entry.thread} seq {entry.seq}: it does not continue its thread's chain, or was changed")
+        progress.one()
+    progress.done()
+    replay.live.clear()
+    _end(job, app, source, replay, tally)
+
+
+def _one(job: Job, replay: Replay, entry: Entry, codec: Codec) -> Outcome:
+    if job.upgrade or entry.time_ms < job.since_ms:
+        return Outcome(replay.follow(entry))
+    try:
+        input = input_of(entry, codec.decode)
+    except Unreadable as error:
+        return replay.unreadable(entry, error)
+    with sealed():
+        return replay.check(entry, input)
+
+
+def _end(job: Job, app: App, source: Source, replay: Replay, tally: Tally) -> None:
+    tally.threads += len(replay.states)
+    tally.cut += len(replay.cut)
+    tally.lost += source.cut.total()
+    tally.other_limits.update(replay.other_limits)
+    for void in source.voids:
+        tally.void(f"{void.thread} at {void.partition}/{void.offset}: {void.reason}")
+    for state in replay.states.values():
+        run = state.small["run"]
+        tally.open_runs += bool(run)
+        tally.parked_runs += run.get("parked") is not None
+        if job.upgrade:
+            with sealed():
+                tally.breaches += breaches(state, app, replay.limits)
+
+
+@dataclass
+class Progress:
+    """Tells how many decisions came since it last did, a few times a second."""
+
+    tell: Tell
+    count: int = 0
+    at: float = 0.0
+
+    def one(self) -> None:
+        """One more decision."""
+        self.count += 1
+        if self.count >= _TOLD_EVERY and (now := time.monotonic()) - self.at > _TOLD_S:
+            self.done()
+            self.at = now
+
+    def done(self) -> None:
+        """Tell now."""
+        if self.count:
+            self.tell(self.count)
+        self.count = 0

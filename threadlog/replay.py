@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal, decided again: each entry's input is given to today's code, and what it decides is compared.
+
+    entry ─► input_of ─► step, on the state that the log made ─► the same entry, bit for bit, or a divergence
+                                                     └─► the recorded entry is followed, whatever the code said
+
+Nothing is performed: `step` runs handlers, never tools. A decision is compared as if the code had the digest that the
+log says, and began its runs on the version that the log says, so an entry of equal code is equal to the bit, hash
+included; with `newest` the newest version decides in place of any other, which is what new code would have done.
+
+What follows from a divergence is no other one: the decisions of a run that has diverged are counted apart, until the
+run ends in the log.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from schemas.errors import Unreadable
+from threadlog.app import App
+from threadlog.canonical import digest
+from threadlog.differences import Differences, differences
+from threadlog.engine import Decision, apply, follow, step
+from threadlog.entry import Entry
+from threadlog.inputs import Input
+from threadlog.limits import Limits
+from threadlog.live import LiveRuns
+from threadlog.locating import locate
+from threadlog.places import Place
+from threadlog.recorded import Recorded
+from threadlog.state import SMALL, MemoryMaps, State, new_state
+
+Decode = Callable[[bytes], tuple[str, int, Any]]  # bytes of the log → (type, schema id, plain JSON), or Unreadable
+# equal: to the bit. diverged: `divergence` says how. consequence: of an earlier divergence in the same run. unchecked:
+# its input is not in the journal (by reference). followed: not asked for. repeat, void: no entry of the thread's chain.
+Standing = Literal["equal", "diverged", "consequence", "unchecked", "followed", "repeat", "void"]
+
+
+class Divergence(msgspec.Struct, frozen=True):
+    """A decision that the code makes otherwise than the log. `place` is the line of the handler, where one is known."""
+
+    thread: str
+    seq: int
+    input_kind: str
+    verdict: str
+    topic: str
+    partition: int
+    offset: int
+    time_ms: int
+    agent: str
+    version: int
+    run_id: str
+    differences: Differences
+    place: Place | None = None
+    note: str = ""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How one entry stands to the code."""
+
+    standing: Standing
+    divergence: Divergence | None = None
+
+
+def input_of(entry: Entry, decode: Decode) -> Input | None:
+    """The input that a decision was made of; None where the journal holds it by reference only, as what was too large.
+
+    Raises Unreadable where its bytes cannot be read any more, or are read as another type.
+    """
+    came, kind = entry.input, entry.kind
+    place = (entry.thread, came.topic, came.partition, came.offset, came.log_time_ms, came.clock_ms)
+    data, reason = None, ""
+    if kind in ("event", "result"):
+        if not came.value:
+            return None
+        type_, _, data = decode(came.value)
+        if type_ != came.type:
+            raise Unreadable("type", f"the log holds a {came.type!r}, its bytes are now read as a {type_!r}")
+    elif kind == "poison":
+        reason = entry.reason  # why it could not be read: its headers, which may be why, are not in the journal
+    known: Any = kind
+    return Input(
+        known, *place, source=came.source, id=came.id, type=came.type, data=data, schema_id=came.schema_id,
+        value=came.value, traceparent=came.traceparent, reason=reason,
+    )  # fmt: skip
+
+
+def begin_at(entry: Entry) -> State | None:
+    """The state before an entry that carries a snapshot which its own digest and the entry's `prev` vouch for."""
+    if entry.snapshot is None:
+        return None
+    try:
+        snapshot = msgspec.json.decode(entry.snapshot)
+        whole, hash_ = snapshot["state"], snapshot["hash"]
+        if digest(whole) != hash_ or whole["core"]["head"] != entry.prev or whole["core"]["thread"] != entry.thread:
+            return None
+        maps = MemoryMaps()
+        maps.sections.update({name: dict(whole[name]) for name in maps.sections})
+        return State({name: dict(whole[name]) for name in SMALL}, maps)
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, UnicodeError):
+        return None
+
+
+@dataclass(eq=False)
+class Replay:
+    """Any number of threads, each followed entry by entry in the order of its chain.
+
+    `live` is the cache of executions: LiveRuns(0) executes every run again from its start at every step. `cut` counts
+    per thread the seq at which it began where the history before is gone; `other_limits` the decisions that were made
+    under limits of another digest, which may decide otherwise.
+    """
+
+    app: App
+    limits: Limits = field(default_factory=Limits)
+    live: LiveRuns = field(default_factory=lambda: LiveRuns(10_000))
+    newest: bool = False
+    states: dict[str, State] = field(default_factory=dict)
+    cut: dict[str, int] = field(default_factory=dict)
+    other_limits: Counter[str] = field(default_factory=Counter)
+    _diverged: dict[str, str] = field(default_factory=dict)  # thread → the run that went its own way
+
+    def __post_init__(self) -> None:
+        self._recorded = Recorded(self.app, self.newest)
+
+    def follow(self, entry: Entry) -> Standing:
+        """Take the entry over without deciding it again: "followed", "repeat" or "void"."""
+        standing, self.states[entry.thread] = apply(self._state(entry), entry, self.limits)
+        return "followed" if standing == "applied" else standing
+
+    def check(self, entry: Entry, input: Input | None) -> Outcome:
+        """Decide the entry's input again and compare; None: the journal does not hold it. Then follow the entry."""
+        state = self._state(entry)
+        if input is None or self._follows_a_divergence(entry.thread, state):
+            return self._followed(entry, "unchecked" if input is None else "consequence")
+        if entry.limits_digest != self.limits.digest:
+            self.other_limits[entry.limits_digest] += 1
+        app = self._recorded.app_of(entry)
+        decision, mine, crash = self._decide(state, input, app, entry)
+        for other in () if mine == entry else self._recorded.older(input.type, app):
+            tried, same, _ = self._decide(state, input, other, entry)
+            if same == entry:
+                decision, mine = tried, same
+        if decision is not None and mine == entry:
+            if mine is not decision.entry:  # made under other limits: the head of the state must be the recorded one
+                return self._followed(entry, "equal")
+            self.states[entry.thread] = follow(state, decision)
+            return Outcome("equal")
+        standing, _ = apply(State(state.small, MemoryMaps()), entry, self.limits)
+        if standing != "applied":
+            return Outcome(standing)
+        found = self._how(entry, mine, crash)
+        place, note = locate(state, input, app, self.limits, found, entry) if mine is not None else (None, "")
+        return self._diverge(entry, state, found, place, note)
+
+    def unreadable(self, entry: Entry, error: Unreadable) -> Outcome:
+        """The entry's input cannot be read by today's code and schemas: that is a divergence too."""
+        state = self._state(entry)
+        if apply(State(state.small, MemoryMaps()), entry, self.limits)[0] != "applied":
+            return self._followed(entry, "unchecked")
+        return self._diverge(entry, state, Differences("input", error.code, [], [], [], None), None, str(error))
+
+    def _state(self, entry: Entry) -> State:
+        state = self.states.get(entry.thread)
+        if state is None:
+            state = begin_at(entry) if entry.seq > 1 else None
+            if state is not None:
+                self.cut[entry.thread] = entry.seq
+            else:
+                state = new_state(entry.thread)
+            self.states[entry.thread] = state
+        return state
+
+    def _follows_a_divergence(self, thread: str, state: State) -> bool:
+        run = self._diverged.get(thread)
+        if run is None:
+            return False
+        if state.small["run"].get("id") == run:
+            return True
+        del self._diverged[thread]
+        return False
+
+    def _followed(self, entry: Entry, standing: Standing) -> Outcome:
+        followed = self.follow(entry)
+        return Outcome(standing if followed == "followed" else followed)
+
+    def _decide(self, state: State, input: Input, app: App, entry: Entry) -> tuple[Decision | None, Entry | None, str]:
+        """The decision, its entry as it is under the recorded limits' digest, and how the engine failed, if it did."""
+        try:
+            decision = step(state, input, app, self.limits, self.live)
+        except Exception as error:  # ours, not the log's: it is told with the decision that it befell
+            return None, None, f"{type(error).__name__}: {error}"
+        mine = None if decision is None else decision.entry
+        if mine is not None and entry.limits_digest != mine.limits_digest:
+            mine = replace(mine, limits_digest=entry.limits_digest).sealed()
+        return decision, mine, ""
+
+    def _how(self, entry: Entry, mine: Entry | None, crash: str) -> Differences:
+        if mine is not None:
+            found = differences(entry, mine)
+            tool = self._lacks(found, entry)
+            return replace(found, kind="tool", about=tool) if tool else found
+        return Differences("crash" if crash else "input", crash or "taken for a record handled before", [], [], [])
+
+    def _lacks(self, found: Differences, entry: Entry) -> str:
+        """The tool that the log says was called and the app lacks: it explains more than what came of that."""
+        effect = None if found.at is None else next(iter(msgspec.json.decode(entry.effects)[found.at :]), None)
+        if effect is None or effect["do"] != "call":
+            return ""
+        tool = self.app.tools.get(effect["tool"])
+        return "" if tool is not None and tool.effect == effect["effect"] else str(effect["tool"])
+
+    def _diverge(self, entry: Entry, state: State, found: Differences, place: Place | None, note: str) -> Outcome:
+        self.states[entry.thread] = state
+        self.follow(entry)
+        run = self.states[entry.thread].small["run"].get("id")
+        if run is not None and run == entry.run_id:
+            self._diverged[entry.thread] = run
+        came = entry.input
+        return Outcome("diverged", Divergence(
+            entry.thread, entry.seq, entry.kind, entry.verdict, came.topic, came.partition, came.offset, entry.time_ms,
+            entry.agent, entry.version, entry.run_id, found, place, note,
+        ))  # fmt: skip
