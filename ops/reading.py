@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,56 +96,60 @@ class Journal:
 
     def __iter__(self) -> Iterator[Entry]:
         """The valid entries. Raises Trouble without a broker, RegistryUnavailable without a registry."""
-        codec, heads = codec_of(self.settings), dict[str, Entry]()
+        codec, heads = codec_of(self.settings), dict[str, tuple[int, str]]()
         wanted = None if self.thread is None else self.thread.encode()
         for record in whole_topic(self.settings, "agent-decisions"):
             if wanted is not None and record.key != wanted:
                 continue
             thread = "" if record.key is None else record.key.decode("utf-8", "backslashreplace")
             try:
-                entry = _entry(record, codec)
-                reason = _void(entry, thread, heads.get(thread))
+                entry = entry_of(record, codec)
+                reason = why_void(entry, thread, *heads.get(thread, NO_HEAD))
             except Unreadable as error:
                 reason = str(error)
             if reason:
                 self.voids.append(Void(thread, record.partition, record.offset, reason))
             else:
-                heads[thread] = entry
+                heads[thread] = entry.seq, entry.hash
                 yield entry
 
     def complain(self) -> None:
         """Raises Trouble when an entry was void."""
-        if not self.voids:
-            return
-        told = [f"  {v.thread} at {v.partition}/{v.offset}: {v.reason}" for v in self.voids[:VOIDS_SHOWN]]
-        more = len(self.voids) - len(told)
-        lines = "\n".join([*told, *([f"  and {more} more"] if more else [])])
-        raise Trouble(
-            f"The journal is broken. Void and left out, {len(self.voids)}:\n{lines}",
-            "docs/operations.md says what that means and what to do.",
-        )
+        complain(self.voids, len(self.voids))
 
 
-def _entry(record: Record, codec: Codec) -> Entry:
+def complain(voids: Sequence[Void], count: int) -> None:
+    """Raises Trouble when there are void entries: `count` of them, of which these are shown."""
+    if not count:
+        return
+    told = [f"  {v.thread} at {v.partition}/{v.offset}: {v.reason}" for v in voids[:VOIDS_SHOWN]]
+    more = count - len(told)
+    lines = "\n".join([*told, *([f"  and {more} more"] if more else [])])
+    raise Trouble(
+        f"The journal is broken. Void and left out, {count}:\n{lines}",
+        "docs/operations.md says what that means and what to do.",
+    )
+
+
+def entry_of(record: Record, codec: Codec) -> Entry:
     """The entry in a record of the journal. Raises Unreadable when there is none."""
-    type, _, data = codec.decode(record.value)
-    if type != "threadlog.Decision":
-        raise Unreadable("foreign", f"a {type}, expected a threadlog.Decision")
-    data["input"]["value"] = base64.b64decode(data["input"]["value"])
+    data = codec.decode_ours(record.value, "threadlog.Decision")
     return Entry.from_dict(data)
 
 
-def _void(entry: Entry, key: str, head: Entry | None) -> str:
-    """Why an entry does not continue the head of its thread; empty when it does."""
+NO_HEAD = (0, "")  # of a thread that has no entry yet
+
+
+def why_void(entry: Entry, key: str, at: int, head: str) -> str:
+    """Why an entry does not continue its thread, whose head is entry `at` with this hash; empty when it does."""
     if entry.thread != key:
         return f"wrong key: the entry is of thread {entry.thread}"
     if entry.computed_hash() != entry.hash:
         return f"wrong hash: seq {entry.seq} was changed after it was written"
-    at = head.seq if head else 0
     if entry.seq > at + 1:
         return f"gap: seq {entry.seq} comes after seq {at}"
     if entry.seq <= at:
         return f"fork: seq {entry.seq} was told before"
-    if entry.prev != (head.hash if head else ""):
+    if entry.prev != head:
         return f"fork: seq {entry.seq} continues another history"
     return ""

@@ -129,6 +129,18 @@ class Codec:
 
     def decode(self, value: bytes | None) -> tuple[str, int, Any]:
         """(full name of the schema, its id, the data as plain JSON). Raises Unreadable, or RegistryUnavailable."""
+        name, id, data, is_json = self._read(value)
+        return name, id, data if is_json else plain(data)
+
+    def decode_ours(self, value: bytes | None, wanted: str) -> dict[str, Any]:
+        """The fields of one of our own records, bytes as bytes: for who reads many. Raises as `decode` does."""
+        name, _, data, _ = self._read(value)
+        if name != wanted:
+            raise Unreadable("foreign", f"a {name}, expected a {wanted}")
+        return dict(data)
+
+    def _read(self, value: bytes | None) -> tuple[str, int, Any, bool]:
+        """Also whether the data is plain JSON already."""
         if value is None or len(value) < 5:
             raise Unreadable("truncated", "the value has no magic byte and schema id")
         if value[0] != 0:
@@ -140,14 +152,10 @@ class Codec:
         payload = io.BytesIO(value)
         payload.seek(5)
         if kind == "AVRO":
-            data = _read_avro(reader, payload)
-            if reader[3]:
-                return name, id, data
-        elif kind == "PROTOBUF":
-            data = _read_protobuf(payload.read())
-        else:
-            data = _read_json(reader, payload.read())
-        return name, id, plain(data)
+            return name, id, _read_avro(reader, payload), reader[3]
+        if kind == "PROTOBUF":
+            return name, id, _read_protobuf(payload.read()), False
+        return name, id, _read_json(reader, payload.read()), False
 
     def _reader(self, id: int) -> tuple[str, Kind, Any]:
         if id in self._readers:
