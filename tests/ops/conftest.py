@@ -12,9 +12,12 @@ import pytest
 
 import ops.commands.send
 import ops.commands.tail
+import ops.index.source
 import ops.reading
 import ops.sending
-from tests.ops.fakes import FakeKafka, FakeProducer
+from tests.ops.fakes import FakeKafka, FakeProducer, FakeTopic
+from tests.ops.indexes import thread
+from tests.threadlog.desk import Desk
 
 
 def free_ports() -> int:
@@ -45,7 +48,25 @@ def kafka(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
     for module in (ops.reading, ops.sending):
         monkeypatch.setattr(module, "Registry", lambda url: fake.schemas)
     monkeypatch.setattr(ops.reading, "read_topic", fake.read_topic)
+    monkeypatch.setattr(
+        ops.index.source, "TopicReader", lambda _, topic: FakeTopic(fake.topics.get(topic, []), fake.cluster)
+    )
     monkeypatch.setattr(ops.sending, "producer", lambda bootstrap, log_level: FakeProducer(fake))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         monkeypatch.setenv("THREADLOG_BROKERS", f"127.0.0.1:{listening.getsockname()[1]}")
         yield fake
+
+
+@pytest.fixture
+def journal(kafka: FakeKafka) -> dict[str, Desk]:
+    """Four threads: one is idle, one waits for a tool, one is parked, the last run of one has failed."""
+    made = {
+        "idle": thread("idle", 0),
+        "waits": thread("waits", 1),
+        "parked": thread("parked", 2, park=True),
+        "failed": thread("failed", 1, fail=True),
+    }
+    for one in made.values():
+        for entry in one.journal:
+            kafka.add_entry(entry)
+    return made
