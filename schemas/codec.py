@@ -137,7 +137,8 @@ class Codec:
         name, _, data, _ = self._read(value)
         if name != wanted:
             raise Unreadable("foreign", f"a {name}, expected a {wanted}")
-        return dict(data)
+        fields: dict[str, Any] = data
+        return fields
 
     def _read(self, value: bytes | None) -> tuple[str, int, Any, bool]:
         """Also whether the data is plain JSON already."""

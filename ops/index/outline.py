@@ -74,9 +74,11 @@ class Outline(msgspec.Struct, omit_defaults=True):
         """What the open run waits for, in order: tools, types of events, sleep."""
         if not self.run:
             return ""
-        tools = {call.tool for call in self.calls.values() if call.run == self.run["id"]}
-        events = {wait["type"] for wait in self.run.get("waits", {}).values()}
-        return ", ".join([*sorted(tools), *sorted(events), *(["sleep"] if self.sleeps else [])])
+        run_id, waits = self.run["id"], self.run.get("waits")
+        found = sorted({call.tool for call in self.calls.values() if call.run == run_id})
+        if waits:
+            found += sorted({wait["type"] for wait in waits.values()})
+        return ", ".join([*found, "sleep"] if self.sleeps else found)
 
     @property
     def standing(self) -> tuple[str, str, str]:

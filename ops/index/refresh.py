@@ -9,9 +9,11 @@ that are counted as cut.
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +23,7 @@ import msgspec
 from ops.index import database
 from ops.index.outline import Outline
 from ops.index.rows import WRITES, Rows
+from ops.index.tables import INDEXES
 from ops.reading import NO_HEAD, Void, entry_of, why_void
 from schemas.codec import Codec
 from schemas.errors import Unreadable
@@ -75,8 +78,19 @@ def refresh(
             why = _stale(db, identity, namespace, marks)
         if why:
             database.remove(path)
-        with database.writing(path) as db:
+        with database.writing(path) as db, _collecting_seldom():
             return _Refresh(db, identity, namespace, log, marks, codec, tell).run(why)
+
+
+@contextmanager
+def _collecting_seldom() -> Iterator[None]:
+    """Rows of a batch are many and hold no cycles: Python's collector would walk them again and again for nothing."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 20)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _stale(db: sqlite3.Connection, identity: str, namespace: str, marks: Mapping[int, tuple[int, int]]) -> str:
@@ -128,6 +142,8 @@ class _Refresh:
                 self._unfit[found.place] = found.reason
                 self._forget()
             else:
+                for statement in INDEXES:
+                    self._db.execute(statement)
                 return done
 
     def _forget(self) -> None:

@@ -62,9 +62,8 @@ class Rows:
             entry.version, entry.run_id, came.topic, came.partition, came.offset, came.source, came.id, came.type,
             came.log_time_ms, entry.app_digest, size, entry.snapshot is not None, entry.hash,
         ))  # fmt: skip
-        before = outline.standing
-        self._asked.clear()
-        self._answered.clear()
+        if self._asked or self._answered:
+            self._asked, self._answered = set(), set()
         if entry.effects != "[]":
             effects = self.tables["effects"]
             for number, effect in enumerate(_effects(entry.effects)):
@@ -73,8 +72,6 @@ class Rows:
         if entry.patch != _NOTHING:
             self._follow(entry, patch, outline)
         outline.seq, outline.head, outline.last_ms = entry.seq, entry.hash, entry.time_ms
-        if outline.standing != before:
-            outline.since_ms = entry.time_ms
 
     def begin(self, entry: Entry, state: dict[str, Any]) -> Outline:
         """The outline of a thread whose start is gone, from the state before an entry; adds its open calls and run."""
@@ -93,8 +90,10 @@ class Rows:
 
     def _follow(self, entry: Entry, patch: Patch, outline: Outline) -> None:
         """What the effects do not say: reads that ended with their run, a run that goes on by a person's word."""
-        gone = patch["del"]
+        before, gone = outline.standing, patch["del"]
         outline.follow(patch["put"], gone)
+        if outline.standing != before:
+            outline.since_ms = entry.time_ms
         # A call that was asked and left in one decision was never in any state.
         left = (self._asked - outline.calls.keys()) | set(gone.get("calls", ()))
         for call_id in sorted(left - self._answered):
