@@ -27,8 +27,9 @@ from tests.ops.indexes import (
     records,
     rows,
 )
-from tests.threadlog.desk import desk
+from tests.threadlog.desk import desk, look, pay
 from tests.threadlog.histories import LIMITS, MODES, MOVES, NUMBERS, History, some
+from threadlog import Event, Thread, gather
 from wire.frames import Record
 
 moves = st.lists(st.tuples(st.integers(0, MOVES - 1), st.integers(0, NUMBERS - 1)), max_size=30)
@@ -135,6 +136,23 @@ def test_index_tells_what_a_thread_waits_for(tmp_path: Path) -> None:
         ("waiting", "t.More", times[3]),
         ("idle", "", times[4]),
     ]
+
+
+async def hasty(thread: Thread, event: Event) -> None:
+    async def fails() -> None:
+        raise ValueError("no")
+
+    await gather(look("a"), pay(1), fails())
+
+
+def test_index_closes_a_read_that_was_asked_and_left_in_one_decision(tmp_path: Path) -> None:
+    """No state ever held it, so no patch removes it; the effect beside it stays open with the thread."""
+    made = desk(hasty, limits=LIMITS)
+    made.send()
+    bring(tmp_path / "i", FakeTopic(records([made.journal])))
+    found = rows(tmp_path / "i", "SELECT tool, status, asked_seq, closed_seq FROM calls ORDER BY tool")
+    assert found == [("look", "left", 1, 1), ("pay", "open", 1, None)]
+    assert rows(tmp_path / "i", "SELECT state, open_calls, error FROM threads") == [("idle", 1, "ValueError: no")]
 
 
 def test_index_has_every_effect_in_its_place(tmp_path: Path) -> None:
