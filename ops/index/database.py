@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import click
+
 from ops.context import Trouble
 from ops.index.tables import TABLES, VERSION
 from ops.settings import Settings
@@ -50,7 +52,11 @@ def locked(path: Path) -> Iterator[None]:
     """Nobody else writes the index meanwhile. The lock goes with the process, however that ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (path.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            click.echo("Another process brings the index up to date; waiting for it.", err=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -27,15 +27,20 @@ def index(ctx: Context, refresh: bool) -> Iterator[sqlite3.Connection]:
     if refresh:
         from ops.index.source import bring_up_to_date  # the clients of Kafka and registry take longer than a query
 
-        bring_up_to_date(ctx.settings, tell=tell)
+        if why := bring_up_to_date(ctx.settings, tell=tell).anew:
+            click.echo(f"The index was made anew: {why}.", err=True)
     with database.reading(database.path_of(ctx.settings)) as db:
         _check(ctx.settings, database.meta(db))
         yield db
 
 
+_TOLD_EVERY = 100_000
+
+
 def tell(read: int, left: int) -> None:
     """Progress of a long refresh, on the error stream so that no output is disturbed."""
-    click.echo(f"  {read:,} entries read, {left:,} left", err=True)
+    if read % _TOLD_EVERY == 0:
+        click.echo(f"  {read:,} entries of the journal are read, {left:,} are left", err=True)
 
 
 def _check(settings: Settings, known: dict[str, str]) -> None:

@@ -147,3 +147,17 @@ def test_index_of_an_empty_topic_is_empty(tmp_path: Path) -> None:
     assert bring(tmp_path / "i", FakeTopic([])).decisions == 0
     assert rows(tmp_path / "i", "SELECT count(*) FROM decisions") == [(0,)]
     assert TOPIC.endswith("agent-decisions")
+
+
+def test_index_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
+    """Refreshes at the same time end in what one makes: the others wait and find nothing left to do."""
+    log = records(journals(*zip(*some(3), strict=True)))
+    once, path = built(tmp_path / "whole" / "i", FakeTopic(log)), tmp_path / "i"
+    fork = multiprocessing.get_context("fork")
+    children = [fork.Process(target=_refresh_in_batches, args=(path, FakeTopic(log))) for _ in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * 4
+    assert held(path) == once

@@ -147,6 +147,9 @@ def test_index_of_a_purged_stack_is_not_taken_for_the_new_one(journal: dict[str,
     for entry in other.journal:
         kafka.add_entry(entry)
     assert names() == ["other"]
+    kafka.cluster = "cluster-3"
+    told = run("threads")
+    assert "The index was made anew: it was of another cluster, topic or namespace." in told.stderr
 
 
 def test_json_lines_of_threads_are_objects_of_known_names(journal: dict[str, Desk]) -> None:
