@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,8 @@ from confluent_kafka import KafkaException
 
 from ops.context import Trouble
 from ops.settings import Settings
+from ops.voids import Void as Void
+from ops.voids import complain as complain
 from schemas.codec import Codec
 from schemas.errors import Unreadable
 from schemas.topics import TOPICS, kafka_name
@@ -22,7 +24,6 @@ from wire.kafka import read_topic
 from wire.registry import Registry
 
 _CONNECT_S = 3
-VOIDS_SHOWN = 5
 
 
 def check_broker(settings: Settings) -> None:
@@ -73,16 +74,6 @@ def whole_topic(settings: Settings, topic: str) -> Iterator[Record]:
         raise Trouble(said, "Is the stack up? `threadlog status`.") from error
 
 
-@dataclass(frozen=True)
-class Void:
-    """A record of the journal that does not count: where it is, and what is wrong with it."""
-
-    thread: str
-    partition: int
-    offset: int
-    reason: str
-
-
 @dataclass
 class Journal:
     """The valid entries of one thread, or of all, in the order of the log within each thread.
@@ -116,19 +107,6 @@ class Journal:
     def complain(self) -> None:
         """Raises Trouble when an entry was void."""
         complain(self.voids, len(self.voids))
-
-
-def complain(voids: Sequence[Void], count: int) -> None:
-    """Raises Trouble when there are void entries: `count` of them, of which these are shown."""
-    if not count:
-        return
-    told = [f"  {v.thread} at {v.partition}/{v.offset}: {v.reason}" for v in voids[:VOIDS_SHOWN]]
-    more = count - len(told)
-    lines = "\n".join([*told, *([f"  and {more} more"] if more else [])])
-    raise Trouble(
-        f"The journal is broken. Void and left out, {count}:\n{lines}",
-        "docs/operations.md says what that means and what to do.",
-    )
 
 
 def entry_of(record: Record, codec: Codec) -> Entry:

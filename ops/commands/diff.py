@@ -16,7 +16,8 @@ from ops.index.opened import index, no_refresh
 from ops.index.source import journal
 from ops.index.states import states_at
 from ops.index.voids import void_entries
-from ops.reading import codec_of, complain
+from ops.reading import codec_of
+from ops.voids import complain
 
 _SHOWN_CHARS = 160
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}

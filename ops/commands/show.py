@@ -16,7 +16,8 @@ from ops.index.opened import index
 from ops.index.source import journal as log_of
 from ops.index.states import states_at
 from ops.index.voids import void_entries
-from ops.reading import Journal, codec_of, complain, whole_topic
+from ops.reading import Journal, codec_of, whole_topic
+from ops.voids import complain
 from schemas.codec import Codec
 from schemas.errors import Unreadable
 from threadlog.canonical import digest

@@ -13,7 +13,7 @@ from ops.context import Context, pass_context
 from ops.index import queries
 from ops.index.opened import index, no_refresh
 from ops.index.voids import void_entries
-from ops.reading import complain
+from ops.voids import complain
 
 
 class Duration(click.ParamType[int]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from ops.reading import Void
+from ops.voids import Void
 
 
 def void_entries(db: sqlite3.Connection, thread: str | None = None) -> list[Void]:
