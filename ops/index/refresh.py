@@ -23,7 +23,7 @@ import msgspec
 from ops.index import database
 from ops.index.outline import Outline
 from ops.index.rows import WRITES, Rows
-from ops.index.tables import INDEXES
+from ops.index.tables import INDEXES, OFFSET_BITS, OFFSET_MAX
 from ops.reading import NO_HEAD, Void, entry_of, why_void
 from schemas.codec import Codec
 from schemas.errors import Unreadable
@@ -115,6 +115,10 @@ class _Unfit(Exception):
         super().__init__(self.reason)
 
 
+class _Misfit(Exception):
+    """Somewhere in a batch is an entry whose rows the database does not take."""
+
+
 class _Refresh:
     """One refresh, under the lock."""
 
@@ -130,6 +134,7 @@ class _Refresh:
         self._first = {p: known.get(p, (low, low))[0] for p, (low, _) in marks.items()}
         self._next = {p: known.get(p, (low, low))[1] for p, (low, _) in marks.items()}
         self._unfit = dict[tuple[int, int], str]()
+        self._batch = BATCH
         self._forget()
 
     def run(self, why: str) -> Progress:
@@ -139,7 +144,10 @@ class _Refresh:
             try:
                 self._read(done, todo)
             except _Unfit as found:  # nothing of its batch is kept: the batch is read again without it
-                self._unfit[found.place] = found.reason
+                self._unfit[found.place], self._batch = found.reason, BATCH
+                self._forget()
+            except _Misfit:  # it is found by writing one at a time
+                self._batch = 1
                 self._forget()
             else:
                 for statement in INDEXES:
@@ -161,9 +169,9 @@ class _Refresh:
         for count, record in enumerate(self._log.read(self._next, self._ends), 1):
             self._take(record)
             at[record.partition] = record.offset + 1
-            if count % BATCH == 0:
+            if count % self._batch == 0:
                 self._write(at, done)
-                if self._tell:
+                if self._tell and self._batch == BATCH:
                     self._tell(count, todo - count)
         self._write(self._ends, done)
 
@@ -226,8 +234,7 @@ class _Refresh:
             return
         threads = [(name, self._outlines[name]) for name in self._touched]
         with database.transaction(self._db):
-            for table, statement in WRITES.items():
-                self._db.executemany(statement, self._rows.of(table))
+            self._write_rows()
             self._db.executemany(_THREAD, [one.row(name) for name, one in threads])
             self._db.executemany(_OUTLINE, [(name, _write_outline(one)) for name, one in threads])
             self._db.executemany(_VOID, [(v.partition, v.offset, v.thread, v.reason) for v in self._voids])
@@ -238,6 +245,16 @@ class _Refresh:
         done.voids += len(self._voids)
         done.cut += self._cut.total()
         self._begin_batch()
+
+    def _write_rows(self) -> None:
+        try:
+            for table, statement in WRITES.items():
+                self._db.executemany(statement, self._rows.of(table))
+        except (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.IntegrityError, OverflowError) as error:
+            decisions = self._rows.tables["decisions"]
+            if len(decisions) != 1:
+                raise _Misfit from error
+            raise _Unfit((decisions[0][0] >> OFFSET_BITS, decisions[0][0] & OFFSET_MAX), error) from error
 
 
 _THREAD = f"""INSERT INTO threads VALUES ({", ".join("?" * 16)}) ON CONFLICT (thread) DO UPDATE SET

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ops.context import Trouble
 from ops.index.refresh import snapshot_of
-from ops.index.tables import OFFSET_BITS
+from ops.index.tables import OFFSET_BITS, OFFSET_MAX
 from ops.reading import entry_of
 from schemas.codec import Codec
 from schemas.errors import Unreadable
@@ -71,7 +71,7 @@ def _check(db: sqlite3.Connection, thread: str, seqs: list[int]) -> None:
 
 
 def _entries(log: Places, codec: Codec, thread: str, rows: list[Row]) -> Iterator[Entry]:
-    places = [(id >> OFFSET_BITS, id & ((1 << OFFSET_BITS) - 1)) for _, id, _ in rows]
+    places = [(id >> OFFSET_BITS, id & OFFSET_MAX) for _, id, _ in rows]
     records = log.at(places)
     for place, (seq, _, _) in zip(places, rows, strict=True):
         record = next(records, None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 VERSION = 1
 # A partition holds so many offsets at most; twenty years at a thousand a second.
 OFFSET_BITS = 40
+OFFSET_MAX = (1 << OFFSET_BITS) - 1
 
 TABLES = (
     """CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)""",
@@ -29,7 +30,7 @@ TABLES = (
         input_time_ms INTEGER NOT NULL, app_digest TEXT NOT NULL, bytes INTEGER NOT NULL, snapshot INTEGER NOT NULL,
         hash TEXT NOT NULL,
         partition INTEGER GENERATED ALWAYS AS (id >> {OFFSET_BITS}) VIRTUAL,
-        "offset" INTEGER GENERATED ALWAYS AS (id & {(1 << OFFSET_BITS) - 1}) VIRTUAL)""",
+        "offset" INTEGER GENERATED ALWAYS AS (id & {OFFSET_MAX}) VIRTUAL)""",
     """CREATE TABLE effect_rows (
         decision INTEGER NOT NULL, n INTEGER NOT NULL, do TEXT NOT NULL, run_id TEXT, tool TEXT, call_id TEXT,
         status TEXT, detail TEXT, PRIMARY KEY (decision, n)) WITHOUT ROWID""",

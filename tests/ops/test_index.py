@@ -179,7 +179,12 @@ def test_index_counts_what_is_void_and_does_not_believe_it(tmp_path: Path) -> No
     assert [hash for (hash,) in rows(path, "SELECT hash FROM decisions ORDER BY seq")] == [e.hash for e in one]
 
 
-FORGED = [{"effects": "{"}, {"effects": '[{"do":"call"}]'}, {"patch": "[]"}, {"patch": '{"put":{"run":5},"del":{}}'}]
+FORGED = [
+    {"effects": "{"}, {"effects": '[{"do":"call"}]'}, {"effects": '[{"do":{}}]'}, {"patch": "[]"},
+    {"patch": '{"put":{"run":5},"del":{}}'}, {"effects": '[{"do":"dead_letter","code":{},"message":"m"}]'},
+    {"effects": '[{"do":"signal","run_id":99999999999999999999,"name":"n","thread":"t"}]'},
+    {"effects": '[{"do":"begin_run","run_id":"r","agent":null,"version":1}]'},
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("changed", FORGED, ids=str)
