@@ -138,6 +138,25 @@ def test_index_tells_what_a_thread_waits_for(tmp_path: Path) -> None:
     ]
 
 
+def test_index_tells_when_a_person_lets_a_parked_run_go_on(tmp_path: Path) -> None:
+    """Parked with its error; retried, the run is open again and nothing is wrong with it."""
+    made, told = desk(busy, limits=LIMITS), []
+    agents = dict(made.app.agents)
+    made.send(n=1)
+    made.app.agents.clear()
+    made.answer("v")
+    for retry in (False, True):
+        if retry:
+            made.app.agents.update(agents)
+            made.command("retry")
+        bring(tmp_path / "i", FakeTopic(records([made.journal])))
+        told += rows(
+            tmp_path / "i", "SELECT r.status, r.error, state, t.error FROM runs r JOIN threads t USING (run_id)"
+        )
+    missing = "VersionMissing: agent 'go' version 1 began this run but is not in the app: deploy code with it"
+    assert told == [("parked", missing, "parked", missing), ("open", "", "waiting", "")]
+
+
 async def hasty(thread: Thread, event: Event) -> None:
     async def fails() -> None:
         raise ValueError("no")
