@@ -72,7 +72,8 @@ INDEXES = (
     """CREATE INDEX IF NOT EXISTS runs_of_thread ON runs (thread)""",
     """CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, agent)""",
     """CREATE INDEX IF NOT EXISTS replies_of_thread ON replies (thread)""",
-    """CREATE INDEX IF NOT EXISTS effects_of_dead_letters ON effect_rows (decision) WHERE do = 'dead_letter'""",
+    """CREATE INDEX IF NOT EXISTS effects_of_dead_letters
+        ON effect_rows (decision, do, status, detail) WHERE do = 'dead_letter'""",
 )
 # What docs/queries.md promises; the rest is for the index alone.
 PUBLIC = ("threads", "decisions", "effects", "calls", "runs", "replies", "dead_letters", "voids", "log")
