@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m bench`: every figure, one bench after the other, each on a stack of its own. About an hour."""
+"""`python -m bench`: every figure, one bench after the other, on stacks of their own. About an hour."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.figures import LOAD_MAX, Figure, quiet, table
 from bench.session import FOLDER
 from ops.stack.layout import ROOT
 
-BENCHES = ("conversation", "latency", "waiting", "history", "threads", "recovery")
+BENCHES = ("conversation", "latency", "waiting", "history", "threads", "recovery", "queries")
 COOL_S, PATIENCE_S = 5, 300
 
 

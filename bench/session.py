@@ -75,14 +75,18 @@ class Session:
 
     def report(self, name: str, found: list[Figure], **conditions: Any) -> None:
         """Print a table; write one JSON object per figure, with its conditions, to .build/bench/NAME.jsonl."""
-        conditions = {**self.conditions, **conditions}
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        path = FOLDER / f"{name}.jsonl"
-        path.write_text("".join(f"{one.line(conditions)}\n" for one in found))
-        click.echo(f"\n{figures.table(found)}\n")
-        if conditions["busy"]:
-            click.echo("The machine was busy with other work: do not quote these figures.")
-        click.echo(f"One JSON object per figure: {path.relative_to(ROOT)}")
+        write(name, found, {**self.conditions, **conditions})
+
+
+def write(name: str, found: list[Figure], conditions: dict[str, Any]) -> None:
+    """As `Session.report`, for a bench without a stack."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / f"{name}.jsonl"
+    path.write_text("".join(f"{one.line(conditions)}\n" for one in found))
+    click.echo(f"\n{figures.table(found)}\n")
+    if conditions["busy"]:
+        click.echo("The machine was busy with other work: do not quote these figures.")
+    click.echo(f"One JSON object per figure: {path.relative_to(ROOT)}")
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
@@ -114,7 +118,8 @@ def _settings(given: dict[str, Any], app: str, taskmanagers: int) -> Settings:
     return settings
 
 
-def _quiet(given: dict[str, Any]) -> dict[str, Any]:
+def quiet_machine(given: dict[str, Any]) -> dict[str, Any]:
+    """What is measured on, with `busy`. Raises Trouble on a machine that has other work, unless --busy is given."""
     machine = figures.machine()
     quiet = figures.quiet(machine["load_average"])
     if not quiet and not given["busy"]:
@@ -128,7 +133,7 @@ def _quiet(given: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def session(given: dict[str, Any], app: str, jobs: tuple[str, ...], spare: int = 0) -> Iterator[Session]:
     """A stack of its own with these jobs, each on a TaskManager of its own; it is removed in the end."""
-    machine = _quiet(given)
+    machine = quiet_machine(given)
     settings = _settings(given, app, len(jobs) + spare)
     try:
         hosts = stack.up(settings, app, jobs, click.echo)

@@ -5,6 +5,7 @@ What is not in the table is a mistake of ours and stays a traceback."""
 
 from __future__ import annotations
 
+import sqlite3
 import xmlrpc.client
 
 from confluent_kafka import KafkaException
@@ -37,6 +38,10 @@ def trouble(error: Exception, settings: Settings | None) -> Trouble | None:
             return Trouble(f"Kafka at {where} does not do what is asked: {error.args[0].str()}.", STATUS)
         case WireError() | Incompatible():
             return Trouble(f"{str(error)[:1].upper()}{str(error)[1:]}.", STATUS)
+        case sqlite3.Error():
+            return Trouble(
+                f"The index cannot be used: {error}.", "`threadlog index rebuild` makes it anew from the log."
+            )
         case HttpError():
             return Trouble(f"The stack does not answer: {error}", "Start it with `threadlog up`.")
         case xmlrpc.client.Error() | OSError():

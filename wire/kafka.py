@@ -4,10 +4,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterator, Mapping
-from typing import Any
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any, Self
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
 
 from wire.frames import Record
 
@@ -15,6 +24,8 @@ _METADATA_S = 10.0
 _POLL_S = 0.2
 # A broker that lives sends something of what a topic is known to hold; longer than any restart of it.
 _STALLED_S = 30.0
+# Records that are read through rather than leapt over: about what one fetch brings anyway.
+_LEAP = 400
 _LEADERLESS = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 # What librdkafka logs to stderr: its notices about its own housekeeping say nothing to a person. Who reports failures
 # himself wants none of it.
@@ -114,21 +125,48 @@ def read_topic(
     by partition in no order between them. `partitions`: only these of the topic's.
 
     Raises KafkaException, also when the broker falls silent before the end."""
-    reader = consumer(bootstrap)
-    try:
-        marks = {
-            p: (max(low, (first or {}).get(p, low)), high)
-            for p, (low, high) in _marks(reader, topic).items()
-            if partitions is None or p in partitions
-        }
-        open_ = {p: high for p, (low, high) in marks.items() if high > low}
-        reader.assign([TopicPartition(topic, p, marks[p][0]) for p in open_])
+    with TopicReader(bootstrap, topic) as reader:
+        marks = {p: mark for p, mark in reader.marks().items() if partitions is None or p in partitions}
+        begin = {p: max(low, (first or {}).get(p, low)) for p, (low, _) in marks.items()}
+        yield from reader.read(begin, {p: high for p, (_, high) in marks.items()})
+
+
+class TopicReader:
+    """One topic, read from where one wants to where one wants. Its methods raise KafkaException."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._bootstrap, self._topic = bootstrap, topic
+        self._reader = consumer(bootstrap)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._reader.close()
+
+    def identity(self) -> str:
+        """The cluster and the topic in it: another one of the same name has another."""
+        cluster = self._reader.list_topics(self._topic, timeout=_METADATA_S).cluster_id
+        admin = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": SILENT})
+        described = admin.describe_topics(TopicCollection([self._topic]), request_timeout=_METADATA_S)
+        return f"{cluster}/{described[self._topic].result().topic_id}"
+
+    def marks(self) -> dict[int, tuple[int, int]]:
+        """For each partition the first offset and the one after the last committed record."""
+        return _marks(self._reader, self._topic)
+
+    def read(self, first: Mapping[int, int], end: Mapping[int, int]) -> Iterator[Record]:
+        """The committed records from `first` on and before `end`, by partition, in no order between them.
+
+        Raises KafkaException, also when the broker falls silent before the end."""
+        open_ = {p: high for p, high in end.items() if high > first[p]}
+        self._reader.assign([TopicPartition(self._topic, p, first[p]) for p in open_])
         before, since = -1, time.monotonic()
         while open_:
-            for message in reader.consume(500, _POLL_S):
-                if message.error() is None:
-                    yield to_record(message)
-            places = reader.position([TopicPartition(topic, p) for p in open_])
+            for message in self._reader.consume(500, _POLL_S):
+                if message.error() is None and (record := to_record(message)).offset < end[record.partition]:
+                    yield record
+            places = self._reader.position([TopicPartition(self._topic, p) for p in open_])
             for place in places:
                 if place.offset >= open_[place.partition]:
                     del open_[place.partition]
@@ -136,8 +174,30 @@ def read_topic(
                 before, since = now, time.monotonic()
             elif time.monotonic() - since > _STALLED_S:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nothing came for {_STALLED_S:g} s"))
-    finally:
-        reader.close()
+
+    def at(self, places: Sequence[tuple[int, int]]) -> Iterator[Record]:
+        """The records at these places, (partition, offset) in rising order; one that is gone is left out.
+
+        What lies between two of one partition is read through where that is little, else leapt over."""
+        partition, at = -1, -1
+        for wanted, offset in places:
+            if wanted != partition or not at <= offset <= at + _LEAP:
+                self._reader.assign([TopicPartition(self._topic, wanted, offset)])
+            partition, at = wanted, offset
+            for record in self._from_here(offset):
+                at = record.offset + 1
+                if record.offset == offset:
+                    yield record
+                if record.offset >= offset:
+                    break
+
+    def _from_here(self, offset: int) -> Iterator[Record]:
+        until = time.monotonic() + _STALLED_S
+        while time.monotonic() < until:
+            message = self._reader.poll(_POLL_S)
+            if message is not None and message.error() is None:
+                yield to_record(message)
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nothing at offset {offset} for {_STALLED_S:g} s"))
 
 
 def follow(

@@ -12,9 +12,15 @@ from typing import Any
 import click
 
 from ops.context import Context, Trouble, pass_context
+from ops.index.opened import index
+from ops.index.source import journal as log_of
+from ops.index.states import states_at
+from ops.index.voids import void_entries
 from ops.reading import Journal, codec_of, whole_topic
+from ops.voids import complain
 from schemas.codec import Codec
 from schemas.errors import Unreadable
+from threadlog.canonical import digest
 from threadlog.entry import Entry
 
 
@@ -72,11 +78,35 @@ def _tell(ctx: Context, entry: Entry, codec: Codec) -> None:
             ctx.say(f"        → {line}")
 
 
+def _state_at(ctx: Context, thread: str, seq: int, refresh: bool) -> None:
+    with index(ctx, refresh) as db:
+        with log_of(ctx.settings) as log:
+            state = states_at(db, log, codec_of(ctx.settings), thread, [seq])[seq]
+        voids = void_entries(db, thread)
+    core = state["core"]
+    ctx.emit(thread=thread, seq=seq, time_ms=core["now"], state=state, hash=digest(state))
+    ctx.say(f"{thread} after decision {seq}, {_time(core['now'])}")
+    for section, values in state.items():
+        if section not in ("core", *_NOT_TOLD) and values:
+            ctx.say(f"  {section}")
+            for key, value in values.items():
+                ctx.say(f"    {key}: {json.dumps(value, ensure_ascii=False)}")
+    complain(voids, len(voids))
+
+
+_NOT_TOLD = ("positions", "seen", "window")  # where the log holds what was read, and what resends are known by
+
+
 @click.command("show")
 @click.argument("thread")
+@click.option("--at", "seq", type=click.IntRange(1), help="The whole state after decision SEQ instead of the story.")
+@click.option("--no-refresh", is_flag=True, help="With --at: find its entries by the index as it is.")
 @pass_context
-def command(ctx: Context, thread: str) -> None:
+def command(ctx: Context, thread: str, seq: int | None, no_refresh: bool) -> None:
     """The story of THREAD from the journal: each input, what became of it, what was asked of the world."""
+    if seq is not None:
+        _state_at(ctx, thread, seq, not no_refresh)
+        return
     codec, found = codec_of(ctx.settings), False
     journal = Journal(ctx.settings, thread)
     for entry in journal:

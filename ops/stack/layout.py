@@ -18,7 +18,7 @@ __all__ = ["BUILD", "FLINK", "FLINK_LIB", "PYTHON", "ROOT", "VENV", "Layout"]
 SOCKET_PATH_MAX = 90
 # What a stack, a demo or a submission leaves in the state folder. `conf` goes last: by it the folder is known as ours.
 OURS = (
-    "archives", "code", "demo", "flink", "jobs", "kafka", "kafka-cluster-id", "logs", "registry", "run",
+    "archives", "code", "demo", "flink", "index", "jobs", "kafka", "kafka-cluster-id", "logs", "registry", "run",
     "settings.json", "tmp", "zookeeper", "lock", "conf",
 )  # fmt: skip
 # The line in the supervisor's configuration by which that file is known as ours.

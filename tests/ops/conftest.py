@@ -15,10 +15,13 @@ import ops.audit.signing
 import ops.commands.send
 import ops.commands.tail
 import ops.commands.watch
+import ops.index.source
 import ops.reading
 import ops.sending
 from tests.ops.audits import eventful, exported, paid, signed
-from tests.ops.fakes import FakeKafka, FakeProducer
+from tests.ops.fakes import FakeKafka, FakeProducer, FakeTopic
+from tests.ops.indexes import thread
+from tests.threadlog.desk import Desk
 
 
 def free_ports() -> int:
@@ -52,6 +55,9 @@ def kafka(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
     monkeypatch.setattr(ops.audit.signing, "first_offsets", fake.first_offsets)
     for module in (ops.sending, ops.audit.signing):
         monkeypatch.setattr(module, "producer", lambda bootstrap, log_level: FakeProducer(fake))
+    monkeypatch.setattr(
+        ops.index.source, "TopicReader", lambda _, topic: FakeTopic(fake.topics.get(topic, []), fake.cluster)
+    )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         monkeypatch.setenv("THREADLOG_BROKERS", f"127.0.0.1:{listening.getsockname()[1]}")
         yield fake
@@ -69,3 +75,18 @@ def key(kafka: FakeKafka, alone: Path) -> Path:
 def bundle(key: Path, alone: Path) -> Path:
     """All of it, as a bundle."""
     return exported(alone)
+
+
+@pytest.fixture
+def journal(kafka: FakeKafka) -> dict[str, Desk]:
+    """Four threads: one is idle, one waits for a tool, one is parked, the last run of one has failed."""
+    made = {
+        "idle": thread("idle", 0),
+        "waits": thread("waits", 1),
+        "parked": thread("parked", 2, park=True),
+        "failed": thread("failed", 1, fail=True),
+    }
+    for one in made.values():
+        for entry in one.journal:
+            kafka.add_entry(entry)
+    return made

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ class FakeKafka:
 
     schemas: FixedSchemas = field(default_factory=FixedSchemas)
     topics: dict[str, list[Record]] = field(default_factory=dict)
+    cluster: str = "cluster-1"
 
     def add(self, topic: str, key: bytes | None, value: bytes | None, partition: int = 0, headers: Any = ()) -> Record:
         """Append a record; its timestamp is its place."""
@@ -30,10 +31,10 @@ class FakeKafka:
         records.append(Record(f"threadlog.{topic}", partition, offset, len(records), key, value, [*headers]))
         return records[-1]
 
-    def add_entry(self, entry: Entry, key: str = "") -> Record:
+    def add_entry(self, entry: Entry, key: str = "", partition: int = 0) -> Record:
         """Append an entry to the journal, as the conversation job writes it."""
         value = Codec(self.schemas).encode("threadlog.Decision", entry.to_dict())
-        return self.add("agent-decisions", (key or entry.thread).encode(), value)
+        return self.add("agent-decisions", (key or entry.thread).encode(), value, partition)
 
     def add_reply(self, thread: str, event_id: str, text: str) -> Record:
         """Append a reply."""
@@ -72,6 +73,45 @@ class FakeKafka:
                 if record.offset > known and (after is not None or at >= ends[topic]):
                     yield record
         raise KeyboardInterrupt
+
+
+@dataclass
+class FakeTopic:
+    """`wire.kafka.TopicReader` over records. `low`: offsets below are gone. `asked`: places that were read by `at`.
+
+    It has as many partitions as its records show."""
+
+    records: list[Record]
+    cluster: str = "cluster-1"
+    low: dict[int, int] = field(default_factory=dict)
+    asked: list[tuple[int, int]] = field(default_factory=list)
+
+    def __enter__(self) -> FakeTopic:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        pass
+
+    def identity(self) -> str:
+        """Cluster and topic."""
+        return f"{self.cluster}/topic"
+
+    def marks(self) -> dict[int, tuple[int, int]]:
+        """First offset and the one after the last."""
+        ends = {record.partition: record.offset + 1 for record in self.records}
+        return {partition: (self.low.get(partition, 0), end) for partition, end in sorted(ends.items())}
+
+    def read(self, first: Mapping[int, int], end: Mapping[int, int]) -> Iterator[Record]:
+        """In the order of the list."""
+        for record in self.records:
+            if max(first[record.partition], self.low.get(record.partition, 0)) <= record.offset < end[record.partition]:
+                yield record
+
+    def at(self, places: Sequence[tuple[int, int]]) -> Iterator[Record]:
+        """Those that are still there."""
+        self.asked += places
+        there = {(r.partition, r.offset): r for r in self.records if r.offset >= self.low.get(r.partition, 0)}
+        yield from (there[place] for place in places if place in there)
 
 
 @dataclass

@@ -102,6 +102,36 @@ def test_read_topic_of_a_silent_broker_is_an_error(use: Any, monkeypatch: pytest
     assert fake.closed
 
 
+def test_reader_reads_what_it_is_told_and_no_more(use: Any) -> None:
+    """From the first to before the end, although the topic has more by now."""
+    use(FakeConsumer(0, 9))
+    with kafka.TopicReader("b", "t") as reader:
+        assert [record.offset for record in reader.read({0: 3}, {0: 6})] == [3, 4, 5]
+        assert list(reader.read({0: 6}, {0: 6})) == []
+
+
+class Polled(FakeConsumer):
+    """It gives one message after the other, from the first that is left where older ones are asked for."""
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        super().assign(places)
+        self.at = max(self.at, self.low)
+        self.leaps = [*getattr(self, "leaps", []), self.at]
+
+    def poll(self, timeout: float) -> Any:
+        self.at += 1
+        return message(self.at - 1)
+
+
+def test_reader_finds_records_by_their_places(use: Any) -> None:
+    """What is near is read through to, what is far is leapt to, what is gone is left out."""
+    fake = use(Polled(low=5, high=9_000))
+    with kafka.TopicReader("b", "t") as reader:
+        places = [(0, offset) for offset in (2, 7, 8, 300, 5_000)]
+        assert [record.offset for record in reader.at(places)] == [7, 8, 300, 5_000]
+    assert (fake.leaps, fake.closed) == ([5, 5_000], True)
+
+
 def test_read_topic_that_is_not_there_is_an_error(use: Any) -> None:
     """Kafka's own word for it."""
     use(FakeConsumer())

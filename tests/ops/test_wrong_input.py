@@ -16,7 +16,11 @@ from tests.ops.fakes import FakeKafka, run
 
 # A command line, and what its sentence must say. Nothing listens anywhere.
 NO_STACK = [
+    (["diff", "t", "1", "2"], "No broker listens"),
+    (["diff", "t", "1", "two"], "'two' is not a valid integer"),
     (["down", "--purge"], "no stack's folder"),
+    (["index", "rebuild"], "No broker listens"),
+    (["index", "status"], "There is no index yet"),
     (["logs", "nothing"], "There is no log of 'nothing'"),
     (["parked", "list"], "No broker listens at 127.0.0.1"),
     (["parked", "retry", "t"], "No broker listens"),
@@ -24,6 +28,10 @@ NO_STACK = [
     (["send", "t", "hi"], "No broker listens"),
     (["send", "t", "hi", "--wait"], "No broker listens"),
     (["show", "t"], "No broker listens"),
+    (["show", "t", "--at", "1"], "No broker listens"),
+    (["show", "t", "--at", "0"], "0 is not in the range"),
+    (["sql", "SELECT 1"], "No broker listens"),
+    (["sql", "SELECT 1", "--no-refresh"], "There is no index yet"),
     (["tail", "agent-events"], "No broker listens"),
     (["tail", "no-topic"], "There is no topic 'no-topic'"),
     (["replay", "--all", "--workers", "0"], "No broker listens"),
@@ -31,6 +39,9 @@ NO_STACK = [
     (["replay"], "Nothing says what to replay"),
     (["histories", "export", "--all", "-o", "h.jsonl"], "No broker listens"),
     (["fork", "t", "--at", "1", "--as", "u", "-o", "f.jsonl"], "No broker listens"),
+    (["threads"], "No broker listens"),
+    (["threads", "--state", "dead"], "'dead' is not one of"),
+    (["threads", "--older", "soon"], "write a number and ms, s, m, h or d"),
     (["topics", "--ensure"], "No broker listens"),
     (["watch"], "No broker listens"),
     (["audit", "keygen", "no/such/folder/key"], "no/such/folder/key cannot be written"),
@@ -140,7 +151,9 @@ def test_wrong_input_as_an_event_is_a_sentence(kafka: FakeKafka, what: str) -> N
 
 
 @pytest.mark.parametrize(
-    "line", [["tail", "agent-events"], ["show", "t"], ["parked", "list"], ["send", "t", "hi"]], ids=" ".join
+    "line",
+    [["tail", "agent-events"], ["show", "t"], ["parked", "list"], ["threads"], ["send", "t", "hi"]],
+    ids=" ".join,
 )
 def test_wrong_input_without_a_registry_is_a_sentence(
     kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch, line: list[str]

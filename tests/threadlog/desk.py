@@ -59,17 +59,21 @@ def app_of(handler: Handler, **options: Any) -> App:
 
 @dataclass
 class Desk:
-    """One thread `t` of an app."""
+    """One thread of an app, `t` unless it is named otherwise."""
 
     app: App
     limits: Limits = field(default_factory=Limits)
     cache: LiveRuns = field(default_factory=lambda: LiveRuns(0))
-    state: State = field(default_factory=lambda: new_state("t"))
+    state: State = field(init=False)
     journal: list[Entry] = field(default_factory=list)
     inputs: list[Input] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     now: int = BEGAN_MS
     offsets: dict[str, int] = field(default_factory=dict)
+    name: str = "t"
+
+    def __post_init__(self) -> None:
+        self.state = new_state(self.name)
 
     def take(self, input: Input) -> Decision:
         """Step one input; it must make a decision."""
@@ -86,7 +90,7 @@ class Desk:
         offset = self.offsets.get(topic, 0)
         self.offsets[topic] = offset + 1
         self.now += 1
-        return Input(kind, "t", topic, 0, offset, self.now, self.now, **fields)
+        return Input(kind, self.name, topic, 0, offset, self.now, self.now, **fields)
 
     def send(self, type: str = "t.Go", id: str | None = None, **data: Any) -> Decision:
         """An event."""
@@ -118,7 +122,7 @@ class Desk:
         """Let the earliest timer fire."""
         due, id = min((due, id) for id, due in self.state.small["timers"].items())
         self.now = max(self.now, due)
-        return self.take(timer("t", id, due, self.now))
+        return self.take(timer(self.name, id, due, self.now))
 
     def effects(self, kind: str) -> list[dict[str, Any]]:
         """Every effect of a kind, from the journal itself."""
@@ -139,16 +143,16 @@ class Desk:
 
     def rebuilt(self) -> State:
         """The state from the journal alone."""
-        state = new_state("t")
+        state = new_state(self.name)
         for entry in self.journal:
             standing, state = apply(state, entry, self.limits)
             assert standing == "applied"
         return state
 
 
-def desk(handler: Handler, cache_runs: int = 0, limits: Limits | None = None, **options: Any) -> Desk:
+def desk(handler: Handler, cache_runs: int = 0, limits: Limits | None = None, name: str = "t", **options: Any) -> Desk:
     """A desk around one handler; the cache is off unless asked for."""
-    return Desk(app_of(handler, **options), limits or Limits(), LiveRuns(cache_runs))
+    return Desk(app_of(handler, **options), limits or Limits(), LiveRuns(cache_runs), name=name)
 
 
 Script = Callable[[Desk], None]

@@ -73,7 +73,7 @@ def signal(thread: Desk, n: int) -> None:
 def fire(thread: Desk, early: int) -> None:
     timers = sorted((due, id) for id, due in thread.state.small["timers"].items())
     if timers and early:
-        thread.take(timer("t", timers[0][1], timers[0][0] - early, thread.now))
+        thread.take(timer(thread.name, timers[0][1], timers[0][0] - early, thread.now))
     elif timers:
         thread.fire()
 
@@ -129,9 +129,9 @@ _ACTIONS: list[Callable[[Desk, int], Any]] = [
 ]
 
 
-def play(history: History, mode: str, cache_runs: int = 0, evict: bool = False) -> Desk:
+def play(history: History, mode: str, cache_runs: int = 0, evict: bool = False, name: str = "t") -> Desk:
     """The desk after a history."""
-    thread = desk(busy, cache_runs, LIMITS, while_running=mode)
+    thread = desk(busy, cache_runs, LIMITS, name, while_running=mode)
     thread.app.agent(on="t.Quick", name="quick")(quick)
     for move, n in history:
         if evict:

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`threads` and `index` over a Kafka in memory; what every query has in common."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from ops.index import database, queries
+from tests.ops.fakes import FakeKafka, FakeTopic, objects, run
+from tests.ops.indexes import bring, names, records, thread
+from tests.threadlog.desk import Desk
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ((), {"idle", "waits", "parked", "failed"}),
+        (("--state", "parked"), {"parked"}),
+        (("--state", "waiting", "--agent", "go"), {"waits"}),
+        (("--agent", "nobody"), set()),
+        (("--waiting-on", "pay"), {"waits"}),
+        (("--waiting-on", "pa"), set()),
+        (("--tool", "pay"), {"waits", "failed"}),
+        (("--tool", "look"), {"parked"}),
+        (("--error", "VERSIONmissing"), {"parked"}),
+        (("--error", "ToolFailed"), {"failed"}),
+        (("--older", "1h"), {"idle", "waits", "parked", "failed"}),
+        (("--younger", "1h"), set()),
+        (("--state", "parked", "--tool", "pay"), set()),
+    ],
+    ids=" ".join,
+)
+def test_threads_are_found_by_what_they_are(
+    journal: dict[str, Desk], options: tuple[str, ...], wanted: set[str]
+) -> None:
+    """Every filter takes what it names and leaves the rest; together they all must hold."""
+    assert set(names(*options)) == wanted
+
+
+def test_threads_come_newest_first_or_longest_first(journal: dict[str, Desk]) -> None:
+    """By last activity; with --older by how long they are as they are. --limit says that there are more."""
+    rows = objects(run("threads", "--json"))
+    assert [row["last_ms"] for row in rows] == sorted((row["last_ms"] for row in rows), reverse=True)
+    rows = objects(run("threads", "--older", "1s", "--json"))
+    assert [row["since_ms"] for row in rows] == sorted(row["since_ms"] for row in rows)
+    assert "More than 1 are like that" in run("threads", "--limit", "1").stdout
+    assert len(names("--limit", "1")) == 1
+
+
+def test_threads_are_a_table_for_people(journal: dict[str, Desk]) -> None:
+    """A row says what a thread does, waits for, and what went wrong."""
+    told = run("threads")
+    assert told.exit_code == 0
+    [row] = [line for line in told.stdout.splitlines() if line.startswith("parked ")]
+    assert "VersionMissing: agent 'go' version 1 began this run" in row
+    [row] = [line.split() for line in told.stdout.splitlines() if line.startswith("waits ")]
+    assert (row[1], row[3], row[4], row[5], row[6]) == ("waiting", "pay", "go", "1", "1")
+
+
+def test_threads_of_nothing_are_a_sentence(kafka: FakeKafka) -> None:
+    """An empty journal, or a filter that nothing passes."""
+    kafka.topics["threadlog.agent-decisions"] = []
+    assert run("threads").stdout == "There is no thread yet.\n"
+    assert run("threads", "--state", "parked").stdout == "No thread is like that.\n"
+
+
+def test_threads_take_durations(journal: dict[str, Desk]) -> None:
+    """A wrong one is a sentence."""
+    told = run("threads", "--older", "soon")
+    assert (told.exit_code, "write a number and ms, s, m, h or d" in told.stderr) == (2, True)
+    assert [queries.milliseconds(text) for text in ("5ms", "1.5s", "2m", "1h", "3d")] == [
+        5,
+        1_500,
+        120_000,
+        3_600_000,
+        259_200_000,
+    ]
+
+
+@pytest.mark.parametrize("command", [("threads",), ("diff", "t", "0", "1"), ("show", "t", "--at", "1")], ids=" ".join)
+def test_queries_tell_of_void_entries(kafka: FakeKafka, command: tuple[str, ...]) -> None:
+    """They are left out, counted and named, and the command fails, as every reader of the journal does."""
+    one = thread("t", 0, 0)
+    for entry in (one.journal[0], replace(one.journal[1], reason="changed"), one.journal[1]):
+        kafka.add_entry(entry)
+    told = run(*command)
+    assert told.exit_code == 1
+    assert "Void and left out, 1:" in told.stderr
+    assert "t at 0/1: wrong hash: seq 2" in told.stderr
+
+
+def test_queries_go_on_where_the_last_one_ended(journal: dict[str, Desk], kafka: FakeKafka) -> None:
+    """What was decided since is there; with --no-refresh it is not, and no broker is asked."""
+    assert len(names()) == 4
+    journal["idle"].send(n=1)
+    kafka.add_entry(journal["idle"].journal[-1])
+    assert names("--state", "waiting", "--no-refresh") == ["waits"]
+    assert set(names("--state", "waiting")) == {"waits", "idle"}
+
+
+def test_queries_need_no_broker_if_told(alone: Path) -> None:
+    """Nothing listens here; without an index that is a sentence too."""
+    told = run("threads", "--no-refresh")
+    assert (told.exit_code, told.stderr.splitlines()[0]) == (1, "Error: There is no index yet.")
+    told = run("threads")
+    assert (told.exit_code, "No broker listens" in told.stderr) == (1, True)
+    bring(alone / ".threadlog" / database.FOLDER / database.FILE, FakeTopic(records([thread("a", 0).journal])))
+    assert names("--no-refresh") == ["a"]
+    told = run("--namespace", "other", "threads", "--no-refresh")
+    assert (told.exit_code, "The index is of threadlog, not of other." in told.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("junk", [b"", b"no database at all" * 500], ids=["empty", "junk"])
+def test_queries_make_an_index_that_is_none_anew(journal: dict[str, Desk], alone: Path, junk: bytes) -> None:
+    """A file that something else has written over is a cache that is lost, no more."""
+    names()
+    path = alone / ".threadlog" / database.FOLDER / database.FILE
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    path.write_bytes(junk)
+    told = run("threads", "--no-refresh")
+    assert (told.exit_code, "`threadlog index rebuild`" in told.stderr) == (1, True)
+    assert len(names()) == 4
+
+
+def test_index_is_rebuilt_and_tells_what_it_holds(journal: dict[str, Desk], alone: Path) -> None:
+    """`rebuild` reads all of it again; `status` says up to where it was read, and needs no broker."""
+    [done] = objects(run("index", "rebuild", "--json"))
+    assert (done["decisions"], done["voids"], done["cut"]) == (6, 0, 0)
+    whole, *places = objects(run("index", "status", "--json"))
+    assert (whole["threads"], whole["decisions"], whole["namespace"]) == (4, 6, "threadlog")
+    assert places == [{"partition": 0, "first": 0, "next": 6, "cut": 0}]
+    assert "6 decisions" in run("index", "rebuild").stdout
+    assert "4 threads, 6 decisions, 0 void entries" in run("index", "status").stdout
+
+
+def test_index_of_a_purged_stack_is_not_taken_for_the_new_one(journal: dict[str, Desk], kafka: FakeKafka) -> None:
+    """Same name, same number of records, another cluster: what it held is gone."""
+    assert len(names()) == 4
+    kafka.cluster = "cluster-2"
+    other = thread("other", 0, 0, 0, 0, 0, 0)
+    kafka.topics.clear()
+    for entry in other.journal:
+        kafka.add_entry(entry)
+    assert names() == ["other"]
+    kafka.cluster = "cluster-3"
+    told = run("threads")
+    assert "The index was made anew: it was of another cluster, topic or namespace." in told.stderr
+
+
+def test_json_lines_of_threads_are_objects_of_known_names(journal: dict[str, Desk]) -> None:
+    """Names are an interface."""
+    told = [json.loads(line) for line in run("threads", "--json").stdout.splitlines()]
+    assert {tuple(line) for line in told} == {queries.THREAD}
