@@ -163,7 +163,8 @@ def _payload_of(size: int, seconds: float) -> Point:
 
 
 def _skew(seconds: float, long: bool) -> list[Point]:
-    return [Point("skew", spread, seconds, spread=spread) for spread in ("uniform", "zipf", "hot")]
+    threads = {"uniform": USUAL_THREADS, "zipf": USUAL_THREADS, "hot": 1}
+    return [Point("skew", spread, seconds, spread=spread, threads=number) for spread, number in threads.items()]
 
 
 def _waiting(seconds: float, long: bool) -> list[Point]:

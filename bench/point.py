@@ -29,7 +29,10 @@ from schemas.codec import Codec
 BATCH, PAUSE_S, SETTLE_S = 500, 0.005, 2.0
 # Slow: a fifth of what it can do, fifty a second at most, and through three checkpoints at least.
 PACED, PACED_PER_S, PACED_SHARE, PACED_INTERVALS = 250, 50, 0.2, 3
-DRAIN_S, WIRE_S, TURNS_MIN, DECODED = 120, 120, 100, 5_000
+DRAIN_S = 120
+WIRE_S, WIRE_TURNS_PER_S = 120, 2_000  # the time in which all records must be read; that of so many turns comes on top
+TURNS_MIN = 100  # fewer say nothing of a rate
+DECODED = 5_000  # entries at a time
 
 
 class Unfinished(Exception):
@@ -68,6 +71,11 @@ class Taking:
         if not self.follower.reached(base + sent, end) or sent < least:
             wanted = f", {least:,} were to be sent" if sent < least else ""
             raise Unfinished(f"{what}: {len(seen) - base:,} entries of {sent:,} events within {bound_s:.0f} s{wanted}")
+
+    @property
+    def asked(self) -> int:
+        """Calls that were asked for so far; they are the first events of a point."""
+        return min(self.point.calls, len(self.ids))
 
     def before(self) -> None:
         """Histories and calls."""
@@ -110,15 +118,14 @@ class Taking:
         self.found["paced_per_s"] = round(1 / pause_s, 1)
 
     def on_the_wire(self) -> None:
-        """All records that the turns at full speed were made of."""
-        counted = wire(self.run, *self._places, WIRE_S)
-        if counted is not None:
-            records, size = counted
-            turns = self.found["turns"]
-            self.found |= {
-                "wire_records_per_turn": round(records / turns, 2),
-                "wire_bytes_per_turn": round(size / turns),
-            }
+        """All records that the turns at full speed were made of. Raises Unfinished."""
+        turns = self.found["turns"]
+        bound_s = WIRE_S + turns / WIRE_TURNS_PER_S
+        counted = wire(self.run, *self._places, bound_s)
+        if counted is None:
+            raise Unfinished(f"the records of {turns:,} turns could not be read within {bound_s:.0f} s")
+        for name, value in zip(("wire_records_per_turn", "wire_bytes_per_turn"), counted, strict=True):
+            self.found[name] = round(value / turns, 2)
 
     def back(self, measured: int) -> None:
         """Wait for the calls that are out. Raises Unfinished when they do not come, or came too early."""
@@ -132,8 +139,8 @@ class Taking:
 
     def drain(self) -> None:
         """Let what is still out end, so that the next point has the stack for itself. Raises Trouble."""
-        count = len(self.ids) + self.point.calls
-        if not self.follower.reached(count, time.monotonic() + DRAIN_S + self.point.call_s * bool(self.point.calls)):
+        count = len(self.ids) + self.asked
+        if not self.follower.reached(count, time.monotonic() + DRAIN_S + self.point.call_s * bool(self.asked)):
             raise Trouble(f"{self.point.name} left {count - len(self.follower.seen):,} events without an entry.")
 
     def take(self) -> None:
@@ -160,7 +167,7 @@ def measure(run: Session, checkpoints: Checkpoints, point: Point) -> tuple[dict[
             except Trouble as trouble:
                 note, fit = f"{note}; {trouble}", False
         if fit:
-            note = "; ".join(filter(None, (note, wrong(run.codec, follower.seen, taking.ids, point.calls))))
+            note = "; ".join(filter(None, (note, wrong(run.codec, follower.seen, taking.ids, taking.asked))))
     return told(point, run, taking.found, note), fit
 
 
