@@ -3,7 +3,7 @@
 PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(if $(shell command -v $(name)),$(name))))
 THREADLOG := .venv/bin/threadlog
 
-.PHONY: setup demo test bench yardstick down lint
+.PHONY: setup demo test bench curves yardstick down lint
 
 setup:
 	@[ -n "$(PYTHON)" ] || { echo "python3.11 is missing. On Debian: apt-get install python3.11 python3.11-venv"; exit 2; }
@@ -17,6 +17,10 @@ test: setup
 
 bench: setup
 	.venv/bin/python -m bench
+
+# `make curves AXES="threads skew"` measures only these.
+curves: setup
+	.venv/bin/python -m bench.curves $(AXES)
 
 yardstick: setup
 	.venv/bin/python -m examples.yardstick

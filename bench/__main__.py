@@ -6,23 +6,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import click
 
-from bench.figures import LOAD_MAX, Figure, quiet, table
-from bench.session import FOLDER
+from bench.figures import LOAD_MAX, Figure, table
+from bench.session import FOLDER, cool_down
 from ops.stack.layout import ROOT
 
 BENCHES = ("conversation", "latency", "waiting", "history", "threads", "recovery", "queries")
-COOL_S, PATIENCE_S = 5, 300
-
-
-def _cool_down(busy: bool) -> None:
-    """Wait until the load of the bench before has left the average."""
-    until = time.monotonic() + PATIENCE_S
-    while not busy and not quiet() and time.monotonic() < until:
-        time.sleep(COOL_S)
 
 
 @click.command()
@@ -33,7 +24,7 @@ def main(busy: bool, names: tuple[str, ...]) -> None:
     failed = []
     for name in names or BENCHES:
         click.echo(f"\n== {name}")
-        _cool_down(busy)
+        cool_down(busy)
         command = [sys.executable, "-m", f"bench.{name}", *(["--busy"] if busy else [])]
         if subprocess.run(command, cwd=ROOT, check=False).returncode:
             failed.append(name)

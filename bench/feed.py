@@ -41,11 +41,7 @@ class Follower:
     def __enter__(self) -> Follower:
         self._stop = threading.Event()
         self._reader: Consumer = consumer(self.bootstrap, "bench")
-        places = []
-        for partition in self._reader.list_topics(self.topic, timeout=10).topics[self.topic].partitions:
-            _, high = self._reader.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=10)
-            places.append(TopicPartition(self.topic, partition, high))
-        self._reader.assign(places)
+        self._reader.assign(ends(self._reader, self.topic))
         self._thread = threading.Thread(target=self._run, name=f"follow {self.topic}", daemon=True)
         self._thread.start()
         return self
@@ -76,6 +72,19 @@ class Follower:
             elif time.monotonic() - since > STALLED_S:
                 raise Trouble(f"{self.topic} has {last} of {count} records, and none came for {STALLED_S} s.")
 
+    def reached(self, count: int, until: float) -> bool:
+        """Wait until so many records were seen, or the clock (time.monotonic) says `until`; whether they were."""
+        while len(self.seen) < count and time.monotonic() < until:
+            time.sleep(_POLL_S / 5)
+        return len(self.seen) >= count
+
+
+def ends(reader: Consumer, topic: str) -> list[TopicPartition]:
+    """Where each partition of a topic ends now, after its last committed record."""
+    partitions = reader.list_topics(topic, timeout=10).topics[topic].partitions
+    highs = {p: reader.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in partitions}
+    return [TopicPartition(topic, partition, high) for partition, high in highs.items()]
+
 
 class Feeder:
     """Sends what was encoded before."""
@@ -95,3 +104,8 @@ class Feeder:
                     self._producer.poll(_POLL_S)
         if self._producer.flush(STALLED_S):
             raise Trouble("The broker did not take all records within a minute.")
+
+    def close(self) -> None:
+        """Let go of the broker: a producer that is left would ask for it again and again when it is gone."""
+        self._producer.purge()  # else it would first wait for what nobody waits for any more
+        self._producer.close()

@@ -41,10 +41,15 @@ class Figure:
         return json.dumps({**record, "conditions": conditions}, ensure_ascii=False)
 
 
+def at_share(share: float, values: Sequence[float]) -> float:
+    """The value that this share of the values does not exceed."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
 def table(figures: list[Figure]) -> str:
     """The figures for people."""
     rows = [("figure", "median", "min", "max", "unit")]
-    rows += [(f.name, _short(f.value), _short(min(f.runs)), _short(max(f.runs)), f.unit) for f in figures]
+    rows += [(f.name, short(f.value), short(min(f.runs)), short(max(f.runs)), f.unit) for f in figures]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join(
         f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}  {row[4]}"
@@ -52,7 +57,8 @@ def table(figures: list[Figure]) -> str:
     )
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """A number with as many digits as mean something."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value < 1 else f"{value:.2f}"
 
 

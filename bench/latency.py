@@ -13,8 +13,9 @@ from typing import Any
 
 import click
 
-from bench.figures import Figure
+from bench.figures import Figure, at_share
 from bench.live import ASK
+from bench.rounds import decision_ms
 from bench.session import Session, options, session
 from threadlog.entry import Entry
 
@@ -35,10 +36,6 @@ def _round(run: Session, plan: str, events: int, pause_s: float, prefix: str) ->
         return run.entries(follower)
 
 
-def _decision_ms(seen: list[Seen]) -> list[float]:
-    return [1000 * at - entry.input.log_time_ms for at, entry in seen if entry.kind == "event"]
-
-
 def _overhead_ms(seen: list[Seen]) -> list[float]:
     """From the append of the event to the append of the result, less what the call itself takes."""
     began = {entry.thread: entry.input.log_time_ms for _, entry in seen if entry.kind == "event"}
@@ -47,14 +44,10 @@ def _overhead_ms(seen: list[Seen]) -> list[float]:
 
 
 FIGURES: tuple[tuple[str, str, Callable[[list[Seen]], list[float]]], ...] = (
-    ("event_to_decision", "say", _decision_ms),
+    ("event_to_decision", "say", decision_ms),
     ("read_call_overhead", f"look:{CALL_S}", _overhead_ms),
     ("effect_call_overhead", f"act:{CALL_S}", _overhead_ms),
 )
-
-
-def _at(share: float, values: list[float]) -> float:
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 @click.command()
@@ -74,7 +67,7 @@ def main(**given: Any) -> None:
                 for number in range(given["rounds"])
             ]
             found += [
-                Figure(f"latency.{name}.{label}", "ms", [_at(share, values) for values in rounds])
+                Figure(f"latency.{name}.{label}", "ms", [at_share(share, values) for values in rounds])
                 for label, share in SPREAD
             ]
         run.report("latency", found, events=given["events"], pause_s=given["pause_s"], call_s=CALL_S)

@@ -13,7 +13,7 @@ app = App("bench-live")
 _MANY, _ONCE = Quota(concurrency=50_000), Retry(attempts=1)
 
 
-@app.tool(effect="read", quota=_MANY, timeout_s=60, retry=_ONCE)
+@app.tool(effect="read", quota=_MANY, timeout_s=300, retry=_ONCE)
 async def look(call: ToolCall, seconds: float) -> str:
     """A look-up that takes so long."""
     await asyncio.sleep(seconds)

@@ -32,6 +32,7 @@ class Window:
     broker_s: float
     others: float
     phase_s: float  # from the first record sent to the last entry appended
+    begin_s: float  # the clock's time
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def window(committed: list[Committed], kinds: list[str], meter: Meter, host: str
 
     return Window(
         end - begin, count(turns), count(timers), meter.used_s(host, begin, end), meter.used_s("kafka", begin, end),
-        meter.others_share(begin, end), max(one.at_s for one in committed) - began,
+        meter.others_share(begin, end), max(one.at_s for one in committed) - began, begin,
     )  # fmt: skip
 
 
@@ -121,6 +122,11 @@ def read_entries(codec: Codec, committed: list[Committed]) -> list[Entry]:
         data["input"]["value"] = base64.b64decode(data["input"]["value"])
         entries.append(Entry.from_dict(data))
     return entries
+
+
+def decision_ms(seen: list[tuple[float, Entry]]) -> list[float]:
+    """From the broker's append of each event to the time when its committed entry was seen."""
+    return [1000 * at - entry.input.log_time_ms for at, entry in seen if entry.kind == "event"]
 
 
 def check(number: int, phase: Phase, entries: list[Entry], heads: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from wire.registry import Registry
 
 FOLDER = BUILD / "bench"
 DEFAULTS = {"state_dir": FOLDER / "stack", "namespace": "bench", "port_base": 25000}
+COOL_S, PATIENCE_S = 5, 300
 _numbers = itertools.count()
 
 
@@ -56,10 +57,17 @@ class Session:
     conditions: dict[str, Any]
     said: list[Figure] = field(default_factory=list)
 
-    def send(self, events: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
-        """Send events (thread, type, data), each with an id of its own, and wait until the broker has them."""
-        planned = (Planned("agent-events", thread, f"e-{next(_numbers)}", kind, data) for thread, kind, data in events)
-        self.feeder.send(map(self.encoder.event, planned))
+    def send(self, events: Iterable[tuple[str, str, dict[str, Any]]]) -> list[str]:
+        """Send events (thread, type, data) and wait until the broker has them; the id that each was given."""
+        ids = []
+
+        def planned() -> Iterator[Planned]:
+            for thread, kind, data in events:
+                ids.append(f"e-{next(_numbers)}")
+                yield Planned("agent-events", thread, ids[-1], kind, data)
+
+        self.feeder.send(map(self.encoder.event, planned()))
+        return ids
 
     @contextmanager
     def journal(self) -> Iterator[Follower]:
@@ -102,6 +110,13 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
     )):  # fmt: skip
         command = option(command)
     return command
+
+
+def cool_down(busy: bool) -> None:
+    """Wait until the load of the stack before has left the average; not for ever, and not when `busy` is allowed."""
+    until = time.monotonic() + PATIENCE_S
+    while not busy and not figures.quiet() and time.monotonic() < until:
+        time.sleep(COOL_S)
 
 
 def _settings(given: dict[str, Any], app: str, taskmanagers: int) -> Settings:
@@ -147,8 +162,7 @@ def session(given: dict[str, Any], app: str, jobs: tuple[str, ...], spare: int =
             "taskmanagers": settings.taskmanagers, "state": "rocksdb",
             "sender_and_reader": "one process, same machine",
         }  # fmt: skip
-        with Meter(pids) as meter:
-            feeder = Feeder(settings.bootstrap, settings.namespace)
+        with Meter(pids) as meter, closing(Feeder(settings.bootstrap, settings.namespace)) as feeder:
             yield Session(
                 settings, hosts, codec, Encoder(codec, ids, int(time.time() * 1000)), feeder, meter, conditions
             )

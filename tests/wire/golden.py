@@ -4,6 +4,7 @@
 * records.json   one record of each of our schemas: its data and its bytes, under fixed schema ids; written by hand
 * topics.json    whole Kafka records, as the conversation writes them for two fixed inputs
 * frames.json    one record on its way from Java to Python, and two on their way back
+* bare.json      what the benches' frozen job makes of three events; `tests/bench/test_bare.py` says more
 
 A topic keeps what was once written, so a line of the first two that changes is a change of the wire: old bytes must
 stay readable, and keys, hashes and ids stay what they are. Frames live for a moment only; both sides of them must

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Points of curves for people: a line each, tables, and a page with plots. Pure: text of JSON objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from bench.axes import AXES
+from bench.figures import short
+
+Told = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: its heading, the field of a point, what the field is divided by."""
+
+    heading: str
+    field: str
+    over: int = 1
+
+
+SPEED = (
+    Column("turns/s", "turns_per_s"), Column("TaskManager, CPU ms a turn", "cpu_ms_per_turn"),
+    Column("broker, CPU ms a turn", "broker_ms_per_turn"), Column("latency p50, ms", "latency_p50_ms"),
+    Column("latency p99, ms", "latency_p99_ms"), Column("turns", "turns"), Column("a thread", "turns_per_thread"),
+)  # fmt: skip
+BYTES = (
+    Column("keyed state, MB", "state_bytes", 1_000_000), Column("more of it a turn, B", "state_growth_bytes_per_turn"),
+    Column("a checkpoint's increment, kB", "checkpoint_bytes", 1_000), Column("its duration, ms", "checkpoint_ms"),
+    Column("increments a turn, B", "checkpoint_bytes_per_turn"), Column("wire a turn, B", "wire_bytes_per_turn"),
+    Column("broker's log a turn, B", "log_bytes_per_turn"),
+    Column("RocksDB's folder a turn, B", "rocksdb_growth_bytes_per_turn"),
+    Column("checkpoint folder a turn, B", "checkpoint_folder_growth_bytes_per_turn"),
+    Column("written by the TaskManager a turn, B", "taskmanager_written_bytes_per_turn"),
+    Column("written by the broker a turn, B", "broker_written_bytes_per_turn"),
+)  # fmt: skip
+POINTS_MIN = 2  # of a plot
+PLOTS = (
+    ("turns/s", ("turns_per_s",)),
+    ("CPU ms a turn: TaskManager above, broker below", ("cpu_ms_per_turn", "broker_ms_per_turn")),
+)
+TITLES = {
+    "threads": "Threads",
+    "history": "History",
+    "payload": "Payload",
+    "skew": "Skew",
+    "waiting": "Calls that wait",
+    "checkpoint": "Checkpoint interval",
+}
+ABOUT = {
+    "threads": "Events go to the threads in turn; the last column but one says how many each of them got. The more "
+    "threads, the more of these turns are a thread's first.",
+    "history": "Every thread has so many messages before anything is measured. 1,000 threads, then 400, 40 and 8: the "
+    "longer the histories, the fewer are made.",
+    "payload": "1,000 threads in turn; the event's text has so many bytes. It goes over the wire as the event, and "
+    "again in the journal entry.",
+    "skew": "10,000 threads, drawn for each event: all alike, or by Zipf's law with exponent 1.1. `hot`: one thread "
+    "gets everything.",
+    "waiting": "So many calls of a look-up that takes a minute or more are out, on threads of their own; meanwhile "
+    "1,000 other threads are measured in turn.",
+    "checkpoint": "1,000 threads in turn; a stack for each interval. A decision is readable when its checkpoint has "
+    "completed.",
+}
+HOW = """\
+# Cost curves
+
+What one turn costs while one thing grows and all others stay. Made of raw data by
+`python -m bench.curves --write-docs docs/curves.md`; `make curves` measures anew, which takes about an hour. The raw
+data, one JSON object per point with all of its figures and conditions, are in `.build/bench/curves.jsonl`.
+
+How it was measured:
+
+* **A turn** is one event of `bench/live.py` that says one thing: its agent replies, the run is over, one journal entry
+  and one reply are committed. No call is made, so this is not the support desk's mix of
+  [performance.md](performance.md).
+* **Everything on one machine**: ZooKeeper, broker, registry, JobManager, a TaskManager for each job, the sender and the
+  reader. Both jobs run. Each axis has a stack of its own, the last one a stack for each point; it is warmed up first.
+  Points follow each other on it in the order of the table, each with threads of its own.
+* **Full speed**: events are sent as fast as entries come back, a bounded number out at a time. Rate and CPU are of the
+  middle 80 % of the turns, by the broker's append times and the processes' own accounting.
+* **Latency** is from the broker's append of an event to the moment a `read_committed` reader sees its entry, at a slow
+  pace afterwards: a fifth of that speed, 50 a second at most.
+* **Bytes a turn** are of full speed. Keyed state: full size of the newest completed checkpoint, as Flink tells it, of
+  all threads that the stack has seen by then. Increments: what checkpoints wrote anew, with the middle one's size and
+  duration. Wire: keys, values and headers of all records in all topics between the two ends, events included, before
+  compression. Log: bytes appended below the broker's log folder, internal topics included. Folders: how much they grew,
+  which compaction can make less than nothing. Written: what the process had the kernel write to disks.
+* **Every event has exactly one entry**, or the point says so. A point that does not get through within its bound says
+  how far it came. One that was measured while the machine had other work is marked as busy: its figures are not to be
+  quoted.
+"""
+
+
+def cell(point: Told, column: Column) -> str:
+    """A field of a point, or a dash."""
+    value = point.get(column.field)
+    return "-" if value is None else short(value / column.over)
+
+
+def x(point: Told) -> str:
+    """Where a point is on its axis."""
+    return f"{point['x']:,}" if isinstance(point["x"], int) else str(point["x"])
+
+
+def note(point: Told) -> str:
+    """What is to be known of a point besides its figures."""
+    state = ["did not finish"] * (not point["finished"]) + ["busy"] * point["busy"]
+    return ": ".join(filter(None, (", ".join(state), point["note"]))).replace("|", "/").replace("\n", " ")
+
+
+def line(point: Told) -> str:
+    """One point in one line."""
+    told = "; ".join(f"{column.heading} {cell(point, column)}" for column in SPEED[:5])
+    return f"{point['axis']} {x(point)}: {told}" + (f" ({said})" if (said := note(point)) else "")
+
+
+def table(points: list[Told], columns: Iterable[Column], notes: bool) -> str:
+    """Points as rows of a Markdown table."""
+    columns = list(columns)
+    heads = [points[0]["unit"], *(column.heading for column in columns), *(["note"] if notes else [])]
+    rows = [heads, ["---:"] * (len(columns) + 1) + ["---"] * notes]
+    rows += [[x(p), *(cell(p, column) for column in columns), *([note(p)] if notes else [])] for p in points]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def tables(points: list[Told], axes: Iterable[str]) -> str:
+    """The tables of these axes."""
+    found = [[one for one in points if one["axis"] == axis] for axis in AXES if axis in tuple(axes)]
+    return "\n".join(f"{table(ones, SPEED, True)}\n{table(ones, BYTES, False)}" for ones in found if ones)
+
+
+def plain(value: float) -> str:
+    """A number as Mermaid reads it: without an exponent."""
+    return f"{value:.4f}".rstrip("0").rstrip(".")
+
+
+def plot(points: list[Told], title: str, fields: tuple[str, ...]) -> str:
+    """A Mermaid plot, one line a field; points that lack one are left out. Empty when too few are left.
+
+    Points are evenly spaced whatever their numbers, which on axes that grow by factors is a logarithmic scale."""
+    whole = [p for p in points if all(p.get(field) is not None for field in fields)]
+    if len(whole) < POINTS_MIN:
+        return ""
+    labels = ", ".join(f'"{x(p)}"' for p in whole)
+    top = max(p[field] for p in whole for field in fields)
+    kind = "bar" if isinstance(whole[0]["x"], str) else "line"
+    lines = [f"    {kind} [{', '.join(plain(p[field]) for p in whole)}]" for field in fields]
+    return "\n".join([
+        "```mermaid", "xychart-beta", f'    title "{title}"', f'    x-axis "{whole[0]["unit"]}" [{labels}]',
+        f'    y-axis "{title.split(":")[0]}" 0 --> {plain(top * 1.1)}', *lines, "```", "",
+    ])  # fmt: skip
+
+
+def conditions(points: list[Told]) -> str:
+    """On what and with what the points were measured: each value that there is, once."""
+    shown: tuple[tuple[str, Callable[[Told], Any]], ...] = (
+        ("machine", lambda c: f"{c['cores']} cores, {c['cpu']}, Linux {c['kernel']}"),
+        ("commit", lambda c: c["commit"]),
+        ("versions", lambda c: f"Flink {c['flink']}, Kafka {c['kafka']}, {c['java']}, Python {c['python']}"),
+        ("jobs", lambda c: f"{' and '.join(c['jobs'])}, parallelism {c['parallelism']}, {c['partitions']} partitions"),
+        ("state", lambda c: c["state"]),
+        ("seed", lambda c: c["seed"]),
+    )
+    known = [one["conditions"] for one in points if "cores" in one["conditions"]]
+    rows = [(name, sorted({str(of(one)) for one in known})) for name, of in shown]
+    return "| condition | value |\n|---|---|\n" + "".join(f"| {name} | {'; '.join(each)} |\n" for name, each in rows)
+
+
+def section(points: list[Told]) -> str:
+    """One axis."""
+    axis = points[0]["axis"]
+    intervals = sorted({one["conditions"]["checkpoint_interval_ms"] for one in points if "cores" in one["conditions"]})
+    every = "" if axis == "checkpoint" else f" Checkpoints every {' or '.join(map(str, intervals))} ms."
+    plots = [plot(points, title, fields) for title, fields in PLOTS]
+    parts = (
+        f"## {TITLES[axis]}\n", f"{ABOUT[axis]}{every if intervals else ''}\n", table(points, SPEED, True), *plots,
+        table(points, BYTES, False),
+    )  # fmt: skip
+    return "\n".join(filter(None, parts))
+
+
+def render(points: list[Told]) -> str:
+    """The page: how it was measured, the conditions, and for each axis its tables and plots."""
+    by_axis = [[one for one in points if one["axis"] == axis] for axis in AXES]
+    return "\n".join([HOW, conditions(points), *(section(ones) for ones in by_axis if ones)])

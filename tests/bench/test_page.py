@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page made of raw data: tables, plots, and what is told of points that did not get through."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bench import curves, page
+from bench.axes import Point
+from bench.curves import Kept
+from bench.point import not_measured
+from ops.context import Trouble
+from tests.bench.points import point
+
+UNFINISHED = "full speed: 1,234 entries of 5,000 events within 70 s"
+
+
+def write(path: Path, points: list[dict[str, object]]) -> Path:
+    path.write_text("".join(f"{json.dumps(one)}\n" for one in points))
+    return path
+
+
+def test_table_has_a_row_for_each_point() -> None:
+    """Also for one that has no figures: it is not dropped in silence."""
+    points = [
+        point("threads", 1_000),
+        {**not_measured(Point("threads", 100_000, 20), "no stack"), "turns_per_s": None},
+    ]
+    rows = page.table(points, page.SPEED, True).splitlines()
+    assert rows[2] == "| 1,000 | 1,500 | 0.5 | 0.1 | 130 | 260 | 30,000 | 30.00 |  |"
+    assert rows[3] == "| 100,000 | - | - | - | - | - | - | - | did not finish: not measured: no stack |"
+
+
+def test_note_tells_of_a_busy_machine() -> None:
+    """Its figures are not to be quoted."""
+    assert page.note(point("threads", 1, busy=True)) == "busy"
+    assert page.note(point("threads", 1, busy=True, finished=False, note="a|b\nc")) == "did not finish, busy: a/b c"
+
+
+def test_plot_has_the_points_as_categories() -> None:
+    """Evenly spaced: on an axis that grows by factors of ten that is a logarithmic scale."""
+    points = [point("threads", 100), point("threads", 1_000, turns_per_s=1000.0), point("threads", 10_000)]
+    assert page.plot(points, *page.PLOTS[0]).splitlines() == [
+        "```mermaid",
+        "xychart-beta",
+        '    title "turns/s"',
+        '    x-axis "threads" ["100", "1,000", "10,000"]',
+        '    y-axis "turns/s" 0 --> 1650.44',
+        "    line [1500.4, 1000, 1500.4]",
+        "```",
+    ]
+
+
+def test_plot_has_no_exponents() -> None:
+    """Mermaid would not draw it."""
+    points = [point("payload", 1, turns_per_s=12_345_678.0), point("payload", 2, turns_per_s=0.00123)]
+    assert "[12345678, 0.0012]" in page.plot(points, *page.PLOTS[0])
+
+
+def test_plot_leaves_out_points_without_the_figure() -> None:
+    """A zero in their place would be a lie."""
+    points = [point("skew", "uniform"), point("skew", "zipf", turns_per_s=None), point("skew", "hot", turns_per_s=2)]
+    plot = page.plot(points, *page.PLOTS[0])
+    assert '["uniform", "hot"]' in plot and "bar [1500.4, 2]" in plot
+    assert page.plot(points[:2], *page.PLOTS[0]) == ""
+
+
+def test_page_has_a_section_for_each_axis_that_was_measured() -> None:
+    """How it was measured, the conditions, and then axis by axis."""
+    points = [point("payload", 100), point("payload", 1_000), point("threads", 100), point("threads", 1_000)]
+    text = page.render(points)
+    heads = [line for line in text.splitlines() if line.startswith("#")]
+    assert heads == ["# Cost curves", "## Threads", "## Payload"]
+    assert text.count("```mermaid") == 4
+    assert "| machine | 2 cores, AMD EPYC, Linux 6.1 |" in text and "Checkpoints every 200 ms." in text
+
+
+def test_write_docs_measures_nothing_and_writes_the_page(tmp_path: Path) -> None:
+    """The page is a function of the raw data."""
+    raw, docs = (
+        write(tmp_path / "curves.jsonl", [point("threads", 100, finished=False, note=UNFINISHED)]),
+        tmp_path / "c.md",
+    )
+    done = CliRunner().invoke(curves.main, ["--write-docs", str(docs), "--raw", str(raw)])
+    assert done.exit_code == 0, done.output
+    assert docs.read_text() == page.render(curves.read(raw))
+    assert f"did not finish: {UNFINISHED}" in docs.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tempo"], "There is no axis tempo."),
+        (["threads", "--write-docs", "x.md"], "--write-docs makes a page of all axes"),
+        (["--write-docs", "x.md", "--raw", "nowhere.jsonl"], "nowhere.jsonl has no points of curves"),
+    ],
+)
+def test_wrong_arguments_are_a_sentence(arguments: list[str], said: str) -> None:
+    """With what to do instead, and nothing is started or written."""
+    done = CliRunner().invoke(curves.main, arguments)
+    assert (done.exit_code, said in done.output) == (1, True), done.output
+    assert not Path("x.md").exists()
+
+
+@pytest.mark.parametrize("text", ["no json\n", '{"axis": "tempo"}\n', "[1]\n", '{"x": 1}\n'])
+def test_a_file_of_something_else_is_trouble(tmp_path: Path, text: str) -> None:
+    """A page of it would be nonsense."""
+    (tmp_path / "raw.jsonl").write_text(text)
+    with pytest.raises(Trouble, match="has no points of curves"):
+        curves.read(tmp_path / "raw.jsonl")
+
+
+def test_kept_replaces_only_the_axes_of_its_run(tmp_path: Path) -> None:
+    """One axis may be measured again; an axis that was not measured is not lost, and no point is there twice."""
+    raw = write(tmp_path / "raw.jsonl", [point("threads", 100), point("threads", 10), point("skew", "hot")])
+    kept = Kept(raw, ("threads",))
+    kept.add(point("threads", 100, turns_per_s=1.0))
+    kept.add(point("threads", 1_000, finished=False))
+    told = [(one["axis"], one["x"], one["turns_per_s"]) for one in curves.read(raw)]
+    assert told == [("skew", "hot", 1500.4), ("threads", 100, 1.0), ("threads", 1_000, 1500.4)]
+    assert (kept.added, kept.failed) == (2, 1)
