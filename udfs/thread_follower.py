@@ -60,7 +60,7 @@ class ThreadFollower(KeyedProcessFunction):
         self._lease.release()
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> list[Any]:
-        record = unpack_in(value)
+        record = unpack_in(value, with_headers=False)
         if record.key is None or not record.legal_key:
             return self._void(record, "its key names no thread")
         try:

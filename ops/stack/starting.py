@@ -31,6 +31,8 @@ from wire.registry import Registry
 # A catch-up that does not come to run within this cannot run here; a rebuild may then take hours.
 RUNNING_S = 90
 POLL_S, TELL_S = 0.25, 10
+# A long catch-up saves its state seldom: nobody waits for its transactions, and each save costs; its end waits for one.
+LONG_ENTRIES, LONG_INTERVAL_MS = 50_000, 5_000
 OTHER_HISTORY = "is not of this journal"
 
 Say = Callable[[str], None]
@@ -114,7 +116,8 @@ def ready(settings: Settings, layout: Layout, point: str, mine: records.Record, 
 def catch_up_arguments(generation: str, ends: dict[int, int]) -> list[str]:
     """What a catch-up's `main()` is told besides: a name that none had before, and where the journal ends."""
     until = ",".join(f"{partition}:{end}" for partition, end in sorted(ends.items()))
-    return ["--generation", generation, "--journal-end", until]
+    seldom = ["--checkpoint-interval-ms", str(LONG_INTERVAL_MS)] if sum(ends.values()) > LONG_ENTRIES else []
+    return [*seldom, "--generation", generation, "--journal-end", until]
 
 
 def _caught_up(

@@ -43,7 +43,8 @@ class Cluster:
         return f"job-{len(self.runs)}"
 
     def job(self, url: str) -> Any:
-        generation = self.runs[-1][1][1]
+        words = self.runs[-1][1]
+        generation = words[words.index("--generation") + 1]
         return {"state": self.state, "vertices": [{"name": f"Source: journal-{generation}", "status": self.status}]}
 
     def go(self, point: str) -> str:
@@ -93,6 +94,13 @@ def test_start_gives_each_catch_up_a_name_of_its_own(cluster: Cluster) -> None:
     cluster.go(POINT)
     first, second = (more[1] for _, more in cluster.runs)
     assert first != second
+
+
+def test_start_saves_the_state_of_a_long_catch_up_seldom(cluster: Cluster) -> None:
+    """The last word on the line counts: it overrules the interval that the live job has."""
+    cluster.held = {0: (0, 90_000)}
+    cluster.go("")
+    assert cluster.runs[0][1][:2] == ["--checkpoint-interval-ms", "5000"]
 
 
 def test_start_beside_an_empty_journal_discards_a_state(cluster: Cluster) -> None:
