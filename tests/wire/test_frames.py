@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from wire.frames import OutRecord, Record, pack_in, pack_out, unpack_in, unpack_out
 
@@ -40,6 +41,7 @@ def test_pack_golden_bytes() -> None:
 def test_frame_survives(record: Record) -> None:
     """unpack(pack(record)) is the record."""
     assert unpack_in(pack_in(record)) == record
+    assert unpack_in(pack_in(record), with_headers=False) == replace(record, headers=[])
 
 
 @given(st.lists(outs, max_size=4))
