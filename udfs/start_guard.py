@@ -36,7 +36,7 @@ def admit(env: StreamExecutionEnvironment, args: Namespace) -> None:
         mark = last_mark(args.bootstrap, args.namespace, codec)
         reason = refusal(point, mark, journal_ends(args.bootstrap, args.namespace))
     except (KafkaException, WireError) as error:
-        refuse(f"what the journal holds cannot be read, so nothing was submitted: {error}")
+        refuse(f"what the journal holds cannot be read, so nothing was submitted: {_told(error)}")
     if reason:
         refuse(reason)
     if mark is not None and mark.what == CAUGHT_UP and point:
@@ -48,9 +48,13 @@ def alone(args: Namespace) -> None:
     try:
         place = living(args.bootstrap, args.namespace, Codec(Registry(args.registry)), CONVERSATION)
     except (KafkaException, WireError) as error:
-        refuse(f"whether another copy runs cannot be read, so nothing was submitted: {error}")
+        refuse(f"whether another copy runs cannot be read, so nothing was submitted: {_told(error)}")
     if place:
         refuse(f"a copy of it runs in process {place} and renews its lease; `threadlog stop` that one first")
+
+
+def _told(error: KafkaException | WireError) -> str:
+    return str(error.args[0].str()) if isinstance(error, KafkaException) else str(error)
 
 
 def refuse(reason: str) -> NoReturn:
