@@ -104,8 +104,9 @@ def _about(story: Story, codec: Codec) -> Iterator[str]:
 
 def _call(call: Called) -> str:
     css = " doubt" if call.is_doubtful or call.status in (OPEN, LATE) else ""
+    times = "once" if call.asks == 1 else f"{call.asks} times, under the same key"
     rows = [
-        ("asked for", f"entry {call.asked_seq}, {call.asks} times under the same key" if call.asked_seq else "before"),
+        ("asked for", f"entry {call.asked_seq}, {times}" if call.asked_seq else "before the first entry"),
         ("idempotency key", call.call_id),
         ("kind", {"read": "read: it changes nothing", "keyed": "effect on the world"}.get(call.effect, call.effect)),
         ("with", _data(call.args)), ("attempts", _attempts(call.attempts)),
