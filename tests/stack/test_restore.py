@@ -73,16 +73,17 @@ def test_restore_after_down_and_up_goes_on_with_open_work(world: World) -> None:
 def test_restored_threads_drop_what_a_source_gives_again(world: World) -> None:
     """A source that begins at the start of its topics again changes nothing: each thread knows what it has handled."""
     layout = Layout(world.settings.state_dir)
-    assert stop_jobs(world.settings, layout, ["conversation"], print) == []
     folder, _ = pack(layout, world.settings.app)
     again = shutil.copytree(folder, layout.state / "code" / "again", dirs_exist_ok=True)
     job = again / "jobs" / "conversation.py"
     job.write_text(re.sub(r'SOURCE_UID = "[^"]*"', 'SOURCE_UID = "thread-inputs-again"', job.read_text()))
-    savepoint = records.restore_point(layout, "conversation")
-    command = run_command(world.settings, layout, world.settings.app, "conversation", again, savepoint)
-    command.insert(command.index("-s"), "--allowNonRestoredState")
-    environment = client_environment(layout, "conversation")
-    subprocess.run(command, env=environment, cwd=again, check=True, capture_output=True, timeout=120)
-    world.wait_running()
-    # Enough of them to reach the end of every partition of events and of results.
-    world.wait_replied([world.go("look pay") for _ in range(60)])
+    for code in (again, folder):  # twice, and then the source has its name again
+        assert stop_jobs(world.settings, layout, ["conversation"], print) == []
+        savepoint = records.restore_point(layout, "conversation")
+        command = run_command(world.settings, layout, world.settings.app, "conversation", code, savepoint)
+        command.insert(command.index("-s"), "--allowNonRestoredState")
+        environment = client_environment(layout, "conversation")
+        subprocess.run(command, env=environment, cwd=code, check=True, capture_output=True, timeout=120)
+        world.wait_running()
+        # Enough of them to reach the end of every partition of events and of results.
+        world.wait_replied([world.go("look pay") for _ in range(60)])
