@@ -78,3 +78,7 @@ def main(
     """Agents as stream processors: run the local stack, send events, read what was decided."""
     overrides = {"state_dir": state_dir, "namespace": namespace, "port_base": port_base}
     ctx.obj = Context(load(overrides, os.environ, Path.cwd()), as_json)
+
+
+if __name__ == "__main__":
+    main()
