@@ -33,6 +33,7 @@ DRAIN_S = 120
 WIRE_S, WIRE_TURNS_PER_S = 120, 2_000  # the time in which all records must be read; that of so many turns comes on top
 TURNS_MIN = 100  # fewer say nothing of a rate
 DECODED = 5_000  # entries at a time
+WHY_CHARS = 300  # of what kept a stack from running: it may be a whole log
 
 
 class Unfinished(Exception):
@@ -243,7 +244,7 @@ def wrong(codec: Codec, seen: list[Committed], ids: list[str], calls: int) -> st
 
 def not_measured(point: Point, why: str) -> dict[str, Any]:
     """The JSON object of a point that nothing was measured for."""
-    return told(point, None, {}, f"not measured: {why}")
+    return told(point, None, {}, f"not measured: {why[:WHY_CHARS]}")
 
 
 def warm_up(run: Session, checkpoints: Checkpoints, seconds: float) -> None:
