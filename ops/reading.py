@@ -73,17 +73,24 @@ def as_json(record: Record, codec: Codec) -> dict[str, Any]:
     return shown
 
 
-def whole_topic(settings: Settings, topic: str, partitions: Container[int] | None = None) -> Iterator[Record]:
-    """Every committed record of a topic, or of some of its partitions. Raises Trouble where no broker answers."""
+@contextlib.contextmanager
+def reading(settings: Settings, topic: str) -> Iterator[str]:
+    """The Kafka name of a topic that is read meanwhile. Raises Trouble where no broker answers, or not with that."""
     name = name_of(settings, topic)
     check_broker(settings)
     try:
-        yield from read_topic(settings.bootstrap, name, partitions=partitions)
+        yield name
     except KafkaException as error:
         said = f"{topic} cannot be read from {settings.bootstrap}: {error.args[0].str()}."
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise Trouble(said, "`threadlog topics --ensure` makes missing topics.") from error
         raise Trouble(said, "Is the stack up? `threadlog status`.") from error
+
+
+def whole_topic(settings: Settings, topic: str, partitions: Container[int] | None = None) -> Iterator[Record]:
+    """Every committed record of a topic, or of some of its partitions. Raises Trouble where no broker answers."""
+    with reading(settings, topic) as name:
+        yield from read_topic(settings.bootstrap, name, partitions=partitions)
 
 
 @dataclass

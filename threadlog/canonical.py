@@ -93,14 +93,19 @@ def digest(value: Any) -> str:
     return hashlib.sha256(_encoder.encode(value)).hexdigest()
 
 
+def framed(*parts: str | bytes) -> bytes:
+    """Parts one after the other, each preceded by its length in bytes and a colon: no two lists have the same bytes."""
+    frames: list[bytes] = []
+    for part in parts:
+        raw = part if isinstance(part, bytes) else part.encode("utf-8")
+        size = len(raw)
+        frames += (_PREFIXES[size] if size < len(_PREFIXES) else b"%d:" % size, raw)
+    return b"".join(frames)
+
+
 def chain(previous: str, *parts: str | bytes) -> str:
     """The next hash of a chain: SHA-256 over the previous hash and length-prefixed parts, 64 hex digits.
 
     The parts are the bytes as they are carried in the record, so a verifier needs no JSON at all.
     """
-    hashed = [previous.encode("ascii")]
-    for part in parts:
-        raw = part if isinstance(part, bytes) else part.encode("utf-8")
-        size = len(raw)
-        hashed += (_PREFIXES[size] if size < len(_PREFIXES) else b"%d:" % size, raw)
-    return hashlib.sha256(b"".join(hashed)).hexdigest()
+    return hashlib.sha256(previous.encode("ascii") + framed(*parts)).hexdigest()

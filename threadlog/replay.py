@@ -24,7 +24,6 @@ from msgspec.structs import replace
 
 from schemas.errors import Unreadable
 from threadlog.app import App
-from threadlog.canonical import digest
 from threadlog.differences import Differences, differences
 from threadlog.engine import Decision, apply, follow, step
 from threadlog.entry import Entry
@@ -34,7 +33,8 @@ from threadlog.live import LiveRuns
 from threadlog.locating import locate
 from threadlog.places import Place
 from threadlog.recorded import Recorded
-from threadlog.state import SMALL, MemoryMaps, State, new_state
+from threadlog.snapshots import state_before
+from threadlog.state import MemoryMaps, State, new_state
 
 Decode = Callable[[bytes], tuple[str, int, Any]]  # bytes of the log → (type, schema id, plain JSON), or Unreadable
 # equal: to the bit. diverged: `divergence` says how. consequence: of an earlier divergence in the same run. unchecked:
@@ -89,22 +89,6 @@ def input_of(entry: Entry, decode: Decode) -> Input | None:
         known, *place, source=came.source, id=came.id, type=came.type, data=data, schema_id=came.schema_id,
         value=came.value, traceparent=came.traceparent, reason=reason,
     )  # fmt: skip
-
-
-def begin_at(entry: Entry) -> State | None:
-    """The state before an entry that carries a snapshot which its own digest and the entry's `prev` vouch for."""
-    if entry.snapshot is None:
-        return None
-    try:
-        snapshot = msgspec.json.decode(entry.snapshot)
-        whole, hash_ = snapshot["state"], snapshot["hash"]
-        if digest(whole) != hash_ or whole["core"]["head"] != entry.prev or whole["core"]["thread"] != entry.thread:
-            return None
-        maps = MemoryMaps()
-        maps.sections.update({name: dict(whole[name]) for name in maps.sections})
-        return State({name: dict(whole[name]) for name in SMALL}, maps)
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError, UnicodeError):
-        return None
 
 
 @dataclass(eq=False)
@@ -168,7 +152,7 @@ class Replay:
     def _state(self, entry: Entry) -> State:
         state = self.states.get(entry.thread)
         if state is None:
-            state = begin_at(entry) if entry.seq > 1 else None
+            state = state_before(entry) if entry.seq > 1 else None
             if state is not None:
                 self.cut[entry.thread] = entry.seq
             else:

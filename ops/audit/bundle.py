@@ -25,10 +25,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ops.audit import verify
 from ops.audit.collect import Collected, Story
-from ops.audit.heads import framed
 from ops.audit.keys import hex_of, pem_of
 from ops.audit.narrative import page
 from ops.context import Trouble
+from threadlog.canonical import framed
 from wire.frames import Record
 
 FORMAT = "threadlog-audit/1"

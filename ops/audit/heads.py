@@ -15,6 +15,7 @@ from msgspec.structs import asdict, replace
 from ops.audit import keys
 from schemas.codec import Codec
 from schemas.errors import Unreadable
+from threadlog.canonical import framed
 
 NAME = "threadlog.AuditHead"
 _KIND = "threadlog.AuditHead/1"
@@ -50,12 +51,6 @@ class AuditHead(msgspec.Struct, frozen=True):
     def encode(self, codec: Codec) -> bytes:
         """Its bytes for the log."""
         return codec.encode(NAME, asdict(self))
-
-
-def framed(*parts: str | bytes) -> bytes:
-    """Parts one after the other, each preceded by its length in bytes and a colon."""
-    raws = [part if isinstance(part, bytes) else part.encode() for part in parts]
-    return b"".join(b"%d:%b" % (len(raw), raw) for raw in raws)
 
 
 def read(codec: Codec, value: bytes | None) -> AuditHead | None:

@@ -27,9 +27,9 @@ from ops.index.tables import INDEXES, OFFSET_BITS, OFFSET_MAX
 from ops.voids import Void
 from schemas.codec import Codec
 from schemas.errors import Unreadable
-from threadlog.canonical import digest
 from threadlog.entry import Entry
 from threadlog.following import Head, judge
+from threadlog.snapshots import snapshot_of
 from threadlog.state import read_patch
 from wire.frames import Record
 from wire.journal import entry_of
@@ -271,16 +271,3 @@ _VOID = "INSERT INTO voids VALUES (?, ?, ?, ?)"
 _LOG = """INSERT INTO log VALUES (?, ?, ?, ?) ON CONFLICT (partition) DO UPDATE SET
     next = excluded.next, cut = cut + excluded.cut"""
 _META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
-
-
-def snapshot_of(entry: Entry) -> dict[str, Any] | None:
-    """The whole state before an entry, as from `threadlog.state.dump`; None where the entry has no snapshot of it."""
-    if entry.snapshot is None:
-        return None
-    try:
-        whole = msgspec.json.decode(entry.snapshot)
-        state, core = whole["state"], whole["state"]["core"]
-        continues = (core["thread"], core["seq"] + 1, core["head"]) == (entry.thread, entry.seq, entry.prev)
-        return state if continues and digest(state) == whole["hash"] else None
-    except (msgspec.DecodeError, RecursionError, LookupError, TypeError):
-        return None

@@ -6,12 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from confluent_kafka import KafkaException
-
-from ops.context import Trouble
 from ops.index import database
 from ops.index.refresh import Progress, Tell, refresh
-from ops.reading import check_broker, codec_of, name_of
+from ops.reading import codec_of, reading
 from ops.settings import Settings
 from wire.kafka import TopicReader
 
@@ -21,13 +18,8 @@ JOURNAL = "agent-decisions"
 @contextmanager
 def journal(settings: Settings) -> Iterator[TopicReader]:
     """The journal's topic. Raises Trouble where the broker does not answer."""
-    check_broker(settings)
-    try:
-        with TopicReader(settings.bootstrap, name_of(settings, JOURNAL)) as reader:
-            yield reader
-    except KafkaException as error:
-        said = f"{JOURNAL} cannot be read from {settings.bootstrap}: {error.args[0].str()}."
-        raise Trouble(said, "Is the stack up? `threadlog status`.") from error
+    with reading(settings, JOURNAL) as name, TopicReader(settings.bootstrap, name) as reader:
+        yield reader
 
 
 def bring_up_to_date(settings: Settings, anew: bool = False, tell: Tell | None = None) -> Progress:

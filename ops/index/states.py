@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from ops.context import Trouble
-from ops.index.refresh import snapshot_of
 from ops.index.tables import OFFSET_BITS, OFFSET_MAX
 from schemas.codec import Codec
 from schemas.errors import Unreadable
 from threadlog.engine import apply
 from threadlog.entry import Entry
 from threadlog.limits import Limits
-from threadlog.state import MAPS, SMALL, MemoryMaps, State, dump, new_state
+from threadlog.snapshots import state_before
+from threadlog.state import State, dump, new_state
 from wire.frames import Record
 from wire.journal import entry_of
 
@@ -89,9 +89,9 @@ def _entries(log: Places, codec: Codec, thread: str, rows: list[Row]) -> Iterato
 
 def _begun(entry: Entry, thread: str) -> State:
     """The state before the first entry that is read."""
-    whole = snapshot_of(entry)
-    if whole is not None:
-        return State({name: whole[name] for name in SMALL}, MemoryMaps({name: dict(whole[name]) for name in MAPS}))
+    state = state_before(entry)
+    if state is not None:
+        return state
     if entry.seq != 1:
         raise Trouble(
             f"The start of {thread!r} is gone, and decision {entry.seq} has no snapshot of the state before it.",

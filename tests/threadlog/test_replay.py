@@ -18,7 +18,8 @@ from tests.threadlog.replays import divergences, story, then
 from threadlog.entry import Entry
 from threadlog.limits import Limits
 from threadlog.live import LiveRuns
-from threadlog.replay import Replay, begin_at, input_of
+from threadlog.replay import Replay, input_of
+from threadlog.snapshots import state_before
 from threadlog.state import dump
 
 moves = st.lists(st.tuples(st.integers(0, MOVES - 1), st.integers(0, NUMBERS - 1)), max_size=30)
@@ -67,10 +68,10 @@ def test_replay_refuses_a_snapshot_that_was_changed() -> None:
     threads = [play(history, mode) for history, mode in some(40)]
     thread = next(thread for thread in threads if any(entry.snapshot for entry in thread.journal))
     entry = next(entry for entry in thread.journal if entry.snapshot)
-    assert begin_at(entry) is not None
+    assert state_before(entry) is not None
     other = entry.snapshot.replace('"now":1', '"now":2') if entry.snapshot else ""
     for broken in (replace(entry, snapshot=other), replace(entry, prev="0" * 64), replace(entry, snapshot="{}")):
-        assert begin_at(broken) is None
+        assert state_before(broken) is None
         assert Replay(thread.app, LIMITS).follow(broken) == "void"
 
 
