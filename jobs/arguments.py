@@ -12,9 +12,12 @@ def parse(job: str) -> argparse.Namespace:
 
 
 def parse_catch_up() -> argparse.Namespace:
-    """The arguments of the catch-up: those of the conversation, and how far it is to read."""
+    """The arguments of the catch-up: those of the conversation, and what it is to read."""
     parser = _parser("catchup")
     parser.add_argument("--generation", required=True, help="a name that no catch-up had before")
+    parser.add_argument(
+        "--journal-begin", required=True, type=_offsets, help="PARTITION:OFFSET,…, the first record that each still has"
+    )
     parser.add_argument(
         "--journal-end",
         required=True,

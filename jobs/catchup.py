@@ -9,8 +9,8 @@ Operator and sinks have the uids of the conversation, so it goes on from the sav
 when the first source has finished. The second keeps the job alive until then. Both have uids of this one catch-up, so
 that no later one takes their offsets for its own. Started from no savepoint at all, it makes the state anew.
 
-Submit: flink run -d [-s OLDER -n] -pyfs . -py jobs/catchup.py --generation NAME --journal-end 0:12,… (`threadlog start`
-does all of it).
+Submit: flink run -d [-s OLDER -n] -pyfs . -py jobs/catchup.py --generation NAME --journal-begin 0:0,… --journal-end
+0:12,… (`threadlog start` does all of it).
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
     """The job's graph."""
     journal, outputs, at_once = ([kafka_name(args.namespace, t) for t in ts] for ts in ((JOURNAL,), OUTPUTS, AT_ONCE))
     env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir)
-    group, end = f"{args.namespace}.catchup", args.journal_end
+    group, begin, end = f"{args.namespace}.catchup", args.journal_begin, args.journal_end
+    cut = frozenset(partition for partition, first in begin.items() if first > 0)
 
-    told = source(env, f"journal-{args.generation}", args.bootstrap, journal, group, until=end)
+    told = source(env, f"journal-{args.generation}", args.bootstrap, journal, group, first=begin, until=end)
     hold = source(env, f"hold-{args.generation}", args.bootstrap, journal, group, first=end)
-    threads = ThreadFollower(args.registry, args.generation, args.namespace, args.bootstrap)
+    threads = ThreadFollower(args.registry, args.generation, args.namespace, args.bootstrap, cut)
     nothing = keyed(told.union(hold)).process(threads, FRAME).uid(THREADS_UID).name(THREADS_UID)
     write_transactional(nothing, COMMITTED_UID, args.bootstrap, outputs, prefix=transactions(args.namespace))
     write_at_once(side(nothing, READS), AT_ONCE_UID, args.bootstrap, at_once)

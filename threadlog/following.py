@@ -7,11 +7,14 @@ does not carry its own hash; it moves nothing, and the first valid continuation 
 
 A state that was restored lies somewhere on that chain, perhaps behind its end, perhaps on no part of it: entries up to
 where it stands are only read, and where they reach it, they must be those that it was made of.
+
+Where retention has cut the beginning of the journal, a thread begins with whatever entry is left of it, and a state
+that ends before that one goes on from the next snapshot: an entry with the whole state before it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -20,6 +23,7 @@ from threadlog.canonical import chain
 from threadlog.entry import Entry
 from threadlog.errors import NotOfThisJournal
 from threadlog.limits import Limits
+from threadlog.snapshots import state_before
 from threadlog.state import GENESIS, Patch, Small, State, evolve, read_patch
 
 Standing = Literal["applied", "repeat", "void"]
@@ -34,13 +38,16 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """How an entry stands, why if it is void, the head after it, and what changes: None where the state stays."""
+    """How an entry stands, why if it is void, the head after it, and what changes: None where the state stays.
+
+    `begun`: the state of a snapshot, which takes the place of the one that there was, before anything else changes."""
 
     standing: Standing
     reason: str
     head: Head
     small: Small | None = None
     maps: Patch | None = None
+    begun: State | None = None
 
 
 def judge(entry: Entry, thread: str, head: Head) -> tuple[Standing, str]:
@@ -84,19 +91,28 @@ def advance(state: State, entry: Entry, limits: Limits) -> Followed:
     return Followed("applied", "", Head(entry.seq, entry.hash), small, maps)
 
 
-def catch_up(state: State, head: Head, entry: Entry, limits: Limits) -> Followed:
-    """Follow one entry of a journal that has been read up to `head`, which is where the state stands or before it.
+def catch_up(state: State, head: Head, entry: Entry, limits: Limits, cut: bool = False) -> Followed:
+    """Follow one entry of a journal that has been read up to `head`.
 
     An entry that the state is made of is valid and changes nothing. Raises NotOfThisJournal where the journal has
-    another entry than the one that the state was left with: it would go on on a fork."""
-    stands = head_of(state)
-    if head == stands:
+    another entry than the one that the state was left with: it would go on on a fork.
+
+    `cut`: the first entries of the journal may be gone, so that the first that is left of a thread begins it. A state
+    that lacks what is gone stays as it is until a snapshot comes; so long the head is ahead of it."""
+    stands, thread = head_of(state), state.small["core"]["thread"]
+    before = Head(entry.seq - 1, entry.prev) if cut and head == Head() and entry.seq > 1 else head
+    if before == stands:
         return advance(state, entry, limits)
-    thread = state.small["core"]["thread"]
-    standing, reason = judge(entry, thread, head)
+    standing, reason = judge(entry, thread, before)
     if standing != "applied":
         return Followed(standing, reason, head)
     after = Head(entry.seq, entry.hash)
-    if after.seq >= stands.seq and after != stands:
-        raise NotOfThisJournal(thread, stands.seq)
-    return Followed("applied", "", after)
+    if before.seq <= stands.seq:
+        if before.seq == stands.seq or (after.seq == stands.seq and after != stands):
+            raise NotOfThisJournal(thread, stands.seq)
+        return Followed("applied", "", after)
+    begun = state_before(entry)
+    if begun is None:
+        return Followed("applied", "", after)
+    followed = advance(begun, entry, limits)
+    return followed if followed.small is None else replace(followed, begun=begun)

@@ -19,6 +19,7 @@ from pyflink.common import Configuration, Types, WatermarkStrategy
 from pyflink.datastream import DataStream, KeyedStream, OutputTag, StreamExecutionEnvironment
 from pyflink.datastream.connectors.base import DeliveryGuarantee
 from pyflink.datastream.connectors.kafka import (
+    KafkaOffsetResetStrategy,
     KafkaOffsetsInitializer,
     KafkaSink,
     KafkaSource,
@@ -79,7 +80,8 @@ def source(
 ) -> DataStream:
     """Committed records of the topics as Row(key, frame), where there is no checkpoint from the beginning or `first`.
 
-    The key is the record's, or the value of `key_header`. `until`: the source ends before these offsets, and waits for
+    From `first` on no record is passed over: where one is gone, the job fails. The key is the record's, or the value of
+    `key_header`. `until`: the source ends before these offsets, and waits for
     the transactions that are open below them. The group only shows progress to tools; offsets are state."""
     builder = (
         KafkaSource.builder()
@@ -99,7 +101,7 @@ def _offsets(topics: list[str], offsets: Offsets) -> KafkaOffsetsInitializer:
     places = {
         KafkaTopicPartition(topic, partition): offset for topic in topics for partition, offset in offsets.items()
     }
-    return KafkaOffsetsInitializer.offsets(places)
+    return KafkaOffsetsInitializer.offsets(places, KafkaOffsetResetStrategy.NONE)
 
 
 def restored_from(env: StreamExecutionEnvironment) -> str:

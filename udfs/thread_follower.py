@@ -6,6 +6,9 @@ that goes on with. It writes no record. It runs no code of the app, so a state c
 
 Timers are not fired but held back: while a thread has any, one Flink timer is armed for it, at a time when the catch-up
 may be over, and armed anew as long as it is not. In the live job that timer is soon due and fires whatever is.
+
+Of a journal whose beginning retention has cut, a thread is followed from its first snapshot on. One that has none, and
+that the restored state does not reach, is left behind its journal; the live job decides nothing for it (`Kept.is_cut`).
 """
 
 from __future__ import annotations
@@ -40,8 +43,18 @@ VOIDS_TOLD_MAX = 20
 class ThreadFollower(KeyedProcessFunction):
     """All threads of one subtask. Takes frames of the journal; gives nothing."""
 
-    def __init__(self, registry_url: str, generation: str, namespace: str = "", bootstrap: str = "") -> None:
-        """namespace, bootstrap: where the conversation's lease is held, so that nobody starts it; "" for nowhere."""
+    def __init__(
+        self,
+        registry_url: str,
+        generation: str,
+        namespace: str = "",
+        bootstrap: str = "",
+        cut: frozenset[int] = frozenset(),
+    ) -> None:
+        """namespace, bootstrap: where the conversation's lease is held, so that nobody starts it; "" for nowhere.
+
+        cut: the partitions of the journal whose first records are gone."""
+        self._cut = cut
         self._code = OwnCode()
         self._registry_url, self._generation, self._bootstrap = registry_url, generation, bootstrap
         self._lease = Lease(CONVERSATION, namespace)
@@ -68,9 +81,12 @@ class ThreadFollower(KeyedProcessFunction):
         except Unreadable as error:
             return self._void(record, str(error))
         kept = self._state.load(record.key.decode("utf-8"))
-        followed = catch_up(State(kept.small, kept), kept.read(self._generation), entry, self._limits)
+        cut, head = record.partition in self._cut, kept.read(self._generation)
+        followed = catch_up(State(kept.small, kept), head, entry, self._limits, cut)
         if followed.standing == "void":
             return self._void(record, followed.reason)
+        if followed.begun is not None:
+            kept.begin(followed.begun)
         if followed.small is not None and followed.maps is not None:
             kept.follow(followed.small, followed.maps)
         kept.store(self._held_back(ctx, kept, kept.timer_ms), followed.head, self._generation)

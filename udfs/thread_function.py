@@ -42,6 +42,10 @@ from wire.registry import Registry
 
 READS = lane("tool-reads")
 COLLECT_AFTER = (20_000, 20, 20)
+CUT = (
+    "the journal's entries of this thread are gone up to a point that no snapshot of it follows: what it was to go on "
+    "from is not known"
+)
 # Flink calls no one else while timers fire: what is still due after so many fires in the next round.
 TIMERS_PER_ROUND_MAX = 64
 # Together longer than a registry's restart; then the task fails, and Flink starts it again from the last checkpoint.
@@ -88,6 +92,8 @@ class ThreadFunction(KeyedProcessFunction):
         thread = record.key.decode("utf-8")  # as the stream is keyed; to ask Flink for the key costs a call into Java
         input = patiently(lambda: self._inputs.of_record(record, thread, now_ms()))
         kept = self._state.load(thread)
+        if kept.is_cut:
+            return packs([self._outputs.dead_letter(record, "history_cut", CUT)], [])
         committed, at_once = self._decide(kept, input, record)
         if committed:  # a record that the source gave before changes nothing
             kept.store(rearmed(ctx.timer_service, kept.timer_ms, earliest(kept.small)))
@@ -96,6 +102,8 @@ class ThreadFunction(KeyedProcessFunction):
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Outcome:
         thread, now = ctx.get_current_key(), max(timestamp, now_ms())
         kept, committed, at_once = self._state.load(thread), [], []
+        if kept.is_cut:
+            return []
         for _ in range(TIMERS_PER_ROUND_MAX):
             due, timer_id = min(((due, id) for id, due in kept.small["timers"].items()), default=(now + 1, ""))
             if due > now:

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import msgspec
 
 from threadlog.following import Head
-from threadlog.state import Patch, Small, new_small
+from threadlog.state import MAPS, Patch, Small, State, new_small
 
 # Of the map sections, as JSON: a few turns of a conversation. Below it a turn touches no map; RocksDB writes it anew on
 # every turn.
@@ -92,6 +92,13 @@ class Kept:
         """How far a catch-up has read the thread's journal; nothing of it where it has not begun to."""
         return self.thread.read if self.thread.generation == generation else NO_HEAD
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether a catch-up has read on where the state could not follow: what lies between is gone from the journal.
+
+        It ends with the next `store` outside of a catch-up, so who decides must ask before."""
+        return bool(self.thread.read.seq > self.thread.small["core"]["seq"])
+
     def get(self, section: str, key: str) -> Any:
         raw = self.thread.near.get(section, {}).get(key)
         if raw is not None:
@@ -109,6 +116,15 @@ class Kept:
             found = {key[len(prefix) :]: value for key, value in self.maps.items() if key.startswith(prefix)}
         found |= self.thread.near.get(section, {})
         return iter([(key, _decode(value)) for key, value in sorted(found.items())])
+
+    def begin(self, state: State) -> None:
+        """Take over a whole state in place of what is there."""
+        if self.thread.far:
+            for key in [key for key, _ in self.maps.items()]:
+                self.maps.remove(key)
+        self.thread.small, self.thread.far = state.small, []
+        sections = {name: {k: msgspec.Raw(_encode(v)) for k, v in state.maps.items(name)} for name in MAPS}
+        self.thread.near = {name: pairs for name, pairs in sections.items() if pairs}
 
     def follow(self, small: Small, writes: Patch) -> None:
         """Take over what a decision made of the thread; `store` writes it down."""

@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from schemas.codec import Codec
+from schemas.errors import Unreadable
 from threadlog.entry import Entry
+from threadlog.snapshots import snapshot_of
+from wire.kafka import read_topic
 
 TOPIC, TYPE = "agent-decisions", "threadlog.Decision"
 
@@ -12,3 +17,23 @@ TOPIC, TYPE = "agent-decisions", "threadlog.Decision"
 def entry_of(value: bytes | None, codec: Codec) -> Entry:
     """The entry in a record's value. Raises Unreadable where there is none, RegistryUnavailable."""
     return Entry.from_dict(codec.decode_own(value, TYPE))
+
+
+def without_beginning(bootstrap: str, topic: str, codec: Codec, partitions: Container[int]) -> list[str]:
+    """Threads of which these partitions of a journal hold neither the first entry nor any with a snapshot.
+
+    Raises KafkaException, RegistryUnavailable."""
+    begun, open_ = set[bytes](), set[bytes]()
+    for record in read_topic(bootstrap, topic, partitions=partitions):
+        if record.key is None or record.key in begun:
+            continue
+        try:
+            entry = entry_of(record.value, codec)
+        except Unreadable:
+            continue
+        if entry.seq == 1 or snapshot_of(entry) is not None:
+            begun.add(record.key)
+            open_.discard(record.key)
+        else:
+            open_.add(record.key)
+    return sorted(key.decode("utf-8", "backslashreplace") for key in open_)

@@ -15,7 +15,7 @@ from ops.stack import flink, starting
 from ops.stack.code import app_digest, check, pack
 from ops.stack.layout import Layout
 from ops.stack.submit import arguments
-from wire.control import journal_ends
+from wire.kafka import bounds
 
 
 @click.command("pack")
@@ -54,4 +54,5 @@ def command(ctx: Context, app: str | None, checkpoint_dir: str | None, savepoint
 def _catch_up(settings: Settings) -> list[str]:
     """The arguments of a catch-up to the journal's end as of now."""
     check_broker(settings)
-    return starting.catch_up_arguments(uuid.uuid4().hex[:12], journal_ends(settings.bootstrap, settings.namespace))
+    held = bounds(settings.bootstrap, starting.journal_of(settings))
+    return starting.catch_up_arguments(uuid.uuid4().hex[:12], held)

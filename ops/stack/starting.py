@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from schemas.codec import Codec
 from schemas.errors import WireError
 from schemas.topics import kafka_name
 from wire.control import CAUGHT_UP, CONVERSATION, STOPPED, Mark, last_mark, plain_path, refusal, write_mark
+from wire.journal import without_beginning
 from wire.kafka import bounds, read_topic, settled_ends
 from wire.registry import Registry
 
@@ -33,6 +34,7 @@ RUNNING_S = 90
 POLL_S, TELL_S = 0.25, 10
 # A long catch-up saves its state seldom: nobody waits for its transactions, and each save costs; its end waits for one.
 LONG_ENTRIES, LONG_INTERVAL_MS = 50_000, 5_000
+NAMED_MAX = 3
 OTHER_HISTORY = "is not of this journal"
 
 Say = Callable[[str], None]
@@ -100,32 +102,47 @@ def ready(settings: Settings, layout: Layout, point: str, mine: records.Record, 
         say(f"  the journal is empty, so the state of {point} is none of its: beginning from nothing")
         return ""
     say(f"  {reason.partition(';')[0]}: {'catching up' if point else 'rebuilding the state from the journal'}")
-    if cut := sorted(partition for partition, (low, _) in held.items() if low > 0):
-        raise SubmitFailed(
-            f"conversation: the beginning of the journal is gone from partition {cut[0]}, and what it said with it. A "
-            f"state that lacks entries cannot be made up for so far: go on from the savepoint of the last stop, or in "
-            f"a new namespace."
-        )
+    if cut := {partition for partition, (low, _) in held.items() if low > 0}:
+        _tell_cut(settings, cut, say)
     try:
-        return _caught_up(settings, layout, point, mine, ends, run, say)
+        return _caught_up(settings, layout, point, mine, held, run, say)
     except OtherHistory as error:
         say(f"  {error}: rebuilding the state from the journal")
-        return _caught_up(settings, layout, "", mine, ends, run, say)
+        return _caught_up(settings, layout, "", mine, held, run, say)
 
 
-def catch_up_arguments(generation: str, ends: dict[int, int]) -> list[str]:
-    """What a catch-up's `main()` is told besides: a name that none had before, and where the journal ends."""
-    until = ",".join(f"{partition}:{end}" for partition, end in sorted(ends.items()))
-    seldom = ["--checkpoint-interval-ms", str(LONG_INTERVAL_MS)] if sum(ends.values()) > LONG_ENTRIES else []
-    return [*seldom, "--generation", generation, "--journal-end", until]
+def _tell_cut(settings: Settings, cut: set[int], say: Say) -> None:
+    """Retention has taken the first entries: say what begins with a snapshot, and what cannot."""
+    say(f"  the beginning of the journal is gone from {len(cut)} of its partitions: threads begin at their snapshots")
+    if lost := without_beginning(settings.bootstrap, journal_of(settings), _codec(settings), cut):
+        named = ", ".join(lost[:NAMED_MAX]) + (", …" if len(lost) > NAMED_MAX else "")
+        say(
+            f"  {len(lost)} of them have none left ({named}): unless the state reaches to what is left of them, "
+            f"nothing is decided for them any more; what they are sent becomes dead letters, code history_cut"
+        )
+
+
+def catch_up_arguments(generation: str, held: Mapping[int, tuple[int, int]]) -> list[str]:
+    """What a catch-up's `main()` is told besides: a name that none had before, and what the journal holds."""
+    first, until = (",".join(f"{p}:{mark[at]}" for p, mark in sorted(held.items())) for at in (0, 1))
+    entries = sum(high - low for low, high in held.values())
+    seldom = ["--checkpoint-interval-ms", str(LONG_INTERVAL_MS)] if entries > LONG_ENTRIES else []
+    return [*seldom, "--generation", generation, "--journal-begin", first, "--journal-end", until]
 
 
 def _caught_up(
-    settings: Settings, layout: Layout, point: str, mine: records.Record, ends: dict[int, int], run: Run, say: Say
+    settings: Settings,
+    layout: Layout,
+    point: str,
+    mine: records.Record,
+    held: Mapping[int, tuple[int, int]],
+    run: Run,
+    say: Say,
 ) -> str:
     """The savepoint of a catch-up from `point`, recorded. The job is gone afterwards, whatever comes of it."""
     generation, began = uuid.uuid4().hex[:12], time.monotonic()
-    job_id = run(point, catch_up_arguments(generation, ends))
+    ends = {partition: high for partition, (_, high) in held.items()}
+    job_id = run(point, catch_up_arguments(generation, held))
     try:
         _wait_read(settings, job_id, generation, say)
         job = flink.Job(flink.CATCH_UP, job_id, "RUNNING", {})

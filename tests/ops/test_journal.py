@@ -8,10 +8,13 @@ import json
 import pytest
 from msgspec.structs import replace
 
+from schemas.codec import Codec
 from tests.ops.fakes import FakeKafka, run
 from tests.threadlog.desk import Desk, desk
 from threadlog import Event, Thread
 from threadlog.entry import Entry
+from threadlog.limits import Limits
+from wire import journal
 
 READERS = (("show", "t"), ("parked", "list"), ("watch",), ("watch", "--once"))
 
@@ -106,3 +109,20 @@ def test_journal_is_watched(kafka: FakeKafka, more: list[str]) -> None:
     alarm, counts = map(json.loads, told.stdout.splitlines())
     assert (told.exit_code, alarm["alarm"], alarm["thread"], alarm["offset"]) == (1, "void", "t", 3)
     assert counts == {"entries": 2, "threads": 1, "void": 1}
+
+
+def test_journal_names_threads_that_have_no_beginning(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a first entry nor a snapshot is left; other partitions are not asked about, nor what is no entry."""
+    monkeypatch.setattr(journal, "read_topic", kafka.read_topic)
+    made: Desk = desk(polite, limits=Limits(snapshot_every_entries=4))
+    for name in "abcdef":
+        made.send(name=name)
+    for key, partition, entries in (
+        ("whole", 0, made.journal), ("snapshot", 0, made.journal[2:]), ("none", 0, made.journal[1:3]),
+        ("none after it", 0, made.journal[4:]), ("elsewhere", 1, made.journal[4:]),
+    ):  # fmt: skip
+        for entry in entries:
+            kafka.add_entry(entry, key, partition)
+    kafka.add("agent-decisions", b"junk", b"junk")
+    found = journal.without_beginning("", "threadlog.agent-decisions", Codec(kafka.schemas), {0})
+    assert found == ["none", "none after it"]

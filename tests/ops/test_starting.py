@@ -33,6 +33,7 @@ class Cluster:
     state: str = "RUNNING"
     failures: list[str] = field(default_factory=list)
     more: int = 0
+    lost: list[str] = field(default_factory=list)
     runs: list[tuple[str, list[str]]] = field(default_factory=list)
     written: list[Mark] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
@@ -61,6 +62,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     )
     monkeypatch.setattr(starting, "last_mark", lambda bootstrap, namespace, codec: made.mark)
     monkeypatch.setattr(starting, "write_mark", lambda bootstrap, namespace, codec, mark: made.written.append(mark))
+    monkeypatch.setattr(starting, "without_beginning", lambda *given: made.lost)
     grown = [kafka.add("agent-decisions", b"t", b"v") for _ in range(3)]
     monkeypatch.setattr(starting, "read_topic", lambda bootstrap, topic, first: iter(grown[: made.more]))
     monkeypatch.setattr(http, "call", lambda url, *rest, **more: made.job(url))
@@ -81,7 +83,7 @@ def test_start_goes_on_from_the_last_stop(cluster: Cluster) -> None:
 def test_start_from_anywhere_else_catches_up(cluster: Cluster, point: str) -> None:
     """To the end as of now; what it leaves is recorded with that end, and the live job begins there."""
     assert cluster.go(point) == LEFT
-    [(began, [_, generation, _, until])] = cluster.runs
+    [(began, [_, generation, _, _, _, until])] = cluster.runs
     assert (began, until, len(generation)) == (point, "0:9", 12)
     [mark] = cluster.written
     assert (mark.what, mark.savepoint, mark.journal, mark.app, mark.code) == (CAUGHT_UP, LEFT, {0: 9}, "m:app", "code")
@@ -126,12 +128,14 @@ def test_start_beside_another_writer_is_refused(cluster: Cluster) -> None:
     assert cluster.written == []
 
 
-def test_start_without_the_beginning_of_the_journal_is_refused(cluster: Cluster) -> None:
-    """What a thread said before is not made up: it would begin anew, on a fork."""
-    cluster.held = {0: (5, 9)}
-    with pytest.raises(SubmitFailed, match="the beginning of the journal is gone from partition 0"):
-        cluster.go(POINT)
-    assert cluster.runs == []
+def test_start_without_the_beginning_of_the_journal_tells_what_is_lost(cluster: Cluster) -> None:
+    """Threads begin at their snapshots; those that have none left are named."""
+    cluster.held = {0: (5, 9), 1: (0, 0)}
+    cluster.lost = ["t-1", "t-2", "t-3", "t-4"]
+    assert cluster.go(POINT) == LEFT
+    assert cluster.runs[0][1][-4:] == ["--journal-begin", "0:5,1:0", "--journal-end", "0:9,1:0"]
+    assert any("gone from 1 of its partitions" in line for line in cluster.said)
+    assert any("4 of them have none left (t-1, t-2, t-3, …)" in line for line in cluster.said)
 
 
 def test_start_whose_catch_up_fails_leaves_none_running(cluster: Cluster) -> None:
@@ -219,9 +223,9 @@ def test_pack_tells_the_line_of_a_catch_up(kafka: FakeKafka, monkeypatch: pytest
     monkeypatch.setattr("ops.commands.pack.check", lambda spec, folder: None)
     monkeypatch.setattr("ops.commands.pack.app_digest", lambda spec, folder: "d")
     monkeypatch.setattr("ops.commands.pack.arguments", lambda settings, spec, folder, checkpoints: ["--app", spec])
-    monkeypatch.setattr("ops.commands.pack.journal_ends", lambda bootstrap, namespace: {0: 9, 1: 0})
+    monkeypatch.setattr("ops.commands.pack.bounds", lambda bootstrap, topic: {0: (0, 9), 1: (0, 0)})
     line = ["pack", "--json", "--checkpoint-dir", "s3://b/c", "--job", "catchup"]
     [fresh], [older] = objects(run(*line)), objects(run(*line, "--from-savepoint", "s3://b/s"))
     assert (fresh["job"], fresh["command"][-1], "-n" in fresh["command"]) == ("catchup", "0:9,1:0", False)
     assert older["command"][:6] == ["flink", "run", "-d", "-s", "s3://b/s", "-n"]
-    assert fresh["command"][-3] != older["command"][-3]
+    assert fresh["command"][-5] != older["command"][-5]

@@ -49,18 +49,18 @@ def record_of(entry: Entry, offset: int, key: bytes | None = None) -> Record:
 
 
 class Following:
-    """A follower over a Flink in memory; `generation` is that of the catch-up."""
+    """A follower over a Flink in memory; `generation` is the catch-up's; `cut`: the journal's beginning is gone."""
 
     clock_ms = BEGAN_MS
 
-    def __init__(self, flink: Keyed | None = None, generation: str = "g1") -> None:
-        self.generation = generation
+    def __init__(self, flink: Keyed | None = None, generation: str = "g1", cut: bool = False) -> None:
+        self.generation, self.cut = generation, frozenset({0} if cut else ())
         self.flink = flink or Keyed(None, BEGAN_MS)
         self.restarted()
 
     def restarted(self) -> None:
         """A new function over the same state."""
-        self.flink.function = ThreadFollower("http://registry", self.generation)
+        self.flink.function = ThreadFollower("http://registry", self.generation, cut=self.cut)
         self.flink.open()
 
     def read(self, entries: list[Entry], restarts: bool = False) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.udfs.fakes import FakeMap
-from threadlog.state import MemoryMaps, Patch, new_small
+from threadlog.state import MemoryMaps, Patch, State, new_small
 from udfs.thread_state import NEAR_CHARS_MAX, NO_TIMER, Kept, ThreadState
 
 
@@ -174,3 +174,21 @@ def test_thread_state_keeps_the_threads_of_late() -> None:
     for thread in ("a", "b", "a", "c", "a", "b"):
         state.load(thread).store(NO_TIMER)
     assert value.reads == 4  # a, b and c once; b again after c took its place
+
+
+def test_thread_state_begins_anew_from_a_whole_state() -> None:
+    """Nothing of what was there shines through, near or far, also when sections go far again."""
+    store, long = InFlink(), "x" * NEAR_CHARS_MAX
+    store.write({"put": {"history": {"old": long, "both": 2}, "seen": {"old": long}}, "del": {}})
+    assert set(store.maps.thread.far) == {"history", "seen"}
+    whole = State(new_small("t"), MemoryMaps())
+    whole.small["vars"]["x"] = 1
+    whole.maps.sections["history"]["both"] = 4  # type: ignore[attr-defined]
+    begun = store.maps
+    begun.begin(whole)
+    begun.store(NO_TIMER)
+    store.write({"put": {"history": {"new": long}, "seen": {"new": long}}, "del": {}})
+    assert store.maps.small == whole.small
+    assert list(store.maps.items("history")) == [("both", 4), ("new", long)]
+    assert list(store.maps.items("seen")) == [("new", long)]
+    assert [store.maps.get(section, "old") for section in ("history", "seen")] == [None, None]
