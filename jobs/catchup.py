@@ -49,8 +49,8 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
 def main() -> None:
     """Submit the job under the name that `threadlog` knows it by."""
     args = parse_catch_up()
-    env = build(args)
     alone(args)
+    env = build(args)
     env.execute_async(f"{args.namespace}.catchup")
 
 

@@ -8,7 +8,8 @@
                                              │          └─► dead-letters      ┘
                                              └──► tool-reads, at once
 
-A start is refused from a state that is not the journal's end (`udfs/start_guard.py`); jobs/catchup.py leads there.
+A start is refused from a state that is not the journal's end, and behind lost inputs (`udfs/start_guard.py`);
+jobs/catchup.py leads to a state that is.
 
 Submit: flink run -d -pyfs . -py jobs/conversation.py --app package.module:app … (`--help` lists the arguments).
 """
@@ -21,7 +22,16 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from jobs.arguments import parse
 from schemas.topics import kafka_name
-from udfs.flink_io import FRAME, environment, keyed, side, source, write_at_once, write_transactional
+from udfs.flink_io import (
+    FRAME,
+    allow_dropped_sources,
+    environment,
+    keyed,
+    side,
+    source,
+    write_at_once,
+    write_transactional,
+)
 from udfs.start_guard import admit
 from udfs.thread_function import READS, ThreadFunction
 
@@ -41,12 +51,12 @@ def transactions(namespace: str) -> str:
     return f"{namespace}-conversation"
 
 
-def build(args: Namespace) -> StreamExecutionEnvironment:
-    """The job's graph."""
+def build(args: Namespace, generation: int = 0) -> StreamExecutionEnvironment:
+    """The job's graph. generation: the start that it is of."""
     inputs, outputs, at_once = ([kafka_name(args.namespace, topic) for topic in t] for t in (INPUTS, OUTPUTS, AT_ONCE))
     env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir)
 
-    threads = ThreadFunction(args.app, args.app_digest, args.namespace, args.registry, args.bootstrap)
+    threads = ThreadFunction(args.app, args.app_digest, args.namespace, args.registry, args.bootstrap, generation)
     records = source(env, SOURCE_UID, args.bootstrap, inputs, group=f"{args.namespace}.conversation")
     decisions = keyed(records).process(threads, FRAME).uid(THREADS_UID).name(THREADS_UID)
     write_transactional(decisions, COMMITTED_UID, args.bootstrap, outputs, prefix=transactions(args.namespace))
@@ -57,8 +67,10 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
 def main() -> None:
     """Submit the job under the name that `threadlog` knows it by."""
     args = parse("conversation")
-    env = build(args)
-    admit(env, args)
+    start = admit(args)
+    env = build(args, start.generation)
+    if start.drops_sources:
+        allow_dropped_sources(env)
     env.execute_async(f"{args.namespace}.conversation")
 
 

@@ -20,7 +20,9 @@ from pyflink.datastream import StreamExecutionEnvironment
 from jobs.arguments import parse
 from schemas.topics import kafka_name
 from udfs.flink_io import FRAME, environment, keyed, source, write_at_once
+from udfs.start_guard import begun, gate
 from udfs.tool_queue import ToolQueue
+from wire.control import STARTED, TOOLS, Mark
 
 INPUTS = ("tool-invocations", "tool-reads", "tool-results")
 OUTPUTS = ("dead-letters",)
@@ -32,13 +34,13 @@ QUEUE_UID = "tool-queue"
 DEAD_LETTERS_UID = "dead-letters"
 
 
-def build(args: Namespace) -> StreamExecutionEnvironment:
-    """The job's graph."""
+def build(args: Namespace, allowed: frozenset[str] | None = None) -> StreamExecutionEnvironment:
+    """The job's graph. allowed: in a branch the tools with an effect that may run."""
     inputs, outputs = ([kafka_name(args.namespace, topic) for topic in topics] for topics in (INPUTS, OUTPUTS))
     env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir)
 
     queue = ToolQueue(
-        args.app, args.app_digest, args.namespace, args.bootstrap, args.registry, args.checkpoint_interval_ms
+        args.app, args.app_digest, args.namespace, args.bootstrap, args.registry, args.checkpoint_interval_ms, allowed
     )
     records = source(env, SOURCE_UID, args.bootstrap, inputs, group=f"{args.namespace}.tools", key_header=QUOTA_KEY)
     dead = keyed(records).process(queue, FRAME).uid(QUEUE_UID).name(QUEUE_UID)
@@ -49,7 +51,8 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
 def main() -> None:
     """Submit the job under the name that `threadlog` knows it by."""
     args = parse("tools")
-    build(args).execute_async(f"{args.namespace}.tools")
+    begun(args, Mark(STARTED, TOOLS, "", "", {}, args.app))
+    build(args, gate(args)).execute_async(f"{args.namespace}.tools")
 
 
 if __name__ == "__main__":

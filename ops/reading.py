@@ -17,6 +17,7 @@ from ops.context import Trouble
 from ops.settings import Settings
 from ops.voids import Void as Void
 from ops.voids import complain as complain
+from schemas.cloudevents import GENERATION
 from schemas.codec import Codec, SchemaSource
 from schemas.errors import Unreadable
 from schemas.topics import TOPICS, kafka_name
@@ -143,6 +144,8 @@ class Journal:
                 self.cut[thread] += 1
                 return None
             standing, reason = judge(entry, thread, head)
+            if standing == "void" and (writer := dict(record.headers).get(GENERATION)) is not None:
+                reason = f"{reason} (written by generation {writer.decode('utf-8', 'replace')[:20]})"
         except Unreadable as error:
             standing, reason = "void", str(error)
         if standing == "void":

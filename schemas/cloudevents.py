@@ -21,6 +21,8 @@ from schemas.limits import ATTRIBUTE_BYTES
 
 Headers = list[tuple[str, bytes | None]]
 AVRO, PROTOBUF, JSON = "application/vnd.confluent.avro", "application/vnd.confluent.protobuf", "application/json"
+# Which start of the conversation has written a record; what the start protocol asks of it is in docs/operations.md.
+GENERATION = "generation"
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _READ = frozenset({

@@ -44,6 +44,7 @@ SUSPECT_MS = 60_000  # an ordinary restart is over long before; only as young a 
 FIELD_CHARS_MAX = (
     512  # a result repeats the fields of its ask: what nobody could read back would hold its slot for ever
 )
+GATED = "gated in this branch"  # it has the history of another namespace, and must not act in its place
 _REPEATED = ("thread", "run_id", "ordinal", "call_id", "tool", "args_digest", "quota_key")
 
 Ask = dict[str, Any]
@@ -96,6 +97,7 @@ class Queue:
         hold_ms: within so long, what is written now lies in a completed checkpoint."""
         self._slots, self._pending, self._app = slots, pending, app
         self._began_ms, self._hold_ms, self._max = began_ms, hold_ms, queue_asks_max
+        self.allowed: frozenset[str] | None = None  # in a branch the tools that may have an effect; None: all may
         self._held: dict[str, int] = {}  # call id → when to fire it; another process counts and holds anew
 
     def accept(self, ask: Ask, now_ms: int) -> list[Action]:
@@ -108,6 +110,8 @@ class Queue:
         meta = self._meta()
         if ask["tool"] not in self._app.tools:
             return [self._tell(meta, ask, self._untried(ask), f"there is no tool {ask['tool']!r} in this app")]
+        if self.allowed is not None and ask["effect"] != "read" and ask["tool"] not in self.allowed:
+            return [self._tell(meta, ask, "rejected", GATED)]
         if meta["open"] < self._concurrency(ask):
             return self._start(meta, ask, now_ms)
         if meta["tail"] - meta["head"] >= self._max:

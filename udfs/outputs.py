@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.cloudevents import child_traceparent, root_traceparent, write_headers
+from schemas.cloudevents import GENERATION, child_traceparent, root_traceparent, write_headers
 from schemas.codec import Codec
 from schemas.limits import DEAD_LETTER_BYTES
 from schemas.topics import kafka_name
@@ -42,10 +42,15 @@ HEADERS_MAX, HEADER_NAME_BYTES = 60_000, 60_000
 
 
 class Outputs:
-    """Turns decisions into Kafka records of one namespace."""
+    """Turns decisions into Kafka records of one namespace.
 
-    def __init__(self, codec: Codec, namespace: str) -> None:
+    generation: the start of the job that writes them, which every record carries in a header; 0 for none."""
+
+    def __init__(self, codec: Codec, namespace: str, generation: int = 0) -> None:
         self._codec = codec
+        self._written_by: list[tuple[str, bytes | None]] = (
+            [(GENERATION, str(generation).encode())] if generation else []
+        )
         self._names = {topic: kafka_name(namespace, topic) for topic in (*RECORDS, DEAD_LETTERS)}
 
     def of_decision(self, decision: Decision, cause: Record | None) -> tuple[list[OutRecord], list[OutRecord]]:
@@ -80,7 +85,10 @@ class Outputs:
             "exception": code, "message": message, "stacktrace": "", "topic": record.topic,
             "partition": str(record.partition), "offset": str(record.offset),
         }  # fmt: skip
-        added = [(f"__streams.errors.{name}", value.encode("utf-8", "replace")) for name, value in reasons.items()]
+        added: list[tuple[str, bytes | None]] = [
+            (f"__streams.errors.{name}", value.encode("utf-8", "replace")) for name, value in reasons.items()
+        ]
+        added += [(f"__streams.errors.{name}", value) for name, value in self._written_by]
         key, value, headers = kept
         return OutRecord(self._names[DEAD_LETTERS], key, value, [*headers, *added])
 
@@ -102,7 +110,7 @@ class Outputs:
             id=id, source=SOURCE, type=name, thread=thread, time_ms=time_ms, value=value,
             traceparent=fields["traceparent"], **keys,
         )  # fmt: skip
-        return OutRecord(self._names[topic], thread.encode(), value, headers)
+        return OutRecord(self._names[topic], thread.encode(), value, headers + self._written_by)
 
 
 def _too_much(record: Record) -> str:

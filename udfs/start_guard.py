@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A start of the conversation is looked at where no way around it leads: in the job's own `main()`.
+"""A start of a job is looked at where no way around it leads: in the job's own `main()`.
 
 `flink run -s PATH` gives the job whatever state the path holds. `main()` sees the path before anything is submitted,
-and submits only where the state is the journal's end. What Flink restarts by itself, after a failure or on another
-JobManager, goes on from the last checkpoint and does not come through here."""
+and submits only where the state is the journal's end and no input is lost, under a generation that no start had before.
+What Flink restarts by itself, after a failure or on another JobManager, goes on from the last checkpoint and does not
+come through here; its operators ask again for what may have changed since."""
 
 from __future__ import annotations
 
 import os
 from argparse import Namespace
+from dataclasses import dataclass
 from typing import NoReturn
 
 from confluent_kafka import KafkaException
@@ -17,50 +19,103 @@ from pyflink.java_gateway import get_gateway
 
 from schemas.codec import Codec
 from schemas.errors import WireError
-from udfs.flink_io import allow_dropped_sources, restored_from
-from wire.control import CAUGHT_UP, CONVERSATION, journal_ends, last_mark, refusal
+from udfs.flink_io import restored_from
+from wire.control import (
+    CAUGHT_UP,
+    CONVERSATION,
+    STARTED,
+    TOOLS,
+    Mark,
+    Overtaken,
+    allowed_tools,
+    journal_ends,
+    last_mark,
+    refusal,
+)
+from wire.generations import take, under_way
+from wire.inputs import NEXT, look, sentence
 from wire.leases import living
 from wire.registry import Registry
 
 REFUSED = 3  # the exit code of `flink run`
 
 
-def admit(env: StreamExecutionEnvironment, args: Namespace) -> None:
-    """Return if the conversation may start from where it is told to; else end this process, with one sentence.
+@dataclass(frozen=True)
+class Start:
+    """A start that may go on. `drops_sources`: the savepoint is that of a catch-up, whose sources are left behind and
+    inputs are read from their beginning: each thread knows what it has handled."""
 
-    From the savepoint of a catch-up the sources of that are dropped, and inputs are read from their beginning: each
-    thread knows what it has handled."""
+    generation: int
+    drops_sources: bool
+
+
+def admit(args: Namespace) -> Start:
+    """Return if the conversation may start from where it is told to; else end this process, with one sentence."""
     alone(args)
-    point, codec = restored_from(env), Codec(Registry(args.registry))
+    point, codec = restored_from(StreamExecutionEnvironment.get_execution_environment()), _codec(args)
     try:
         mark = last_mark(args.bootstrap, args.namespace, codec)
-        reason = refusal(point, mark, journal_ends(args.bootstrap, args.namespace))
+        journal = journal_ends(args.bootstrap, args.namespace)
+        other = under_way(args.bootstrap, args.namespace, codec)
     except (KafkaException, WireError) as error:
         refuse(f"what the journal holds cannot be read, so nothing was submitted: {_told(error)}")
-    if reason:
+    if reason := refusal(point, mark, journal):
         refuse(reason)
-    if mark is not None and mark.what == CAUGHT_UP and point:
-        allow_dropped_sources(env)
+    if other:
+        refuse(f"another start of it is under way ({other}); wait for it, or `threadlog start --take-over`")
+    generation = begun(args, Mark(STARTED, CONVERSATION, "", point, journal, args.app))
+    return Start(generation, bool(point) and mark is not None and mark.what == CAUGHT_UP)
+
+
+def begun(args: Namespace, mark: Mark) -> int:
+    """The generation that a start of a job has taken; ends this process where inputs are lost, or another was first."""
+    codec = _codec(args)
+    try:
+        looked = look(args.bootstrap, args.namespace, codec, mark.job)
+        if looked.gaps:
+            refuse(f"{sentence(looked.gaps)}; {NEXT}", mark.job)
+        whole = Mark(mark.what, mark.job, "", mark.savepoint, mark.journal, mark.app, inputs=looked.reached)
+        return take(args.bootstrap, args.namespace, codec, whole)
+    except Overtaken as error:
+        refuse(str(error), mark.job)
+    except (KafkaException, WireError) as error:
+        reason = f"its start cannot be written down, so nothing was submitted: {_told(error)}"
+        refuse(reason, mark.job)
+
+
+def gate(args: Namespace) -> frozenset[str] | None:
+    """In a branch the tools with an effect that may run, None elsewhere; ends this process if that cannot be read."""
+    try:
+        return allowed_tools(args.bootstrap, args.namespace, _codec(args))
+    except (KafkaException, WireError) as error:
+        refuse(f"whether this is a branch cannot be read, so nothing was submitted: {_told(error)}", TOOLS)
 
 
 def alone(args: Namespace) -> None:
     """Return if no copy of the conversation runs, nor a catch-up of it; else end this process, with one sentence."""
     try:
-        place = living(args.bootstrap, args.namespace, Codec(Registry(args.registry)), CONVERSATION)
+        place = living(args.bootstrap, args.namespace, _codec(args), CONVERSATION)
     except (KafkaException, WireError) as error:
         refuse(f"whether another copy runs cannot be read, so nothing was submitted: {_told(error)}")
     if place:
-        refuse(f"a copy of it runs in process {place} and renews its lease; `threadlog stop` that one first")
+        refuse(
+            f"a copy of it runs in process {place} and renews its lease; `threadlog stop` that one first, or "
+            f"`threadlog start --take-over`"
+        )
+
+
+def _codec(args: Namespace) -> Codec:
+    return Codec(Registry(args.registry))
 
 
 def _told(error: KafkaException | WireError) -> str:
     return str(error.args[0].str()) if isinstance(error, KafkaException) else str(error)
 
 
-def refuse(reason: str) -> NoReturn:
+def refuse(reason: str, job: str = CONVERSATION) -> NoReturn:
     """End the client. An exception would bury the sentence under two stacks, Python's and Java's."""
     jvm = get_gateway().jvm
-    jvm.java.lang.System.out.println(f"threadlog: conversation was not started: {reason}.")
+    jvm.java.lang.System.out.println(f"threadlog: {job} was not started: {reason}.")
     jvm.java.lang.System.out.flush()
     try:
         jvm.java.lang.Runtime.getRuntime().halt(REFUSED)

@@ -33,7 +33,8 @@ from udfs.flink_io import lane
 from udfs.inputs import Inputs
 from udfs.outputs import RECORDS, Outputs
 from udfs.thread_state import NO_TIMER, Kept, ThreadState
-from wire.control import CONVERSATION
+from wire import generations, inputs
+from wire.control import CONVERSATION, Overtaken
 from wire.frames import OutRecord, Record, pack_out, unpack_in
 from wire.kafka import SILENT, producer
 from wire.leases import TYPE as LEASE
@@ -58,9 +59,12 @@ Outcome = list[Any]
 class ThreadFunction(KeyedProcessFunction):
     """All threads of one subtask. Takes frames; gives packs, with reads on the side."""
 
-    def __init__(self, app: str, app_digest: str, namespace: str, registry_url: str, bootstrap: str = "") -> None:
-        """bootstrap: the broker on which the job's lease is held; "" for none."""
-        self._code = AppCode(app, app_digest)
+    def __init__(
+        self, app: str, app_digest: str, namespace: str, registry_url: str, bootstrap: str = "", generation: int = 0
+    ) -> None:
+        """bootstrap: the broker on which the job's lease is held; "" for none. generation: the start that this is of,
+        0 for none."""
+        self._code, self._generation = AppCode(app, app_digest), generation
         self._namespace, self._registry_url, self._bootstrap = namespace, registry_url, bootstrap
         self._lease = Lease(CONVERSATION, namespace)
 
@@ -75,11 +79,21 @@ class ThreadFunction(KeyedProcessFunction):
         codec = Codec(schemas)
         for name in set(RECORDS.values()):  # from here on, writing needs no registry
             patiently(partial(schemas.id_of, name))
-        self._inputs, self._outputs = Inputs(codec, self._namespace), Outputs(codec, self._namespace)
+        self._inputs = Inputs(codec, self._namespace)
+        self._outputs = Outputs(codec, self._namespace, self._generation)
         self._state = thread_state(context)
         if self._bootstrap:
-            patiently(partial(schemas.id_of, LEASE))
-            self._lease.hold(producer(self._bootstrap, SILENT), codec)
+            self._hold(schemas, codec)
+
+    def _hold(self, schemas: Registry, codec: Codec) -> None:
+        """Raises Overtaken or LostInputs where this attempt may not go on."""
+        place = (self._bootstrap, self._namespace, codec, CONVERSATION)
+        look = partial(generations.check, *place, self._generation)
+        if self._generation:
+            patiently(look)
+        patiently(partial(inputs.check, *place))
+        patiently(partial(schemas.id_of, LEASE))
+        self._lease.hold(producer(self._bootstrap, SILENT), codec, look if self._generation else lambda: None)
 
     def close(self) -> None:
         self._lease.release()
@@ -115,7 +129,11 @@ class ThreadFunction(KeyedProcessFunction):
         return packs(committed, at_once)
 
     def _decide(self, kept: Kept, input: Input, cause: Record | None) -> tuple[list[OutRecord], list[OutRecord]]:
-        """One step of the current thread; the records to send, none where its decision is in the journal already."""
+        """One step of the current thread; the records to send, none where its decision is in the journal already.
+
+        Raises Overtaken once a later start of the job has been made."""
+        if self._lease.trouble:
+            raise Overtaken(self._lease.trouble)
         decision = step(State(kept.small, kept), input, self._app, self._limits, self._live)
         if decision is None:
             return [], []

@@ -25,6 +25,8 @@ from udfs.outputs import Outputs
 from udfs.reactor import Reactor, now_ms, take_over
 from udfs.results import ResultSink
 from udfs.thread_function import patiently
+from wire import inputs
+from wire.control import TOOLS
 from wire.frames import Record, pack_out, unpack_in
 from wire.kafka import producer
 from wire.registry import Registry
@@ -61,8 +63,17 @@ class ToolQueue(KeyedProcessFunction):
     """All quota keys of one subtask. Takes frames; gives packs of dead letters."""
 
     def __init__(
-        self, app: str, app_digest: str, namespace: str, bootstrap: str, registry_url: str, checkpoint_interval_ms: int
+        self,
+        app: str,
+        app_digest: str,
+        namespace: str,
+        bootstrap: str,
+        registry_url: str,
+        checkpoint_interval_ms: int,
+        allowed: frozenset[str] | None = None,
     ) -> None:
+        """allowed: in a branch the tools with an effect that may run."""
+        self._allowed = allowed
         self._code = AppCode(app, app_digest)
         self._namespace, self._bootstrap, self._registry_url = namespace, bootstrap, registry_url
         self._hold_ms = HOLD_CHECKPOINTS * checkpoint_interval_ms + HOLD_MS
@@ -71,6 +82,7 @@ class ToolQueue(KeyedProcessFunction):
         app = self._code.load()
         schemas = Registry(self._registry_url)
         self._codec = Codec(schemas)
+        patiently(partial(inputs.check, self._bootstrap, self._namespace, self._codec, TOOLS))
         for name in (ASK, RESULT):
             patiently(partial(schemas.id_of, name))
         self._outputs = Outputs(self._codec, self._namespace)
@@ -80,6 +92,7 @@ class ToolQueue(KeyedProcessFunction):
             for name in ("queue", "pending")
         )
         self._queue = Queue(waiting, pending, app, now_ms(), self._hold_ms)
+        self._queue.allowed = self._allowed
         # A TaskManager has one slot, so a process has one subtask of this operator; PyFlink cannot tell its index here.
         self._reactor: Reactor = take_over(self._namespace, lambda: Reactor(app, self._sink()))
 

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from schemas.topics import TOPICS, Topic, kafka_name
@@ -50,6 +51,14 @@ def ensure_topics(bootstrap: str, namespace: str, partitions: int = 8, replicati
                 raise
     sizes = {n: {"partitions": counts[n], "replication": replication} for n in wanted}
     return [d for n, t in wanted.items() if n not in made for d in _differences(admin, n, t, sizes[n])]
+
+
+def delete_before(bootstrap: str, first: Mapping[tuple[str, int], int]) -> None:
+    """Delete the records of each topic and partition that lie before an offset. Raises KafkaException."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": SILENT})
+    places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in first.items()]
+    for future in (admin.delete_records(places, request_timeout=_TIMEOUT_S) if places else {}).values():
+        future.result()
 
 
 def _differences(admin: AdminClient, name: str, topic: Topic, sizes: dict[str, int]) -> list[Difference]:

@@ -8,27 +8,38 @@ savepoint and where the journal ended; from there, and with not one record more 
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Mapping
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from schemas.cloudevents import root_traceparent, write_headers
 from schemas.codec import Codec
-from schemas.errors import Unreadable
+from schemas.errors import Unreadable, WireError
 from schemas.topics import kafka_name
 from wire.kafka import bounds, is_empty, producer, read_topic
 
 TOPIC, TYPE, SOURCE = "agent-control", "threadlog.Control", "/threadlog/start"
-STOPPED, CAUGHT_UP = "stopped", "caught_up"
-CONVERSATION = "conversation"
+# What a mark tells: a start has a generation; a job was stopped with a savepoint; a state has followed the journal to
+# its end; a job was ended without a savepoint; inputs that are lost are gone on without.
+# `branched`: the namespace is a branch, and these are the tools with an effect that it may use.
+STARTED, STOPPED, CAUGHT_UP, ENDED, ACCEPTED = "started", "stopped", "caught_up", "ended", "accepted"
+BRANCHED = "branched"
+CONVERSATION, TOOLS = "conversation", "tools"
+_POINTS = frozenset({STOPPED, CAUGHT_UP})
 _FLUSH_S = 30.0
 NEXT = "`threadlog start` brings a state up to the journal's end first, or makes it anew from the journal"
 
 
+class Overtaken(WireError):
+    """Another start of the job has a better claim; the message says which."""
+
+
 class Mark(msgspec.Struct, frozen=True):
-    """A record of `agent-control`; fields as in its schema, `journal` by partition."""
+    """A record of `agent-control`; fields as in its schema, `journal` by partition, `inputs` by "topic/partition"."""
 
     what: str
     job: str
@@ -38,6 +49,24 @@ class Mark(msgspec.Struct, frozen=True):
     app: str = ""
     code: str = ""
     time_ms: int = 0
+    generation: int = 0
+    inputs: dict[str, int] = msgspec.field(default_factory=dict)
+    place: str = ""
+    branch_of: str = ""
+    allowed: list[str] = msgspec.field(default_factory=list)
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A mark and where it lies; `log_time_ms` is the broker's clock, Unix epoch."""
+
+    offset: int
+    log_time_ms: int
+    mark: Mark
+
+
+def here() -> str:
+    """This process, for people."""
+    return f"{socket.gethostname()}/{os.getpid()}"
 
 
 def same_path(one: str, other: str) -> bool:
@@ -76,11 +105,11 @@ def journal_ends(bootstrap: str, namespace: str) -> dict[int, int]:
     return {p: high for p, (_, high) in bounds(bootstrap, kafka_name(namespace, "agent-decisions")).items()}
 
 
-def last_mark(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSATION) -> Mark | None:
-    """The newest mark of a job, None where there is none. Raises KafkaException, WireError."""
-    topic, found = kafka_name(namespace, TOPIC), None
+def read_marks(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSATION) -> list[Written]:
+    """Every mark of a job in the order of the log. Raises KafkaException, RegistryUnavailable."""
+    topic, found = kafka_name(namespace, TOPIC), list[Written]()
     if is_empty(bootstrap, topic):
-        return None
+        return found
     for record in read_topic(bootstrap, topic):
         try:
             type_, _, data = codec.decode(record.value)
@@ -88,27 +117,46 @@ def last_mark(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSAT
             continue
         if type_ == TYPE and data["job"] == job:
             journal = {int(partition): end for partition, end in data["journal"].items()}
-            found = Mark(**{**data, "journal": journal})
+            found.append(Written(record.offset, record.timestamp_ms, Mark(**{**data, "journal": journal})))
     return found
 
 
-def write_mark(bootstrap: str, namespace: str, codec: Codec, mark: Mark) -> None:
-    """Append a mark and wait until it is acknowledged. Raises KafkaException, WireError."""
+def last_mark(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSATION) -> Mark | None:
+    """The newest mark that a job may go on from, None where there is none. Raises KafkaException, WireError."""
+    points = (one.mark for one in reversed(read_marks(bootstrap, namespace, codec, job)) if one.mark.what in _POINTS)
+    return next(points, None)
+
+
+def allowed_tools(bootstrap: str, namespace: str, codec: Codec) -> frozenset[str] | None:
+    """The tools with an effect that a branch may use; None in a namespace that is none, where all may be.
+
+    Raises KafkaException, RegistryUnavailable."""
+    marks = [one.mark for one in read_marks(bootstrap, namespace, codec, TOOLS) if one.mark.what == BRANCHED]
+    return frozenset(marks[-1].allowed) if marks else None
+
+
+def write_mark(bootstrap: str, namespace: str, codec: Codec, mark: Mark) -> int:
+    """Append a mark and wait until it is acknowledged; its offset. Raises KafkaException, WireError."""
     time_ms = time.time_ns() // 1_000_000
     journal = {str(partition): end for partition, end in mark.journal.items()}
     value = codec.encode(TYPE, {**msgspec.structs.asdict(mark), "journal": journal, "time_ms": time_ms})
-    id = f"{mark.job}/{mark.what}/{mark.savepoint}"
+    id = f"{mark.job}/{mark.what}/{mark.generation or mark.savepoint or time_ms}"
     headers = write_headers(
         id=id, source=SOURCE, type=TYPE, thread=mark.job, time_ms=time_ms, value=value,
         traceparent=root_traceparent(SOURCE, id),
     )  # fmt: skip
-    failed: list[KafkaError] = []
+    failed, offsets = list[KafkaError](), list[int]()
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            failed.append(error)
+        else:
+            offsets.append(message.offset() or 0)
+
     sender = producer(bootstrap)
-    sender.produce(
-        kafka_name(namespace, TOPIC), value, mark.job.encode(), headers=list(headers),
-        on_delivery=lambda error, message: failed.append(error) if error else None,
-    )  # fmt: skip
+    sender.produce(kafka_name(namespace, TOPIC), value, mark.job.encode(), headers=list(headers), on_delivery=delivered)
     if sender.flush(_FLUSH_S):
         failed.append(KafkaError(KafkaError._TIMED_OUT, f"not acknowledged within {_FLUSH_S:g} s"))
     if failed:
         raise KafkaException(failed[0])
+    return offsets[0]

@@ -94,6 +94,21 @@ def bounds(bootstrap: str, topic: str) -> dict[int, tuple[int, int]]:
         reader.close()
 
 
+def progress(bootstrap: str, group: str, topics: Sequence[str]) -> dict[tuple[str, int], tuple[int, int, int]]:
+    """For each topic and partition the offset that a group has committed, negative for none, then as in `bounds`.
+
+    Raises KafkaException, also for a topic that is not there."""
+    reader = consumer(bootstrap, group, isolation="read_uncommitted")
+    try:
+        held = {(topic, partition): mark for topic in topics for partition, mark in _marks(reader, topic).items()}
+        places = reader.committed([TopicPartition(*place) for place in held], timeout=_METADATA_S)
+        if failed := next((place.error for place in places if place.error is not None), None):
+            raise KafkaException(failed)
+        return {(p.topic, p.partition): (p.offset, *held[p.topic, p.partition]) for p in places}
+    finally:
+        reader.close()
+
+
 def settled_ends(bootstrap: str, topic: str, seconds: float = _STALLED_S) -> dict[int, int]:
     """For each partition the offset after its last record, once no transaction is open in any.
 

@@ -8,8 +8,6 @@ does not renew it, and Flink's own restarts do not ask for it. What slips throug
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
 import uuid
@@ -23,12 +21,15 @@ from schemas.cloudevents import root_traceparent, write_headers
 from schemas.codec import Codec
 from schemas.errors import Unreadable
 from schemas.topics import kafka_name
+from wire.control import Overtaken, here
 from wire.frames import Record
 from wire.kafka import bounds, follow, read_topic
 
 TOPIC, TYPE, SOURCE = "agent-leases", "threadlog.Lease", "/threadlog/lease"
 HELD, RELEASED = "held", "released"
 RENEW_S = 2.0
+# So often a running copy asks whether it may go on.
+LOOK_S = 20.0
 # Longer than a checkpoint's pause or a loaded machine keeps a live copy from renewing.
 OBSERVE_S = 7.0
 # By any two clocks: who has renewed nothing for so long is not even waited for.
@@ -38,13 +39,18 @@ _FLUSH_S = 3.0
 
 
 class Lease:
-    """Held from `hold` until `release`, or until the thread that called `hold` has ended without one."""
+    """Held from `hold` until `release`, or until the thread that called `hold` has ended without one.
+
+    `trouble`: why its holder must end; "" while it may go on."""
 
     def __init__(self, job: str, namespace: str) -> None:
-        self.job, self.namespace = job, namespace
+        self.job, self.namespace, self.trouble = job, namespace, ""
 
-    def hold(self, sender: Producer, codec: Codec) -> None:
-        """Begin to renew. An attempt of a task has a thread of its own, and it may end without a word."""
+    def hold(self, sender: Producer, codec: Codec, look: Callable[[], None] = lambda: None) -> None:
+        """Begin to renew. An attempt of a task has a thread of its own, and it may end without a word.
+
+        `look` raises Overtaken where the copy must end; it is called every now and then."""
+        self._look, self.trouble = look, ""
         self._sender, self._codec, self._released = sender, codec, threading.Event()
         self._holder, self._owner = uuid.uuid4().hex, threading.get_native_id()
         self._thread = threading.Thread(target=self._renew, name="threadlog-lease", daemon=True)
@@ -57,11 +63,23 @@ class Lease:
             self._thread.join(2 * _FLUSH_S)
 
     def _renew(self) -> None:
+        looked = time.monotonic()
         while not self._released.is_set() and _lives(self._owner):
             self._say(HELD)
             self._released.wait(RENEW_S)
+            if time.monotonic() - looked > LOOK_S:
+                self._ask()
+                looked = time.monotonic()
         self._say(RELEASED)
         self._sender.flush(_FLUSH_S)
+
+    def _ask(self) -> None:
+        try:
+            self._look()
+        except Overtaken as error:
+            self.trouble = str(error)
+        except Exception as error:  # asked again in a moment
+            print(f"threadlog: whether {self.job} may go on cannot be read: {error}", flush=True)
 
     def _say(self, state: str) -> None:
         """What does not arrive is said again in a moment: no lease stops the job that holds it."""
@@ -75,8 +93,8 @@ class Lease:
 
 def record_of(codec: Codec, job: str, holder: str, state: str) -> tuple[bytes, bytes, list[Any]]:
     """A lease as a record: value, key, headers."""
-    time_ms, place = time.time_ns() // 1_000_000, f"{socket.gethostname()}/{os.getpid()}"
-    value = codec.encode(TYPE, {"job": job, "holder": holder, "state": state, "place": place, "time_ms": time_ms})
+    time_ms = time.time_ns() // 1_000_000
+    value = codec.encode(TYPE, {"job": job, "holder": holder, "state": state, "place": here(), "time_ms": time_ms})
     headers = write_headers(
         id=f"{holder}/{time_ms}", source=SOURCE, type=TYPE, thread=job, time_ms=time_ms, value=value,
         traceparent=root_traceparent(SOURCE, holder),
@@ -111,6 +129,18 @@ def living(bootstrap: str, namespace: str, codec: Codec, job: str, now: Callable
         if not holders or now() > until:
             break
     return ""
+
+
+def last_heard_ms(bootstrap: str, namespace: str, codec: Codec, job: str) -> int:
+    """When a copy of the job last said anything, by the broker's clock; 0 for never. Raises KafkaException."""
+    topic = kafka_name(namespace, TOPIC)
+    ends = {partition: high for partition, (_, high) in bounds(bootstrap, topic).items()}
+    last = 0
+    if any(ends.values()):
+        for record in read_topic(bootstrap, topic, {partition: max(0, end - _TAIL) for partition, end in ends.items()}):
+            if record.key == job.encode():
+                last = max(last, record.timestamp_ms)
+    return last
 
 
 def _note(record: Record, codec: Codec, job: str, holders: dict[str, str]) -> str:

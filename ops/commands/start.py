@@ -6,10 +6,12 @@ from __future__ import annotations
 import click
 
 from ops.context import Context, Trouble, pass_context
+from ops.reading import check_broker
 from ops.settings import Settings, changed
 from ops.stack import flink, lifecycle, records, starting
-from ops.stack.layout import Layout
+from ops.stack.layout import Layout, layout_of
 from ops.stack.submit import submit
+from ops.stack.take_over import take_over
 from wire.control import CONVERSATION
 
 
@@ -18,21 +20,30 @@ from wire.control import CONVERSATION
 @click.option("--job", type=click.Choice([*flink.JOBS, "both"]), default="both", help="Which job (default: both).")
 @click.option("--from-savepoint", "savepoint", default="", help="Begin with this state (one job only).")
 @click.option("--rebuild", is_flag=True, help="Make the conversation's state anew, from its journal alone.")
+@click.option("--take-over", "over", is_flag=True, help="End copies that run first, stuck ones too.")
+@click.option("--accept-lost-inputs", "accept", is_flag=True, help="Go on without inputs that retention has deleted.")
 @pass_context
-def command(ctx: Context, app: str | None, job: str, savepoint: str, rebuild: bool) -> None:
+def command(ctx: Context, app: str | None, job: str, savepoint: str, rebuild: bool, over: bool, accept: bool) -> None:
     """Start the jobs that do not run, the conversation never behind its journal.
 
     Where nothing was decided since the last stop it goes on from there. Otherwise the state that was found, or given,
     follows the journal to its end first; without any it is made anew from the journal. Without a state the tools job
-    reads all asks again: calls whose answer is not in its log any more are repeated under their keys."""
+    reads all asks again: calls whose answer is not in its log any more are repeated under their keys.
+
+    Where inputs were deleted before they were handled, nothing is started unless the loss is accepted."""
     if savepoint and job == "both":
         raise Trouble("A savepoint belongs to one job.", "Say which with --job conversation or --job tools.")
     if savepoint and rebuild:
         raise Trouble("A state is rebuilt from nothing, or a savepoint goes on.", "Give one of the two.")
-    settings, layout = changed(ctx.settings, {"app": app}), Layout(ctx.settings.state_dir)
-    lifecycle.check_local(settings)
-    live = flink.live_jobs(settings)
+    settings, layout = changed(ctx.settings, {"app": app}), layout_of(ctx.settings)
     wanted = list(flink.JOBS) if job == "both" else [job]
+    if accept and not settings.is_local:
+        _accept(ctx, wanted)
+        return
+    lifecycle.check_local(settings)
+    if over:
+        take_over(settings, layout, wanted, ctx.say)
+    live = flink.live_jobs(settings)
     for kind in wanted:
         if kind in live:
             ctx.say(f"  {kind} runs already as {live[kind].id}")
@@ -43,7 +54,18 @@ def command(ctx: Context, app: str | None, job: str, savepoint: str, rebuild: bo
         """Where a job was last; from nothing where nothing is left of it, or where that is wanted."""
         return "" if kind in anew else starting.what_is_left(settings, records.restore_point(layout, kind), kind)
 
+    starting.check_inputs(settings, wanted if accept else missing, accept, ctx.say)
     ids = submit(settings, layout, settings.app, missing, ctx.say, savepoint, find=find) if missing else {}
     for kind in wanted:
         ctx.emit(job=kind, id=ids.get(kind) or live[kind].id, started=kind in ids)
     ctx.say("Running: " + ", ".join(wanted))
+
+
+def _accept(ctx: Context, kinds: list[str]) -> None:
+    """For a cluster of one's own, whose jobs are started by other means."""
+    check_broker(ctx.settings)
+    starting.check_inputs(ctx.settings, kinds, True, ctx.say)
+    ctx.say(
+        "Whatever inputs of theirs are lost is written down as accepted; `threadlog pack` prints how to start them."
+    )
+    ctx.emit(accepted=kinds)

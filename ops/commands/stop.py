@@ -10,7 +10,7 @@ from ops.context import Context, Trouble, pass_context
 from ops.reading import check_broker
 from ops.settings import Settings
 from ops.stack import flink, lifecycle, records, starting
-from ops.stack.layout import Layout
+from ops.stack.layout import layout_of
 from ops.stack.submit import end_catch_ups, stop_jobs
 from wire.control import CAUGHT_UP, CONVERSATION, STOPPED
 
@@ -28,7 +28,7 @@ def command(ctx: Context, job: str, record: str, caught_up: bool) -> None:
     if caught_up:
         raise Trouble("--caught-up says what a savepoint is of.", "Give its URI with --record.")
     lifecycle.check_local(ctx.settings)
-    layout, kinds = Layout(ctx.settings.state_dir), list(flink.JOBS) if job == "both" else [job]
+    layout, kinds = layout_of(ctx.settings), list(flink.JOBS) if job == "both" else [job]
     live = [kind for kind in flink.live_jobs(ctx.settings) if kind in kinds]
     end_catch_ups(ctx.settings, ctx.say)
     if failed := stop_jobs(ctx.settings, layout, kinds, ctx.say):

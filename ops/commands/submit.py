@@ -8,7 +8,7 @@ import click
 from ops.context import Context, Trouble, pass_context
 from ops.settings import changed
 from ops.stack import flink, lifecycle
-from ops.stack.layout import Layout
+from ops.stack.layout import layout_of
 from ops.stack.submit import submit
 
 
@@ -21,7 +21,7 @@ def command(ctx: Context, app: str | None, job: str, savepoint: str) -> None:
     """Run this code: a job that runs is stopped with a savepoint and goes on from it."""
     if savepoint and job == "both":
         raise Trouble("A savepoint belongs to one job.", "Say which with --job conversation or --job tools.")
-    settings, layout = changed(ctx.settings, {"app": app}), Layout(ctx.settings.state_dir)
+    settings, layout = changed(ctx.settings, {"app": app}), layout_of(ctx.settings)
     lifecycle.check_local(settings)
     kinds = list(flink.JOBS) if job == "both" else [job]
     ids = submit(settings, layout, settings.app, kinds, ctx.say, savepoint)

@@ -41,17 +41,12 @@ class Job:
         return self.state == "RUNNING" and 0 < self.tasks.get("total", 0) == self.tasks.get("running", 0)
 
 
-def kind_of(name: str) -> str:
-    """`threadlog.tools` → `tools`."""
-    return re.split(r"[^a-z]+", name)[-1]
-
-
 def jobs(settings: Settings) -> list[Job]:
-    """Our jobs, the newest first, ended ones included as long as the JobManager remembers them."""
+    """Our jobs of this namespace, the newest first, ended ones included as long as the JobManager remembers them."""
     listed = http.call(f"{settings.flink_rest}/jobs/overview")["jobs"]
     listed.sort(key=lambda job: -job["start-time"])
-    found = [Job(kind_of(job["name"]), job["jid"], job["state"], job["tasks"]) for job in listed]
-    return [job for job in found if job.kind in (*JOBS, CATCH_UP)]
+    ours = {f"{settings.namespace}.{kind}": kind for kind in (*JOBS, CATCH_UP)}
+    return [Job(ours[job["name"]], job["jid"], job["state"], job["tasks"]) for job in listed if job["name"] in ours]
 
 
 def live_jobs(settings: Settings) -> dict[str, Job]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.bootstrap.steps import BUILD, FLINK, FLINK_LIB, PYTHON, ROOT, VENV
+from ops.settings import Settings, remembered
 
 __all__ = ["BUILD", "FLINK", "FLINK_LIB", "PYTHON", "ROOT", "VENV", "Layout"]
 
@@ -27,9 +28,10 @@ SUPERVISOR_NAME = "identifier=threadlog"
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders of one stack."""
+    """The folders of one stack. `other`: a namespace beside the stack's own, whose jobs it runs too; "" for its own."""
 
     state: Path
+    other: str = ""
 
     @property
     def conf(self) -> Path:
@@ -54,7 +56,7 @@ class Layout:
     @property
     def jobs(self) -> Path:
         """What was submitted: one JSON file per job."""
-        return self.state / "jobs"
+        return self.state / "jobs" / self.other
 
     @property
     def checkpoints(self) -> Path:
@@ -116,3 +118,9 @@ class Layout:
         for folder in (self.conf, self.run, self.logs, self.tmp, self.jobs, self.checkpoints, self.savepoints):
             folder.mkdir(parents=True, exist_ok=True)
         self.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def layout_of(settings: Settings) -> Layout:
+    """The folders for the jobs of the settings' namespace, which need not be the one that the stack began with."""
+    own = remembered(settings.state_dir).get("namespace", settings.namespace)
+    return Layout(settings.state_dir, "" if settings.namespace == own else settings.namespace)

@@ -40,6 +40,7 @@ def read(layout: Layout, kind: str) -> Record | None:
 def write(layout: Layout, record: Record) -> None:
     """Replace the record, whole or not at all."""
     path = _path(layout, record.kind)
+    path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(asdict(record), indent=1))
     fresh.replace(path)

@@ -24,7 +24,19 @@ from ops.stack.layout import Layout
 from schemas.codec import Codec
 from schemas.errors import WireError
 from schemas.topics import kafka_name
-from wire.control import CAUGHT_UP, CONVERSATION, STOPPED, Mark, last_mark, plain_path, refusal, write_mark
+from wire.control import (
+    ACCEPTED,
+    CAUGHT_UP,
+    CONVERSATION,
+    ENDED,
+    STOPPED,
+    Mark,
+    last_mark,
+    plain_path,
+    refusal,
+    write_mark,
+)
+from wire.inputs import committed, look, sentence
 from wire.journal import without_beginning
 from wire.kafka import bounds, read_topic, settled_ends
 from wire.registry import Registry
@@ -59,18 +71,50 @@ def _codec(settings: Settings) -> Codec:
 
 
 def remember_stop(settings: Settings, job_id: str, savepoint: str, known: records.Record, say: Say) -> None:
-    """Write down where the conversation was stopped and where the journal ended. Failing that, a start catches up."""
+    """Write down where a job was stopped and, of the conversation, where the journal ended. Failing that, the
+    conversation's next start catches up."""
     try:
         remember(settings, STOPPED, job_id, savepoint, known)
     except (KafkaException, WireError) as error:
-        say(f"  where the journal ended could not be written down ({error}): the next start will catch up")
+        will = ": the next start will catch up" if known.kind == CONVERSATION else ""
+        say(f"  where {known.kind} was stopped could not be written down ({error}){will}")
 
 
 def remember(settings: Settings, what: str, job_id: str, savepoint: str, known: records.Record) -> None:
-    """Write down a savepoint of the conversation and where the journal ends. Raises KafkaException, WireError."""
-    ends = settled_ends(settings.bootstrap, journal_of(settings))
-    mark = Mark(what, CONVERSATION, job_id, savepoint, ends, known.app, known.code)
+    """Write down a savepoint of a job, how far it has read, and where the journal ends if it is the conversation's.
+
+    Raises KafkaException, WireError."""
+    ends = settled_ends(settings.bootstrap, journal_of(settings)) if known.kind == CONVERSATION else {}
+    read = committed(settings.bootstrap, settings.namespace, known.kind)
+    mark = Mark(what, known.kind, job_id, savepoint, ends, known.app, known.code, inputs=read)
     write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
+
+
+def remember_end(settings: Settings, job_id: str, say: Say) -> None:
+    """Write down that the conversation was ended without a savepoint, so that nobody waits for that start of it."""
+    try:
+        mark = Mark(ENDED, CONVERSATION, job_id, "", {})
+        write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
+    except (KafkaException, WireError) as error:
+        say(f"  that the conversation was ended could not be written down: {error}")
+
+
+def check_inputs(settings: Settings, kinds: list[str], accept: bool, say: Say) -> None:
+    """See that no input of these jobs is lost, or, with `accept`, write down that they go on without what is.
+
+    Raises SubmitFailed, KafkaException, WireError."""
+    for kind in kinds:
+        looked = look(settings.bootstrap, settings.namespace, _codec(settings), kind)
+        if not looked.gaps:
+            continue
+        if not accept:
+            raise SubmitFailed(
+                f"{kind}: {sentence(looked.gaps)}. Whatever they asked for is decided by nobody. "
+                f"`threadlog start --accept-lost-inputs` goes on without them."
+            )
+        mark = Mark(ACCEPTED, kind, "", "", {}, inputs=looked.reached)
+        write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
+        say(f"  {kind}: {sentence(looked.gaps)}: accepted")
 
 
 def what_is_left(settings: Settings, point: str, kind: str) -> str:

@@ -116,8 +116,7 @@ def stop_jobs(settings: Settings, layout: Layout, kinds: list[str], say: Say) ->
         path = flink.stop_with_savepoint(settings, live[kind], f"file://{layout.savepoints}")
         known = records.read(layout, kind) or records.Record(kind, live[kind].id, settings.app, "")
         records.write(layout, replace(known, job_id=live[kind].id, savepoint=path))
-        if kind == CONVERSATION:
-            starting.remember_stop(settings, live[kind].id, path, known, say)
+        starting.remember_stop(settings, live[kind].id, path, known, say)
         say(f"  {kind} stopped, savepoint {path.removeprefix('file://')}")
 
     with ThreadPoolExecutor(2) as pool:
@@ -146,6 +145,8 @@ def end_jobs(settings: Settings, layout: Layout, kinds: list[str], say: Say) -> 
         raise SubmitFailed(f"{' and '.join(failed)} still run as before; nothing was submitted")
     for kind, job in stuck.items():
         flink.cancel(settings, job)
+        if kind == CONVERSATION:
+            starting.remember_end(settings, job.id, say)
         say(f"  {kind} did not come to run ({job.state.lower()}) and was cancelled; its checkpoints stay")
 
 

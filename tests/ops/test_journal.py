@@ -126,3 +126,14 @@ def test_journal_names_threads_that_have_no_beginning(kafka: FakeKafka, monkeypa
     kafka.add("agent-decisions", b"junk", b"junk")
     found = journal.without_beginning("", "threadlog.agent-decisions", Codec(kafka.schemas), {0})
     assert found == ["none", "none after it"]
+
+
+def test_journal_says_which_start_has_written_a_void_entry(kafka: FakeKafka) -> None:
+    """Two copies have two generations; an entry from before there were any says nothing."""
+    first, _, third = story("a", "b", "c")
+    kafka.add_entry(first)
+    kafka.add_entry(third)
+    value = Codec(kafka.schemas).encode("threadlog.Decision", third.to_dict())
+    kafka.add("agent-decisions", b"t", value, headers=[("generation", b"3")])
+    told = run("watch", "--once").stdout.splitlines()
+    assert [line.endswith("(written by generation 3)") for line in told if line.startswith("ALARM")] == [False, True]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ops.settings import Settings, remember
 from ops.stack import records
-from ops.stack.layout import Layout
+from ops.stack.layout import Layout, layout_of
 
 FIRST = records.Record("tools", "a" * 32, "app:app", "code", began_from="file:/savepoint-0")
 
@@ -77,3 +78,14 @@ def test_job_that_ran_on_after_a_savepoint_goes_on_from_its_checkpoint(layout: L
     os.utime(savepoint / "_metadata", (1, 1))
     newest = complete(layout, 3)
     assert records.restore_point(layout, "tools") == newest
+
+
+def test_jobs_of_another_namespace_on_the_stack_have_records_of_their_own(layout: Layout) -> None:
+    """A branch beside the stack's own jobs must not be where those go on from."""
+    own = Settings(state_dir=layout.state)
+    remember(own)
+    branch = replace(own, namespace="branch")
+    records.write(layout_of(own), FIRST)
+    records.write(layout_of(branch), replace(FIRST, savepoint="file:/branch"))
+    assert records.restore_point(layout, "tools") == records.restore_point(layout_of(own), "tools") == FIRST.began_from
+    assert records.restore_point(layout_of(branch), "tools") == "file:/branch"

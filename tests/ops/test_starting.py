@@ -62,6 +62,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     )
     monkeypatch.setattr(starting, "last_mark", lambda bootstrap, namespace, codec: made.mark)
     monkeypatch.setattr(starting, "write_mark", lambda bootstrap, namespace, codec, mark: made.written.append(mark))
+    monkeypatch.setattr(starting, "committed", lambda bootstrap, namespace, job: {f"of-{job}/0": 3})
     monkeypatch.setattr(starting, "without_beginning", lambda *given: made.lost)
     grown = [kafka.add("agent-decisions", b"t", b"v") for _ in range(3)]
     monkeypatch.setattr(starting, "read_topic", lambda bootstrap, topic, first: iter(grown[: made.more]))
@@ -183,7 +184,7 @@ def test_catch_up_that_was_left_running_is_ended(cluster: Cluster, monkeypatch: 
 def test_stop_of_the_conversation_is_recorded(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fails: bool
 ) -> None:
-    """With the journal's end; a stop that cannot be recorded is a stop all the same. The tools job leaves no mark."""
+    """With the journal's end; a stop that cannot be recorded is a stop all the same. Both jobs say how far they are."""
     layout = Layout(tmp_path)
     layout.make()
     jobs = {kind: flink.Job(kind, kind, "RUNNING", {}) for kind in flink.JOBS}
@@ -199,8 +200,11 @@ def test_stop_of_the_conversation_is_recorded(
     if fails:
         assert any("the next start will catch up" in line for line in cluster.said)
     else:
-        [mark] = cluster.written
-        assert (mark.what, mark.job_id, mark.savepoint, mark.journal) == (STOPPED, "conversation", LEFT, {0: 9})
+        marks = {mark.job: mark for mark in cluster.written}
+        assert {job: (m.what, m.job_id, m.savepoint, m.journal, m.inputs) for job, m in marks.items()} == {
+            "conversation": (STOPPED, "conversation", LEFT, {0: 9}, {"of-conversation/0": 3}),
+            "tools": (STOPPED, "tools", LEFT, {}, {"of-tools/0": 3}),
+        }
 
 
 @pytest.mark.parametrize(("more", "what"), [([], STOPPED), (["--caught-up"], CAUGHT_UP)])

@@ -143,9 +143,11 @@ def test_an_older_savepoint_forks_the_journal_without_the_guard(world: World) ->
     folder, _ = pack(layout, settings.app)
     unguarded = shutil.copytree(folder, layout.state / "code" / "unguarded", dirs_exist_ok=True)
     job = unguarded / "jobs" / "conversation.py"
-    guard = "    admit(env, args)\n"
+    guard = "    start = admit(args)\n"
     assert guard in job.read_text()
-    job.write_text(job.read_text().replace(guard, ""))
+    job.write_text(
+        job.read_text().replace(guard, "    start = Start(0, False)\n").replace("import admit", "import Start")
+    )
     try:
         events = fork(world, settings, unguarded)
         stop_jobs(settings, layout, ["conversation"], print)

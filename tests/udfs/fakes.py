@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -111,7 +112,8 @@ class FakeProducer:
         match self._broker.troubles.pop(0) if self._broker.troubles else None:
             case None:
                 self._broker.taken.append((topic, key, value, headers))
-                self._reports.append(lambda: on_delivery(None, object()))
+                offset = len(self._broker.taken) - 1
+                self._reports.append(lambda: on_delivery(None, SimpleNamespace(offset=lambda: offset)))
             case ("full",):
                 raise BufferError("Local: Queue full")
             case ("raises", error):

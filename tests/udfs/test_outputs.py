@@ -64,3 +64,10 @@ def test_dead_letter_that_fits_no_topic_is_one_by_reference(large: Record) -> No
 def test_dead_letter_leaves_room_for_its_reasons() -> None:
     """The largest record that is kept fits a topic with the longest reason that the engine gives."""
     assert DEAD_LETTER_BYTES + 4 * 1000 < TOPIC_MESSAGE_BYTES
+
+
+def test_outputs_say_which_start_has_written_them() -> None:
+    """Every record in a header, a letter beside its reasons, not among what it came with; none where there is none."""
+    letters = [Outputs(Codec(FixedSchemas()), "ns", start).dead_letter(record(b"?"), "c", "m") for start in (0, 12)]
+    without, with_it = (letter.headers for letter in letters)
+    assert with_it == [*without, ("__streams.errors.generation", b"12")]

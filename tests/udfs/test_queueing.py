@@ -98,6 +98,19 @@ def test_queue_refuses_and_rejects() -> None:
     assert [(a.do, a.status) for a in pays.accept(ask(3))] == [("answer", "rejected")]
 
 
+def test_queue_of_a_branch_fires_reads_and_what_is_allowed() -> None:
+    """Whatever else has an effect is answered as rejected, however old the ask; forged ones stay dead letters."""
+    gated, free = (queue() for _ in range(2))
+    gated.allowed, free.allowed = frozenset(), frozenset({"pay"})
+    old = {"clock_ms": BEGAN_MS - 90_000}
+    for number, more in enumerate(({}, old)):
+        told = gated.accept(ask(number, **more))
+        assert [(a.do, a.status, a.reason) for a in told] == [("answer", "rejected", "gated in this branch")]
+    assert [a.do for a in gated.accept(ask(2, tool="look", effect="read"))] == ["fire"]
+    assert [a.do for a in gated.accept(ask(3, call_id="0" * 40))] == ["refuse"]
+    assert [a.do for a in free.accept(ask(1))] == ["fire"]
+
+
 def altered_asks() -> Any:
     """What is wrong, and the ask: under a good key each, where its own fields say so."""
     yield "key", ask(1, call_id="0" * 40)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
@@ -12,10 +13,12 @@ from confluent_kafka import KafkaError, KafkaException
 
 from schemas.errors import RegistryUnavailable
 from udfs import start_guard
-from wire.control import CAUGHT_UP, STOPPED, Mark
+from udfs.start_guard import Start
+from wire.control import CAUGHT_UP, STARTED, STOPPED, Mark, Overtaken
+from wire.inputs import Gap, Looked
 
 POINT = "file:/s/1"
-ARGS: Any = Namespace(bootstrap="b", registry="http://r", namespace="ns")
+ARGS: Any = Namespace(bootstrap="b", registry="http://r", namespace="ns", app="a:app")
 
 
 class Ended(BaseException):
@@ -24,14 +27,17 @@ class Ended(BaseException):
 
 @dataclass
 class Around:
-    """What broker and lease say; whether sources may be dropped, and why the process ended."""
+    """What broker and lease say; which start was taken, and why the process ended."""
 
     point: str = POINT
     mark: Mark | None = None
     journal: dict[int, int] = field(default_factory=lambda: {0: 7})
     place: str = ""
+    other: str = ""
+    gaps: list[Gap] = field(default_factory=list)
+    first: str = ""
     broken: Exception | None = None
-    drops: bool = False
+    taken: list[Mark] = field(default_factory=list)
     why: str = ""
 
     def tell(self, what: Any) -> Any:
@@ -39,12 +45,18 @@ class Around:
             raise self.broken
         return what
 
+    def take(self, bootstrap: str, namespace: str, codec: Any, mark: Mark) -> int:
+        if self.first:
+            raise Overtaken(self.first)
+        self.taken.append(mark)
+        return 5
+
     def admit(self) -> str:
         """Why it ended; "" where it goes on."""
         try:
-            start_guard.admit(None, ARGS)  # type: ignore[arg-type]
+            self.start = start_guard.admit(ARGS)
         except Ended:
-            assert not self.drops
+            assert self.taken == []
             return self.why
         return ""
 
@@ -53,17 +65,20 @@ class Around:
 def around(monkeypatch: pytest.MonkeyPatch) -> Around:
     made = Around()
 
-    def refuse(reason: str) -> NoReturn:
-        made.why = reason
+    def refuse(reason: str, job: str = "conversation") -> NoReturn:
+        made.why = f"{job}: {reason}"
         raise Ended
 
     monkeypatch.setattr(start_guard, "refuse", refuse)
     monkeypatch.setattr(start_guard, "Registry", lambda url: None)
+    monkeypatch.setattr(start_guard, "StreamExecutionEnvironment", SimpleNamespace(get_execution_environment=str))
     monkeypatch.setattr(start_guard, "restored_from", lambda env: made.point)
     monkeypatch.setattr(start_guard, "last_mark", lambda *given: made.tell(made.mark))
     monkeypatch.setattr(start_guard, "journal_ends", lambda *given: made.tell(made.journal))
     monkeypatch.setattr(start_guard, "living", lambda *given: made.place)
-    monkeypatch.setattr(start_guard, "allow_dropped_sources", lambda env: setattr(made, "drops", True))
+    monkeypatch.setattr(start_guard, "under_way", lambda *given: made.other)
+    monkeypatch.setattr(start_guard, "look", lambda *given: Looked({"agent-events/0": 4}, made.gaps))
+    monkeypatch.setattr(start_guard, "take", made.take)
     return made
 
 
@@ -74,21 +89,21 @@ def mark(what: str, savepoint: str = POINT) -> Mark:
 def test_guard_lets_a_stopped_job_go_on(around: Around) -> None:
     """From the recorded stop; no state of it may be dropped."""
     around.mark = mark(STOPPED)
-    assert (around.admit(), around.drops) == ("", False)
+    assert (around.admit(), around.start) == ("", Start(5, drops_sources=False))
 
 
 def test_guard_lets_the_sources_of_a_catch_up_be_dropped(around: Around) -> None:
     """The one place where state may be left out, and only for that very savepoint."""
     around.mark = mark(CAUGHT_UP)
-    assert (around.admit(), around.drops) == ("", True)
+    assert (around.admit(), around.start) == ("", Start(5, drops_sources=True))
 
 
 def test_guard_lets_a_first_start_go(around: Around) -> None:
     """From nothing, beside nothing; a mark of an empty journal allows nothing else."""
     around.point, around.journal = "", {0: 0}
-    assert (around.admit(), around.drops) == ("", False)
+    assert (around.admit(), around.start) == ("", Start(5, drops_sources=False))
     around.mark = Mark(CAUGHT_UP, "conversation", "", POINT, {0: 0})
-    assert (around.admit(), around.drops) == ("", False)
+    assert (around.admit(), around.start) == ("", Start(5, drops_sources=False))
 
 
 def test_guard_ends_any_other_start(around: Around) -> None:
@@ -106,6 +121,45 @@ def test_guard_ends_a_second_copy(around: Around) -> None:
     """Whatever state it has; it is told where the first runs."""
     around.mark, around.place = mark(STOPPED), "host/17"
     assert "a copy of it runs in process host/17" in around.admit()
+
+
+def test_guard_takes_a_generation_with_what_the_start_is_from(around: Around) -> None:
+    """Savepoint, journal and how far the inputs are handled are written down before anything is submitted."""
+    around.mark = mark(STOPPED)
+    assert around.admit() == ""
+    [taken] = around.taken
+    assert (taken.what, taken.job, taken.savepoint, taken.journal) == (STARTED, "conversation", POINT, {0: 7})
+    assert (taken.app, taken.inputs) == ("a:app", {"agent-events/0": 4})
+
+
+def test_guard_ends_a_start_beside_another(around: Around) -> None:
+    """That is under way, or took the same moment."""
+    around.mark, around.other = mark(STOPPED), "generation 4, taken 2 s ago in process h/1"
+    assert "another start of it is under way (generation 4, taken 2 s ago in process h/1)" in around.admit()
+    around.other, around.first = "", "another start of it was first"
+    assert around.admit() == "conversation: another start of it was first"
+
+
+def test_guard_ends_a_start_that_has_lost_inputs(around: Around) -> None:
+    """It says which, and how to go on without; the tools job is held to the same."""
+    around.mark, around.gaps = mark(STOPPED), [Gap("agent-events", 3, 7, 9)]
+    wanted = "2 input offsets were deleted before they were handled: agent-events partition 3 offsets 7 to 8; "
+    assert around.admit() == f"conversation: {wanted}`threadlog start --accept-lost-inputs` goes on without them"
+    with pytest.raises(Ended):
+        start_guard.begun(ARGS, Mark(STARTED, "tools", "", "", {}))
+    assert around.why.startswith(f"tools: {wanted}")
+    around.gaps = []
+    assert start_guard.begun(ARGS, Mark(STARTED, "tools", "", "", {})) == 5
+
+
+def test_guard_reads_the_gate_of_a_branch(around: Around, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From agent-control, so a plain `flink run` is gated too; what cannot be read is not taken for no gate."""
+    monkeypatch.setattr(start_guard, "allowed_tools", lambda *given: around.tell(frozenset({"pay"})))
+    assert start_guard.gate(ARGS) == {"pay"}
+    around.broken = RegistryUnavailable("no answer")
+    with pytest.raises(Ended):
+        start_guard.gate(ARGS)
+    assert around.why.startswith("tools: whether this is a branch cannot be read")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from udfs import tool_queue
 from udfs.attempts import result_of
 from udfs.tool_queue import ASK, RESULT, ToolQueue
 from wire.frames import Record, pack_in, unpack_out
+from wire.inputs import LostInputs
 
 CODEC = Codec(FixedSchemas())
 
@@ -25,17 +26,19 @@ CODEC = Codec(FixedSchemas())
 class Operator:
     """An opened operator for the quota key `pay`, with everything around it faked."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, key: str = "pay") -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, key: str = "pay", allowed: frozenset[str] | None = None) -> None:
+        self.allowed = allowed
         self.app, self.reactor, self.context, self.now = app_of(handler), FakeReactor(), FakeContext(key), BEGAN_MS
         patch.setattr(tool_queue, "now_ms", lambda: self.now)
         patch.setattr(tool_queue, "Registry", lambda url: FixedSchemas())
+        patch.setattr(tool_queue.inputs, "check", lambda *place: None)
         patch.setattr(tool_queue, "take_over", lambda name, make: self.reactor)
         self.queue = self.reopened()
 
     def reopened(self) -> ToolQueue:
         """Another attempt of the task over the same state, in another process."""
         self.reactor = FakeReactor()
-        self.queue = ToolQueue("no.app:app", "", "ns", "no-broker", "no-registry", 200)
+        self.queue = ToolQueue("no.app:app", "", "ns", "no-broker", "no-registry", 200, self.allowed)
         self.queue._code = SimpleNamespace(load=lambda: self.app)  # type: ignore[assignment]
         self.queue.open(self.context)  # type: ignore[arg-type]
         return self.queue
@@ -177,3 +180,26 @@ def test_operator_that_is_closed_leaves_nothing_running(operator: Operator) -> N
     operator.queue.close()
     assert operator.reactor.closed
     ToolQueue("no.app:app", "", "ns", "no-broker", "no-registry", 200).close()
+
+
+def test_operator_of_a_branch_performs_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ask is answered without an attempt."""
+    operator = Operator(monkeypatch, allowed=frozenset())
+    assert operator.ask(1) == []
+    assert operator.reactor.fired == []
+    assert [(status, reason) for _, status, reason in operator.reactor.answered] == [
+        ("rejected", "gated in this branch")
+    ]
+
+
+def test_operator_does_not_open_where_asks_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart by Flink too, which no `main()` sees."""
+
+    def check(bootstrap: str, namespace: str, codec: Codec, job: str) -> None:
+        assert (bootstrap, namespace, job) == ("no-broker", "ns", "tools")
+        raise LostInputs("tools: 3 input offsets were deleted")
+
+    operator = Operator(monkeypatch)
+    monkeypatch.setattr(tool_queue.inputs, "check", check)
+    with pytest.raises(LostInputs, match="3 input offsets"):
+        operator.reopened()

@@ -85,7 +85,7 @@ def inputs() -> list[tuple[Input, Record | None]]:
 
 def written() -> list[OutRecord]:
     """Every record that the conversation writes for the inputs."""
-    app, state, outputs = fixed_app(), new_state("t-1"), Outputs(Codec(FixedSchemas()), "ns")
+    app, state, outputs = fixed_app(), new_state("t-1"), Outputs(Codec(FixedSchemas()), "ns", generation=7)
     records: list[OutRecord] = []
     for input, cause in inputs():
         decision = step(state, input, app, SameLimits())

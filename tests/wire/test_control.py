@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterator
 
+import fastavro
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from msgspec.structs import asdict
 
-from schemas.codec import Codec, FixedSchemas
+from schemas.codec import Codec, FixedSchemas, Schema, our_schema
 from tests.udfs.fakes import FakeBroker
 from wire import control
-from wire.control import CAUGHT_UP, NEXT, STOPPED, Mark, refusal, same_path
+from wire.control import ACCEPTED, BRANCHED, CAUGHT_UP, ENDED, NEXT, STARTED, STOPPED, Mark, refusal, same_path
 from wire.frames import Record
 
 POINT = "file:/s/savepoint-1"
@@ -95,6 +99,38 @@ def test_last_mark_is_the_one_that_was_written_last(topic: FakeBroker) -> None:
     found = control.last_mark("b", "ns", codec)
     assert found is not None and found.time_ms > 0
     assert (found.what, found.savepoint, found.journal) == (CAUGHT_UP, "file:/s/2", {0: 9, 1: 0})
+
+
+def test_marks_of_a_start_are_no_place_to_go_on_from(topic: FakeBroker) -> None:
+    """Where a job was last stopped stays so while it runs, was ended, or goes on without what is lost."""
+    codec = Codec(FixedSchemas())
+    for mark in (MARK, *(Mark(what, "conversation", "", "file:/s/3", {}) for what in (STARTED, ENDED, ACCEPTED))):
+        control.write_mark("b", "ns", codec, mark)
+    found = control.last_mark("b", "ns", codec)
+    assert found is not None and (found.what, found.savepoint) == (STOPPED, POINT)
+
+
+def test_marks_of_an_older_version_are_read(topic: FakeBroker) -> None:
+    """The topic is kept for ever, so what was written before generations were is found there."""
+    old = json.loads(our_schema("threadlog.Control"))
+    old["fields"] = [field for field in old["fields"] if field["name"] not in ("generation", "inputs", "place")]
+    schemas, out = FixedSchemas(), io.BytesIO()
+    id = schemas.register("threadlog.Control", Schema("AVRO", json.dumps(old)))
+    data = {**asdict(MARK), "journal": {"0": 7, "1": 0}}
+    fastavro.schemaless_writer(out, fastavro.parse_schema(old), data)
+    topic.taken.append(("ns.agent-control", b"conversation", b"\0" + id.to_bytes(4, "big") + out.getvalue(), []))
+    assert control.last_mark("b", "ns", Codec(schemas)) == MARK
+
+
+def test_tools_that_a_branch_may_use_are_in_its_marks(topic: FakeBroker) -> None:
+    """None where there is no such mark: a namespace that is no branch may use all."""
+    codec = Codec(FixedSchemas())
+    control.write_mark("b", "ns", codec, Mark(STARTED, "tools", "", "", {}, generation=1))
+    assert control.allowed_tools("b", "ns", codec) is None
+    for allowed in (["pay"], ["look", "pay"], []):
+        control.write_mark("b", "ns", codec, Mark(BRANCHED, "tools", "", "", {}, branch_of="o", allowed=allowed))
+        control.write_mark("b", "ns", codec, Mark(STARTED, "tools", "", "", {}, generation=2))
+        assert control.allowed_tools("b", "ns", codec) == set(allowed)
 
 
 def test_mark_that_is_not_acknowledged_is_an_error(topic: FakeBroker) -> None:

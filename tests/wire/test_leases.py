@@ -11,8 +11,9 @@ import pytest
 
 from schemas.codec import Codec, FixedSchemas
 from wire import leases
+from wire.control import Overtaken
 from wire.frames import Record
-from wire.leases import DEAD_S, HELD, OBSERVE_S, RELEASED, Lease, living, record_of
+from wire.leases import DEAD_S, HELD, OBSERVE_S, RELEASED, Lease, last_heard_ms, living, record_of
 
 CODEC = Codec(FixedSchemas())
 NOW_S = 1_700_000_000.0
@@ -127,6 +128,38 @@ def test_lease_ends_with_the_thread_that_held_it(topic: Topic) -> None:
     thread.join()
     lease._thread.join(20)
     assert topic.states()[-1] == RELEASED
+
+
+def test_lease_holder_that_was_overtaken_is_told(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks every now and then, and what keeps it from asking once is no trouble."""
+    monkeypatch.setattr(leases, "LOOK_S", 0)
+    answers: list[Exception] = [RuntimeError("no broker just now"), Overtaken("generation 3 was started")]
+    lease = Lease("conversation", "ns")
+
+    def look() -> None:
+        raise answers.pop(0) if len(answers) > 1 else answers[0]
+
+    lease.hold(topic, CODEC, look)  # type: ignore[arg-type]
+    topic.wait(5)
+    lease.release()
+    assert lease.trouble == "generation 3 was started"
+
+
+def test_lease_that_is_new_has_no_trouble(topic: Topic) -> None:
+    """Another attempt of the task asks for itself."""
+    lease = Lease("conversation", "ns")
+    lease.trouble = "of the last attempt"
+    lease.hold(topic, CODEC)  # type: ignore[arg-type]
+    topic.wait(3)
+    lease.release()
+    assert lease.trouble == ""
+
+
+def test_lease_news_are_of_the_job(topic: Topic) -> None:
+    """When anything was last heard of it, be it that it ended."""
+    assert last_heard_ms("b", "ns", CODEC, "conversation") == 0
+    topic.records += [topic.record("a", HELD, 9), topic.record("a", RELEASED, 4), topic.record("b", HELD, 1, "tools")]
+    assert last_heard_ms("b", "ns", CODEC, "conversation") == int((NOW_S - 4) * 1000)
 
 
 def test_lease_that_was_never_held_is_released_without_a_word(topic: Topic) -> None:

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generations: the next number, who has it of two that start at once, and who is overtaken."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.codec import Codec, FixedSchemas
+from wire import generations
+from wire.control import ACCEPTED, CAUGHT_UP, ENDED, STARTED, STOPPED, Mark, Overtaken, Written
+from wire.generations import STARTING_S, take, under_way
+
+CODEC = Codec(FixedSchemas())
+NOW_S = 1_700_000_000.0
+START = Mark(STARTED, "conversation", "", "file:/s", {0: 7})
+
+
+class Topic:
+    """The topic; `meanwhile` is appended by others right before the next mark is."""
+
+    def __init__(self) -> None:
+        self.marks, self.meanwhile, self.heard_ms = list[Written](), list[Mark](), 0
+
+    def add(self, mark: Mark, ago_s: float = 0) -> int:
+        self.marks.append(Written(len(self.marks), int((NOW_S - ago_s) * 1000), mark))
+        return len(self.marks) - 1
+
+    def write(self, bootstrap: str, namespace: str, codec: Codec, mark: Mark) -> int:
+        while self.meanwhile:
+            self.add(self.meanwhile.pop(0))
+        return self.add(mark)
+
+    def take(self, job: str = "conversation") -> int:
+        return take("b", "ns", CODEC, Mark(STARTED, job, "", "file:/s", {0: 7}))
+
+    def under_way(self) -> str:
+        return under_way("b", "ns", CODEC)
+
+
+@pytest.fixture
+def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
+    made = Topic()
+    monkeypatch.setattr(
+        generations, "read_marks", lambda b, ns, codec, job: [w for w in made.marks if w.mark.job == job]
+    )
+    monkeypatch.setattr(generations, "write_mark", made.write)
+    monkeypatch.setattr(generations, "last_heard_ms", lambda *given: made.heard_ms)
+    monkeypatch.setattr(generations.time, "time", lambda: NOW_S)
+    return made
+
+
+def started(generation: int, place: str = "other/1") -> Mark:
+    return Mark(STARTED, "conversation", "", "", {}, generation=generation, place=place)
+
+
+def test_generation_is_one_more_than_any_before(topic: Topic) -> None:
+    """Each job counts for itself, whatever other marks there are."""
+    assert topic.take() == 1
+    topic.add(Mark(STOPPED, "conversation", "", "file:/s", {}))
+    topic.add(Mark(STARTED, "tools", "", "", {}, generation=9))
+    assert (topic.take(), topic.take("tools")) == (2, 10)
+    mark = topic.marks[-2].mark
+    assert (mark.what, mark.savepoint, mark.journal, mark.place != "") == (STARTED, "file:/s", {0: 7}, True)
+
+
+def test_generation_of_two_starts_at_once_is_of_the_first_in_the_log(topic: Topic) -> None:
+    """Whoever was appended first does not even see the other; whoever was second does not start."""
+    topic.add(started(4))
+    topic.meanwhile = [started(5)]
+    with pytest.raises(Overtaken, match="in process other/1, took the same moment and was first"):
+        topic.take()
+    topic.meanwhile = [Mark(ACCEPTED, "conversation", "", "", {}), Mark(STARTED, "tools", "", "", {}, generation=7)]
+    assert topic.take() == 6
+
+
+def test_copy_is_overtaken_by_a_later_start_alone(topic: Topic) -> None:
+    """Its own generation, and that of a start that lost the moment to it, are no reason to end."""
+    for generation in (1, 2, 2):
+        topic.add(started(generation))
+    generations.check("b", "ns", CODEC, "conversation", 2)
+    topic.add(started(3, "there/7"))
+    with pytest.raises(Overtaken, match="of generation 2 was overtaken: generation 3 was started in process there/7"):
+        generations.check("b", "ns", CODEC, "conversation", 2)
+
+
+def test_start_is_under_way_until_its_job_is_heard_of(topic: Topic) -> None:
+    """Or was ended, or has had all the time it needs."""
+    assert topic.under_way() == ""
+    topic.add(started(3), ago_s=5)
+    topic.add(Mark(ACCEPTED, "conversation", "", "", {}))
+    assert topic.under_way() == "generation 3, taken 5 s ago in process other/1"
+    topic.heard_ms = int((NOW_S - 6) * 1000)
+    assert topic.under_way() != ""
+    topic.heard_ms = int((NOW_S - 4) * 1000)
+    assert topic.under_way() == ""
+    topic.heard_ms = 0
+    for what in (STOPPED, CAUGHT_UP, ENDED):
+        topic.add(Mark(what, "conversation", "", "", {}))
+        assert topic.under_way() == ""
+        topic.add(started(4))
+        assert topic.under_way() != ""
+    topic.marks = [Written(0, int((NOW_S - STARTING_S - 1) * 1000), started(5))]
+    assert topic.under_way() == ""

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a job's inputs have lost: found where it is so, and only there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from jobs.conversation import INPUTS
+from jobs.tools import INPUTS as ASKS
+from schemas.codec import Codec, FixedSchemas
+from schemas.topics import EOS, TOPICS
+from tests.threadlog.desk import desk
+from threadlog import Event, Thread
+from wire import inputs
+from wire.control import ACCEPTED, STARTED, STOPPED, Mark, Written
+from wire.frames import Record
+from wire.inputs import Gap, LostInputs, check, look, sentence
+
+SCHEMAS = FixedSchemas()
+CODEC = Codec(SCHEMAS)
+
+
+class Log:
+    """What the broker knows: for each place (committed, first, end); marks; journal and dead letters.
+
+    `asked` are the sources of last resort that were looked into."""
+
+    def __init__(self) -> None:
+        self.places: dict[tuple[str, int], tuple[int, int, int]] = {}
+        self.marks, self.records, self.asked = list[Mark](), dict[str, list[Record]](), list[str]()
+
+    def at(self, topic: str, committed: int, low: int, high: int = 99, partition: int = 0) -> None:
+        self.places[topic, partition] = (committed, low, high)
+
+    def progress(self, bootstrap: str, group: str, topics: list[str]) -> dict[tuple[str, int], tuple[int, int, int]]:
+        assert group in ("ns.conversation", "ns.tools")
+        return {(f"ns.{t}", p): place for (t, p), place in self.places.items() if f"ns.{t}" in topics}
+
+    def read_marks(self, bootstrap: str, namespace: str, codec: Codec, job: str) -> list[Written]:
+        self.asked.append("marks")
+        return [Written(n, 0, mark) for n, mark in enumerate(self.marks) if mark.job == job]
+
+    def read_topic(self, bootstrap: str, topic: str) -> Iterator[Record]:
+        self.asked.append(topic)
+        return iter(self.records.get(topic, []))
+
+    def gaps(self, job: str = "conversation") -> list[Gap]:
+        self.asked.clear()
+        return look("b", "ns", CODEC, job).gaps
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    made = Log()
+    for name in ("progress", "read_marks", "read_topic"):
+        monkeypatch.setattr(inputs, name, getattr(made, name))
+    return made
+
+
+def mark(what: str, job: str = "conversation", **reached: int) -> Mark:
+    return Mark(what, job, "", "", {}, inputs={name.replace("_", "-") + "/0": at for name, at in reached.items()})
+
+
+def test_inputs_that_are_there_are_not_lost(log: Log) -> None:
+    """Nothing else is asked: not behind what the job has handled, and not before anything was ever deleted."""
+    log.at("agent-events", 7, 7)
+    log.at("agent-events", 9, 7, partition=1)
+    log.at("human-feedback", -1001, 0)
+    assert (log.gaps(), log.asked) == ([], [])
+
+
+def test_inputs_that_were_deleted_unhandled_are_lost(log: Log) -> None:
+    """From the one that the job wants next to the first that is left, in each partition."""
+    log.at("agent-events", 7, 10)
+    log.at("tool-results", 3, 4, partition=2)
+    log.at("human-feedback", 3, 3)
+    assert log.gaps() == [Gap("agent-events", 0, 7, 10), Gap("tool-results", 2, 3, 4)]
+    with pytest.raises(
+        LostInputs, match="4 input offsets were deleted before they were handled: agent-events partition"
+    ):
+        check("b", "ns", CODEC, "conversation")
+
+
+def test_inputs_are_known_by_marks_where_the_broker_has_forgotten(log: Log) -> None:
+    """Of starts, stops and accepted losses; the highest counts, those of another job do not."""
+    log.at("agent-events", -1001, 10)
+    log.marks = [mark(STARTED, agent_events=2), mark(STOPPED, "tools", agent_events=10)]
+    assert log.gaps() == [Gap("agent-events", 0, 2, 10)]
+    log.marks.append(mark(STOPPED, agent_events=9))
+    assert log.gaps() == [Gap("agent-events", 0, 9, 10)]
+    log.marks += [mark(ACCEPTED, agent_events=10), mark(STARTED, agent_events=4)]
+    assert log.gaps() == []
+
+
+def test_inputs_that_the_job_has_never_read_begin_at_what_is_left(log: Log) -> None:
+    """A first start beside a topic that is older than the job."""
+    log.at("agent-events", -1001, 10)
+    looked = look("b", "ns", CODEC, "conversation")
+    assert (looked.gaps, looked.reached) == ([], {"agent-events/0": 10})
+
+
+async def quiet(thread: Thread, event: Event) -> None: ...
+
+
+def test_inputs_of_which_the_log_says_that_they_were_decided_are_not_lost(log: Log) -> None:
+    """The journal names each that was decided, the dead letters each that names no thread."""
+    thread = desk(quiet)
+    entry = thread.send().entry
+    value = CODEC.encode("threadlog.Decision", {**entry.to_dict(), "traceparent": ""})
+    log.records["ns.agent-decisions"] = [
+        Record("ns.agent-decisions", 0, at, 0, b"t", raw, []) for at, raw in enumerate((b"junk", value))
+    ]
+    partition, behind = entry.input.partition, entry.input.offset + 1
+    log.at(entry.input.topic, 0, behind, partition=partition)
+    assert log.gaps() == []
+    log.at(entry.input.topic, 0, behind + 2, partition=partition)
+    assert log.gaps() == [Gap(entry.input.topic, partition, behind, behind + 2)]
+    log.records["ns.dead-letters"] = [letter(entry.input.topic, partition, behind + 1), letter("nonsense", 0, 1)]
+    assert log.gaps() == []
+
+
+def letter(topic: str, partition: int, offset: int) -> Record:
+    told: dict[str, Any] = {"topic": f"ns.{topic}", "partition": partition, "offset": offset}
+    headers = [(f"__streams.errors.{name}", str(value).encode()) for name, value in told.items()]
+    return Record("ns.dead-letters", 0, 0, 0, None, None, [("other", None), *headers])
+
+
+def test_marker_behind_the_last_record_of_a_transaction_is_no_loss(log: Log) -> None:
+    """A quiet partition that retention has emptied: the one offset that was never read held no record. One more is
+    none of a marker, nor is one in a topic without transactions, nor one before a record that is left."""
+    assert TOPICS["agent-signals"].guarantee == EOS != TOPICS["agent-events"].guarantee
+    log.at("agent-signals", 7, 8, 8)
+    assert log.gaps() == []
+    log.at("agent-signals", 6, 8, 8)
+    assert log.gaps() == [Gap("agent-signals", 0, 6, 8)]
+    log.at("agent-signals", 7, 8, 9)
+    assert log.gaps() == [Gap("agent-signals", 0, 7, 8)]
+    log.at("agent-signals", 7, 7)
+    log.at("agent-events", 7, 8, 8)
+    assert log.gaps() == [Gap("agent-events", 0, 7, 8)]
+
+
+def test_inputs_of_the_tools_job_are_its_asks_with_an_effect(log: Log) -> None:
+    """Reads are asked again, and results only free what is fired again; the journal knows nothing of this job."""
+    log.at("tool-invocations", 7, 10)
+    log.at("tool-reads", 7, 10)
+    log.at("tool-results", 7, 10)
+    assert (log.gaps("tools"), log.asked) == ([Gap("tool-invocations", 0, 7, 10)], ["marks"])
+
+
+def test_loss_is_told_in_one_sentence() -> None:
+    """With the first few partitions."""
+    gaps = [Gap("agent-events", partition, 2, 5) for partition in range(5)]
+    told = sentence(gaps)
+    assert told.startswith("15 input offsets were deleted") and told.endswith("and 2 more partitions")
+    assert "agent-events partition 1 offsets 2 to 4" in told and "partition 3" not in told
+
+
+def test_conversation_is_looked_after_in_all_its_inputs() -> None:
+    """As the job reads them; of the tools job those that matter."""
+    assert inputs.INPUTS["conversation"] == INPUTS
+    assert set(inputs.INPUTS["tools"]) < set(ASKS)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generations: every start of a job takes the next number, and `agent-control` decides who has it.
+
+Whoever starts a job appends its mark and then looks again: of two that were appended beside each other the one with the
+lower offset stands. The log is the lock. From the mark until the job runs and renews its lease the start is under way,
+and another one waits for it.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from schemas.codec import Codec
+from wire.control import (
+    CAUGHT_UP,
+    CONVERSATION,
+    ENDED,
+    STARTED,
+    STOPPED,
+    Mark,
+    Overtaken,
+    Written,
+    here,
+    read_marks,
+    write_mark,
+)
+from wire.leases import last_heard_ms
+
+# From `main()` to a running operator; a client that died between the two blocks nobody for longer.
+STARTING_S = 30.0
+_TURNS = frozenset({STARTED, STOPPED, CAUGHT_UP, ENDED})
+
+
+def take(bootstrap: str, namespace: str, codec: Codec, mark: Mark) -> int:
+    """Append the mark of a start under the next generation, which is returned.
+
+    Raises Overtaken where another start was appended first; KafkaException, WireError."""
+    before = read_marks(bootstrap, namespace, codec, mark.job)
+    generation = 1 + newest(before)
+    known = before[-1].offset if before else -1
+    mine = msgspec.structs.replace(mark, what=STARTED, generation=generation, place=here())
+    offset = write_mark(bootstrap, namespace, codec, mine)
+    for other in read_marks(bootstrap, namespace, codec, mark.job):
+        if known < other.offset < offset and other.mark.what == STARTED:
+            raise Overtaken(f"another start of it, in process {other.mark.place}, took the same moment and was first")
+    return generation
+
+
+def newest(marks: list[Written]) -> int:
+    """The highest generation that was taken; 0 before the first."""
+    return max((one.mark.generation for one in marks), default=0)
+
+
+def check(bootstrap: str, namespace: str, codec: Codec, job: str, generation: int) -> None:
+    """Raises Overtaken where a later start of the job has been made than this one; KafkaException, WireError."""
+    marks = read_marks(bootstrap, namespace, codec, job)
+    if (now := newest(marks)) > generation:
+        place = next(one.mark.place for one in reversed(marks) if one.mark.generation == now)
+        raise Overtaken(
+            f"{job} of generation {generation} was overtaken: generation {now} was started in process {place}. This "
+            f"copy decides nothing more; cancel its Flink job"
+        )
+
+
+def under_way(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSATION) -> str:
+    """Which other start has a generation and whose job does not run yet, in words; "" if there is none.
+
+    Raises KafkaException, RegistryUnavailable."""
+    turns = [one for one in read_marks(bootstrap, namespace, codec, job) if one.mark.what in _TURNS]
+    if not turns or turns[-1].mark.what != STARTED:
+        return ""
+    last = turns[-1]
+    ago_s = time.time() - last.log_time_ms / 1000
+    if ago_s > STARTING_S or last_heard_ms(bootstrap, namespace, codec, job) > last.log_time_ms:
+        return ""
+    return f"generation {last.mark.generation}, taken {max(0.0, ago_s):.0f} s ago in process {last.mark.place}"

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the inputs of a job have lost: records that retention took before the job had handled them.
+
+Where the record that a source wants next is gone, it goes on from the first that is left, without a word. So every
+start, and every attempt of a task that Flink makes by itself, compares how far the job was with where its inputs begin.
+
+How far it was is known from the offsets that Flink commits with each checkpoint under the job's group. The broker
+forgets those a week after the job has ended, so starts and stops leave marks; and before anything of the conversation
+is called lost, the journal and the dead letters are asked, which name each input that was decided.
+
+Letting the source fail by itself (`auto.offset.reset=none`) would not do: behind the last record of a topic that is
+written in transactions lies a marker, which no reader is given. The offset after the record is what Flink restores, and
+it is gone together with the record, though nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from schemas.codec import Codec
+from schemas.errors import Unreadable, WireError
+from schemas.topics import EOS, TOPICS, kafka_name, topic_of
+from wire.control import CONVERSATION, TOOLS, read_marks
+from wire.frames import Record
+from wire.journal import TOPIC as JOURNAL
+from wire.journal import entry_of
+from wire.kafka import progress, read_topic
+
+# Not `tool-reads`: a read that is lost is asked for again at its deadline. Results are lost to the tools job without
+# harm too: what has none is fired again under its key.
+INPUTS = {
+    CONVERSATION: ("agent-events", "human-feedback", "tool-results", "agent-signals"),
+    TOOLS: ("tool-invocations",),
+}
+NAMED_MAX = 3
+NEXT = "`threadlog start --accept-lost-inputs` goes on without them"
+_TOPIC, _PARTITION, _OFFSET = (f"__streams.errors.{name}" for name in ("topic", "partition", "offset"))
+
+Place = tuple[str, int]  # a topic of ours and a partition
+
+
+class LostInputs(WireError):
+    """Inputs are gone that were not handled; the message says which."""
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Offsets of an input that are gone, from `first` to the one before `left`, which is the first that is left."""
+
+    topic: str
+    partition: int
+    first: int
+    left: int
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """How far the inputs are handled, by "topic/partition", and what of them is lost. What is lost counts as handled:
+    so it is written down where the loss is accepted."""
+
+    reached: dict[str, int]
+    gaps: list[Gap]
+
+
+def look(bootstrap: str, namespace: str, codec: Codec, job: str) -> Looked:
+    """How far a job's inputs are handled. Raises KafkaException, RegistryUnavailable."""
+    known = progress(bootstrap, f"{namespace}.{job}", [kafka_name(namespace, topic) for topic in INPUTS[job]])
+    held = {(topic_of(namespace, topic), p): (low, high) for (topic, p), (_, low, high) in known.items()}
+    reached = {(topic_of(namespace, topic), p): at for (topic, p), (at, _, _) in known.items() if at >= 0}
+    if _open(held, reached):
+        for written in read_marks(bootstrap, namespace, codec, job):
+            _further(reached, (_place(name, offset) for name, offset in written.mark.inputs.items()))
+    if job == CONVERSATION and _open(held, reached):
+        _further(reached, _decided(bootstrap, namespace, codec))
+    reckoned = {f"{t}/{p}": max(low, reached.get((t, p), 0)) for (t, p), (low, _) in held.items()}
+    return Looked(reckoned, _gaps(held, reached))
+
+
+def committed(bootstrap: str, namespace: str, job: str) -> dict[str, int]:
+    """The offsets that a job's last checkpoint has committed, by "topic/partition". Raises KafkaException."""
+    known = progress(bootstrap, f"{namespace}.{job}", [kafka_name(namespace, topic) for topic in INPUTS[job]])
+    return {f"{topic_of(namespace, topic)}/{p}": at for (topic, p), (at, _, _) in known.items() if at >= 0}
+
+
+def check(bootstrap: str, namespace: str, codec: Codec, job: str) -> None:
+    """Raises LostInputs where inputs of the job are lost; KafkaException, RegistryUnavailable."""
+    if gaps := look(bootstrap, namespace, codec, job).gaps:
+        raise LostInputs(f"{job}: {sentence(gaps)}; {NEXT}")
+
+
+def sentence(gaps: list[Gap]) -> str:
+    """What is lost, in words."""
+    told = [f"{g.topic} partition {g.partition} offsets {g.first} to {g.left - 1}" for g in gaps]
+    more = f" and {len(told) - NAMED_MAX} more partitions" if len(told) > NAMED_MAX else ""
+    count = sum(gap.left - gap.first for gap in gaps)
+    return f"{count} input offsets were deleted before they were handled: {', '.join(told[:NAMED_MAX])}{more}"
+
+
+def _open(held: dict[Place, tuple[int, int]], reached: dict[Place, int]) -> bool:
+    """Whether anything is gone that nobody is known so far to have handled."""
+    return any(low > reached.get(place, 0) for place, (low, _) in held.items())
+
+
+def _gaps(held: dict[Place, tuple[int, int]], reached: dict[Place, int]) -> list[Gap]:
+    """What is lost. Of a partition that the job has never read, nothing is: it begins with what is left there."""
+    gaps = []
+    for (topic, partition), (low, high) in sorted(held.items()):
+        first = reached.get((topic, partition), low)
+        emptied = TOPICS[topic].guarantee == EOS and low == high  # the last offset is then that of a marker
+        if first < low and not (emptied and low - first == 1):
+            gaps.append(Gap(topic, partition, first, low))
+    return gaps
+
+
+def _further(reached: dict[Place, int], told: Iterable[tuple[Place, int]]) -> None:
+    for place, offset in told:
+        reached[place] = max(reached.get(place, 0), offset)
+
+
+def _place(name: str, offset: int) -> tuple[Place, int]:
+    topic, _, partition = name.rpartition("/")
+    return (topic, int(partition)), offset
+
+
+def _decided(bootstrap: str, namespace: str, codec: Codec) -> Iterable[tuple[Place, int]]:
+    """Each input of which the log says that it was handled, with the offset behind it."""
+    for record in read_topic(bootstrap, kafka_name(namespace, JOURNAL)):
+        try:
+            came = entry_of(record.value, codec).input
+        except Unreadable:
+            continue
+        if came.topic in TOPICS:  # a timer comes from none
+            yield (came.topic, came.partition), came.offset + 1
+    for record in read_topic(bootstrap, kafka_name(namespace, "dead-letters")):
+        yield from _letter(record, namespace)
+
+
+def _letter(record: Record, namespace: str) -> Iterable[tuple[Place, int]]:
+    told = {name: value.decode("utf-8", "replace") for name, value in record.headers if value is not None}
+    try:
+        topic, partition, offset = topic_of(namespace, told[_TOPIC]), int(told[_PARTITION]), int(told[_OFFSET])
+    except (LookupError, ValueError):
+        return
+    yield (topic, partition), offset + 1
