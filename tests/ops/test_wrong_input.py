@@ -16,6 +16,8 @@ from tests.ops.fakes import FakeKafka, run
 
 # A command line, and what its sentence must say. Nothing listens anywhere.
 NO_STACK = [
+    (["branch", "other"], "No broker listens"),
+    (["branch", "other", "--until", "soon"], "'soon' is no moment"),
     (["diff", "t", "1", "2"], "No broker listens"),
     (["diff", "t", "1", "two"], "'two' is not a valid integer"),
     (["down", "--purge"], "no stack's folder"),
@@ -54,6 +56,7 @@ NO_STACK = [
     (["submit", "--app", "typo:app"], "there is no module typo"),
     (["submit", "--from-savepoint", "file:///s"], "A savepoint belongs to one job"),
     (["start"], "The stack does not answer"),
+    (["start", "--take-over", "--accept-lost-inputs"], "The stack does not answer"),
     (["start", "--from-savepoint", "file:///s"], "A savepoint belongs to one job"),
     (["start", "--rebuild", "--job", "tools", "--from-savepoint", "file:///s"], "Give one of the two"),
     (["stop"], "The stack does not answer"),
