@@ -47,10 +47,10 @@ _ALL = (
     Topic("human-feedback", "thread", "people", IDEMPOTENT, ("conversation",), 7 * _DAY_MS),
     Topic("tool-results", "thread", "tools", IDEMPOTENT, ("conversation", "tools"), 7 * _DAY_MS),
     Topic("tool-reads", "thread", "conversation", AT_LEAST_ONCE, ("tools",), 6 * _HOUR_MS),
-    Topic("tool-invocations", "thread", "conversation", EOS, ("tools",), 7 * _DAY_MS),
+    Topic("tool-invocations", "thread", "conversation", EOS, ("people",), 7 * _DAY_MS),
     Topic("agent-replies", "thread", "conversation", EOS, ("people",), 7 * _DAY_MS),
     Topic("agent-signals", "thread", "conversation", EOS, ("conversation",), 7 * _DAY_MS),
-    Topic("agent-decisions", "thread", "conversation", EOS, ("audit",), 365 * _DAY_MS),
+    Topic("agent-decisions", "thread", "conversation", EOS, ("tools", "audit"), 365 * _DAY_MS),
     Topic(
         "agent-control", "job", "start, main() of jobs", IDEMPOTENT, ("start", "live jobs"), FOR_EVER_MS, partitions=1
     ),

@@ -29,6 +29,8 @@ from pyflink.java_gateway import get_gateway
 from pyflink.util.java_utils import to_jarray
 
 FRAME = Types.PRIMITIVE_ARRAY(Types.BYTE())
+# What a source gives, and an operator whose output is keyed anew.
+KEYED_FRAME = Types.ROW([Types.STRING(), FRAME])
 # State is cut into so many key groups for ever; a savepoint cannot be restored under another number.
 MAX_PARALLELISM = 128
 # The connector's default of one hour exceeds what brokers allow (15 minutes), and the job would not start.

@@ -72,6 +72,10 @@ class Outputs:
                     committed.append(self.dead_letter(cause, effect["code"], effect["message"]))
         return committed, at_once
 
+    def ask(self, call: dict[str, Any], time_ms: int) -> OutRecord:
+        """The record of an effect call that was decided at that time of its thread, as `of_decision` writes it."""
+        return self._call(OUTBOX, call, time_ms)
+
     def dead_letter(self, record: Record, code: str, message: str) -> OutRecord:
         """The record as it was, with headers that say what is wrong with it and where it was read.
 

@@ -35,8 +35,8 @@ WATCH_MS = 1_000
 # Until what is written now lies in a completed checkpoint: one may be under way already, and the next takes its time.
 HOLD_CHECKPOINTS, HOLD_MS = 3, 2_000
 ASK, RESULT = "threadlog.ToolCall", "threadlog.ToolResult"
-OUTBOX = "tool-invocations"  # the only topic whose asks are those of committed decisions
-BELONGS = {"tool-results": RESULT, OUTBOX: ASK, "tool-reads": ASK}
+JOURNAL = "agent-decisions"  # the only topic whose asks are those of committed decisions; they come by the outbox gate
+BELONGS = {"tool-results": RESULT, JOURNAL: ASK, "tool-reads": ASK}
 
 
 class MapSlots:
@@ -128,7 +128,7 @@ class ToolQueue(KeyedProcessFunction):
         envelope = read_headers(record.headers)
         type_, _, data = patiently(lambda: self._codec.decode(record.value))
         topic = topic_of(self._namespace, record.topic)
-        if type_ != BELONGS[topic]:
+        if type_ != BELONGS.get(topic):
             raise Unreadable("misplaced", f"a {type_!r} does not belong into {topic}")
         if type_ == RESULT:
             if data["quota_key"] != key or forged(data):
@@ -159,5 +159,5 @@ def _check(envelope: Envelope, ask: dict[str, Any], key: str, topic: str) -> Non
         raise Unreadable("ce_subject", f"the header says {envelope.subject!r}, the ask {ask['thread'][:100]!r}")
     if ask["quota_key"] != key:  # its result would come back under that other key and never free the slot here
         raise Unreadable("misplaced", f"the header quota-key says {key!r}, the ask {ask['quota_key'][:100]!r}")
-    if ask["effect"] != "read" and topic != OUTBOX:  # its decision may never have been committed
+    if ask["effect"] != "read" and topic != JOURNAL:  # its decision may never have been committed
         raise Unreadable("misplaced", f"a call with an effect does not belong into {topic}")

@@ -68,7 +68,7 @@ def unpack_in(frame: bytes, with_headers: bool = True) -> Record:
 
 
 def pack_in(record: Record) -> bytes:
-    """The frame of a record, as KafkaInput makes it: for tests."""
+    """The frame of a record, as KafkaInput makes it."""
     topic = record.topic.encode("utf-8")
     place = _PLACE.pack(record.partition, record.offset, record.timestamp_ms)
     parts = [_U16.pack(len(topic)), topic, place, *_sized(record.key), *_sized(record.value)]

@@ -54,7 +54,7 @@ class Operator:
         told = [(one["__streams.errors.exception"], one["__streams.errors.message"]) for one in letters]
         return [((code or b"").decode(), (message or b"").decode()) for code, message in told]
 
-    def ask(self, n: int, topic: str = "tool-invocations", **changed: Any) -> list[tuple[str, str]]:
+    def ask(self, n: int, topic: str = "agent-decisions", **changed: Any) -> list[tuple[str, str]]:
         return self.take(ASK, fresh_ask(n, **changed), topic)
 
     def result(self, n: int, **changed: Any) -> list[tuple[str, str]]:
@@ -129,7 +129,7 @@ def test_operator_holds_a_call_of_two_restarts_for_some_checkpoints(operator: Op
 def test_operator_of_a_new_process_tells_a_rejection_again(operator: Operator) -> None:
     """The answer was not acknowledged when the process died; the key stays awake until it has come back."""
     call = fresh_ask(1, tool="none", quota_key="pay")
-    assert operator.take(ASK, call, "tool-invocations") == [] and operator.context.timers
+    assert operator.take(ASK, call, "agent-decisions") == [] and operator.context.timers
     operator.reopened()
     operator.watch()
     assert [(one["ordinal"], status) for one, status, _ in operator.reactor.answered] == [("1", "rejected")]
@@ -138,10 +138,11 @@ def test_operator_of_a_new_process_tells_a_rejection_again(operator: Operator) -
     assert not operator.context.timers and operator.reactor.hand == set()
 
 
-def test_operator_takes_calls_with_effects_from_the_outbox_only(operator: Operator) -> None:
-    """An ask on the fast lane may be of a decision that is rolled back."""
-    [(code, message)] = operator.ask(1, "tool-reads")
-    assert (code, "tool-reads" in message, operator.fired()) == ("misplaced", True, [])
+@pytest.mark.parametrize("topic", ["tool-reads", "tool-invocations"])
+def test_operator_takes_calls_with_effects_from_the_journal_only(operator: Operator, topic: str) -> None:
+    """An ask on the fast lane may be of a decision that is rolled back, one in the outbox of a void entry."""
+    [(code, message)] = operator.ask(1, topic)
+    assert (code, topic in message, operator.fired()) == ("misplaced", True, [])
 
 
 def test_operator_makes_a_dead_letter_of_what_does_not_belong(operator: Operator) -> None:
@@ -149,7 +150,7 @@ def test_operator_makes_a_dead_letter_of_what_does_not_belong(operator: Operator
     answer = result_of(fresh_ask(1), "done", 1, [])
     operator.ask(1)
     misplaced = [operator.ask(2, "tool-results")]
-    misplaced += [operator.take(RESULT, answer, topic) for topic in ("tool-reads", "tool-invocations")]
+    misplaced += [operator.take(RESULT, answer, topic) for topic in ("tool-reads", "agent-decisions")]
     misplaced += [operator.take("threadlog.Message", {"text": "", "data": "{}"}, "tool-reads")]
     assert [letters[0][0] for letters in misplaced] == ["misplaced"] * 4
     assert operator.fired() == ["1"] and operator.reactor.hand == {ask(1)["call_id"]}
@@ -160,7 +161,7 @@ def test_operator_refuses_altered_and_foreign_asks(operator: Operator) -> None:
     assert [code for code, _ in operator.ask(1, args_digest="0" * 32)] == ["forged"]
     assert [code for code, _ in operator.ask(1, effect="read")] == ["forged"]
     assert [code for code, _ in operator.ask(1, quota_key="look")] == ["misplaced"]
-    made = operator.take(ASK, fresh_ask(1), "tool-invocations", thread="other")
+    made = operator.take(ASK, fresh_ask(1), "agent-decisions", thread="other")
     assert [code for code, _ in made] == ["ce_subject"]
     assert operator.fired() == []
 
