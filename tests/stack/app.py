@@ -90,6 +90,8 @@ async def _word(thread: Thread, event: Event, number: int, word: str) -> str:
             return f"saw {await look(item=f'{SHELF}/{event.id}')}"
         case "pay" | "queue":
             return await _call(thread, pay if verb == "pay" else queue, item)
+        case "stamp":  # decided again at another time, it asks for something else
+            return await _call(thread, pay, f"{item}@{thread.now_ms}")
         case "both":
             left, right = await gather(pay(item=f"{item}l"), pay(item=f"{item}r"))
             return f"paid {left} and {right}"

@@ -21,7 +21,7 @@ from wire.frames import Record
 from wire.kafka import follow
 from wire.registry import Registry
 
-TOPICS = ("agent-decisions", "dead-letters", "agent-replies", "tool-invocations")
+TOPICS = ("agent-decisions", "dead-letters", "agent-replies")
 R = TypeVar("R")
 Place = tuple[str, int, int]
 
@@ -53,7 +53,6 @@ class Follower:
         self.entries: dict[Place, list[Seen]] = defaultdict(list)
         self.letters: dict[Place, list[Record]] = defaultdict(list)
         self.replies: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-        self.outbox: list[dict[str, Any]] = []
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
         self._thread.start()
 
@@ -76,11 +75,9 @@ class Follower:
             self.threads[seen.entry.thread].append(seen)
             if place := input_place(seen.entry):
                 self.entries[place].append(seen)
-        elif topic == "agent-replies":
+        else:
             reply = self._codec.decode(record.value)[2]
             self.replies[reply["thread"], reply["event_id"]].append(reply)
-        else:
-            self.outbox.append(self._codec.decode(record.value)[2])
 
     def wait(self, what: str, found: Callable[[], R | None], seconds: float = 90) -> R:
         """The first true value of `found`, asked whenever there is news; fails with `what` when the time is over."""

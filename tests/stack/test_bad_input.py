@@ -13,6 +13,7 @@ from schemas.topics import kafka_name
 from tests.stack.bad import BATCHES, Bad, good_around
 from tests.stack.follower import Place, original_headers, reasons
 from tests.stack.world import Event, World, fresh, thread_of
+from threadlog.calls import call_key
 from wire.frames import Record
 
 
@@ -84,13 +85,12 @@ def produce_large(world: World, event: Event, compression: str) -> Place:
     return "agent-events", message.partition(), message.offset()
 
 
-def open_call(world: World, gate: str) -> tuple[Event, dict[str, Any]]:
+def open_call(world: World, gate: str, verb: str = "pay") -> tuple[Event, dict[str, Any]]:
     """A run that waits for a call which the service holds; its event and its ask."""
-    event = world.go(f"pay:before.{gate}")
+    event = world.go(f"{verb}:before.{gate}")
     world.wait_arrived(event.id, 1)
-    thread = thread_of(event)
-    ask = world.log.wait("the ask", lambda: next((a for a in world.log.outbox if a["thread"] == thread), None))
-    return event, ask
+    seens = world.log.wait("the entry", lambda: world.log.threads.get(thread_of(event)))
+    return event, next(effect for seen in seens for effect in seen.effects if effect["do"] == "call")
 
 
 def result_of(world: World, ask: dict[str, Any], key: str, **changed: Any) -> Event:
@@ -132,7 +132,7 @@ def test_bad_results_answer_no_call(world: World) -> None:
 
 
 def ask_of(
-    world: World, ask: dict[str, Any], quota_key: str | None, topic: str = "tool-invocations", **changed: Any
+    world: World, ask: dict[str, Any], quota_key: str | None, topic: str = "tool-reads", **changed: Any
 ) -> Event:
     """A record that claims to be an ask of the conversation."""
     data = {**ask, **changed}
@@ -143,28 +143,32 @@ def ask_of(
 
 
 def test_bad_asks_are_never_fired(world: World) -> None:
-    """An ask that is forged, altered, unreadable or in a foreign place is a dead letter; the service hears nothing."""
+    """An ask that is forged, altered, unreadable or in a foreign place is a dead letter; the service hears nothing. In
+    the outbox it is nothing at all: effects are asked for by the journal."""
     before, gate = world.attempts(), fresh("asks")
-    event, ask = open_call(world, gate)
-    good = ask_of(world, ask, "pay", "tool-reads")
+    (event, look), (effect, pay) = open_call(world, gate, "look"), open_call(world, gate)
+    good = ask_of(world, look, "look")
     made = [
-        (Bad("no quota", lambda _, e: e, "illegal_key"), ask_of(world, ask, None)),
-        (Bad("empty quota", lambda _, e: e, "illegal_key"), ask_of(world, ask, "")),
-        (Bad("foreign quota", lambda _, e: e, "misplaced"), ask_of(world, ask, "look")),
-        (Bad("other digest", lambda _, e: e, "forged"), ask_of(world, ask, "pay", args_digest="0" * 32)),
-        (Bad("other arguments", lambda _, e: e, "forged"), ask_of(world, ask, "pay", args='{"item":"now/other"}')),
-        (Bad("other effect", lambda _, e: e, "forged"), ask_of(world, ask, "pay", effect="read")),
-        (Bad("other thread", lambda _, e: e, "forged"), ask_of(world, ask, "pay", thread=fresh("other"))),
-        (Bad("other subject", lambda _, e: e, "ce_subject"), with_subject(ask_of(world, ask, "pay"), "somebody")),
-        (Bad("uncommitted", lambda _, e: e, "misplaced", "effect"), good),
+        (Bad("no quota", lambda _, e: e, "illegal_key"), ask_of(world, look, None)),
+        (Bad("empty quota", lambda _, e: e, "illegal_key"), ask_of(world, look, "")),
+        (Bad("foreign quota", lambda _, e: e, "misplaced"), ask_of(world, look, "pay")),
+        (Bad("other digest", lambda _, e: e, "forged"), ask_of(world, look, "look", args_digest="0" * 32)),
+        (Bad("other arguments", lambda _, e: e, "forged"), ask_of(world, look, "look", args='{"item":"now/other"}')),
+        (Bad("other effect", lambda _, e: e, "forged"), ask_of(world, pay, "pay", effect="read")),
+        (Bad("other thread", lambda _, e: e, "forged"), ask_of(world, look, "look", thread=fresh("other"))),
+        (Bad("other subject", lambda _, e: e, "ce_subject"), with_subject(ask_of(world, look, "look"), "somebody")),
+        (Bad("uncommitted", lambda _, e: e, "misplaced", "effect"), ask_of(world, pay, "pay")),
         (Bad("truncated", lambda _, e: e, "truncated"), replace(good, value=(good.value or b"")[:-1])),
         (Bad("an event", lambda _, e: e, "misplaced"), replace(good, value=event.value)),
     ]
+    key = call_key(thread_of(effect), pay["run_id"], "7", "pay", pay["args_digest"])
+    world.produce([ask_of(world, pay, "pay", "tool-invocations", ordinal="7", call_id=key)])
     places = world.produce([one for _, one in made])
     check_letters(world, [(bad, one, place) for (bad, one), place in zip(made, places, strict=True)])
     world.open(gate)
-    world.wait_replied([event])
-    assert len(world.lines("arrived", event.id)) == 1 and world.lines("arrived", "now/other") == []
+    world.wait_replied([event, effect])
+    assert [len(world.lines("arrived", one.id)) for one in (event, effect)] == [1, 1]
+    assert world.lines("arrived", "now/other") == [] and key not in {line["key"] for line in world.lines("arrived")}
     assert world.attempts() == before, "no task was restarted"
 
 

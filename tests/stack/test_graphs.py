@@ -17,7 +17,10 @@ from ops.stack import flink
 from tests.jobs.uids import EXPECTED
 from tests.stack.world import World, wait_until
 
-HEADS = {"conversation": {"thread-inputs", "threads"}, "tools": {"asks-and-results", "tool-queue"}}
+HEADS = {
+    "conversation": {"thread-inputs", "threads"},
+    "tools": {"journal", "outbox-gate", "asks-and-results", "tool-queue", "dead-letters-cut"},
+}
 _64 = 2**64 - 1
 _C1, _C2 = 0x87C37B91114253D5, 0x4CF5AD432745937F
 

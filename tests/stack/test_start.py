@@ -5,6 +5,7 @@ anything was decided or emitted twice."""
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import subprocess
 import time
@@ -12,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from ops import http
-from ops.reading import Journal, codec_of
+from ops.reading import Journal, codec_of, whole_topic
 from ops.settings import Settings
 from ops.stack import flink, lifecycle, records
 from ops.stack.layout import Layout
 from ops.stack.submit import client_environment, pack, run_command, stop_jobs
+from tests.stack.follower import reasons
+from tests.stack.laws import ELSEWHERE
 from tests.stack.test_restore import check_all_end, open_work
 from tests.stack.world import Event, World, fresh, wait_until
 from wire.control import CAUGHT_UP, STOPPED, Mark, last_mark
+from wire.journal import entry_of
 from wire.kafka import producer
 
 REFUSAL = "threadlog: conversation was not started: "
@@ -47,11 +51,13 @@ def savepoint(settings: Settings) -> str:
     return str(answers[-1]["operation"]["location"])
 
 
-def flink_run(settings: Settings, folder: Path, point: str) -> subprocess.CompletedProcess[str]:
-    """Plain `flink run -s` of the conversation."""
+def flink_run(
+    settings: Settings, folder: Path, point: str, kind: str = "conversation"
+) -> subprocess.CompletedProcess[str]:
+    """Plain `flink run -s` of a job."""
     layout = Layout(settings.state_dir)
-    command = run_command(settings, layout, settings.app, "conversation", folder, point)
-    environment = client_environment(layout, "conversation")
+    command = run_command(settings, layout, settings.app, kind, folder, point)
+    environment = client_environment(layout, kind)
     return subprocess.run(
         command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
@@ -115,10 +121,12 @@ def test_start_from_an_older_savepoint_is_refused_and_caught_up(world: World) ->
 
 def test_rebuild_goes_on_with_open_work_when_every_savepoint_is_gone(world: World) -> None:
     """The state comes from the journal alone, behind a job that was killed with a transaction open: runs in every way
-    of waiting go on, due timers fire, queued messages are handled, calls in flight are answered once."""
+    of waiting go on, due timers fire, queued messages are handled, calls in flight are answered once. The tools job has
+    its open calls from there, and repeats none that has ended."""
     gate, layout = fresh("rebuilt"), Layout(world.settings.state_dir)
     work = open_work(world, gate)
-    some_runs(world)
+    ended = some_runs(world)
+    arrived = effects_that_arrived(world, ended)
     for kind, job in flink.live_jobs(world.settings).items():
         flink.cancel(world.settings, job)
         assert kind in flink.JOBS
@@ -130,12 +138,22 @@ def test_rebuild_goes_on_with_open_work_when_every_savepoint_is_gone(world: Worl
     world.cli("start")
     assert mark(world.settings).what == CAUGHT_UP
     check_all_end(world, work, gate)
+    assert effects_that_arrived(world, ended) == arrived
     some_runs(world)
 
 
+def effects_that_arrived(world: World, events: list[Event]) -> list[str]:
+    """The keys of effect calls of these runs, each as often as the service has heard it."""
+    ids = {event.id for event in events}
+    heard = [line for line in world.lines("arrived") if line["tool"] != "look" and line["item"].split("/")[1] in ids]
+    assert len({line["item"].split("/")[1] for line in heard}) >= len(ids) // 2
+    return sorted(line["key"] for line in heard)
+
+
 def test_an_older_savepoint_forks_the_journal_without_the_guard(world: World) -> None:
-    """The same steps with the guard cut out of the job: decided twice, and nothing says so but the journal. The repair
-    is a rebuild: every event then has one valid entry."""
+    """The same steps with the guard cut out of the job: decided twice, and nothing says so but the journal. What the
+    void entries ask for does not run; it would without the gate. The repair is a rebuild: every event then has one
+    valid entry."""
     stop_jobs(world.settings, Layout(world.settings.state_dir), list(flink.JOBS), print)
     settings = dataclasses.replace(world.settings, namespace="unguarded")
     lifecycle.ensure_wire(settings, print)
@@ -154,11 +172,13 @@ def test_an_older_savepoint_forks_the_journal_without_the_guard(world: World) ->
         journal = Journal(settings)
         assert len(list(journal)) < len(events)
         assert any("fork" in void.reason for void in journal.voids)
+        pay_for_valid_entries_alone(world, settings, folder)
         world.cli("--namespace", "unguarded", "start", "--job", "conversation", "--rebuild")
         wait_until("an entry for every event", lambda: len(list(Journal(settings))) >= len(events))
-        assert sorted(entry.input.id for entry in Journal(settings)) == sorted(event.id for event in events)
+        decided = [entry.input.id for entry in Journal(settings) if entry.kind == "event"]
+        assert sorted(decided) == sorted(event.id for event in events)
     finally:
-        stop_jobs(settings, layout, ["conversation"], print)
+        stop_jobs(settings, layout, list(flink.JOBS), print)
         for kind in flink.JOBS:
             path = layout.jobs / f"{kind}.json"
             path.unlink(missing_ok=True)
@@ -170,10 +190,10 @@ def fork(world: World, settings: Settings, folder: Path) -> list[Event]:
     """Events to two topics of a job that is put back to an older savepoint; all of them."""
     sender, events = producer(settings.bootstrap), list[Event]()
 
-    def send(count: int) -> None:
+    def send(count: int, plan: str = "") -> None:
         for number in range(count):
-            event = world.event(f"u{number % 8}", "it.Go", {"plan": ""})
-            topic = f"{settings.namespace}.{('agent-events', 'human-feedback')[number % 2]}"
+            event = world.event(fresh(ELSEWHERE) if plan else f"u{number % 8}", "it.Go", {"plan": plan})
+            topic = f"{settings.namespace}.{('agent-events', 'human-feedback')[number % 2 if not plan else 0]}"
             sender.produce(topic, event.value, event.key, headers=event.headers)
             sender.flush(10)
             events.append(event)
@@ -186,7 +206,8 @@ def fork(world: World, settings: Settings, folder: Path) -> list[Event]:
     send(40)
     wait_until("all are decided", lambda: decided(40))
     older = savepoint(settings)
-    send(80)
+    send(70)
+    send(10, "stamp")
     wait_until("all are decided", lambda: decided(120))
     stop_jobs(settings, Layout(settings.state_dir), ["conversation"], print)
     assert flink_run(settings, folder, older).returncode == 0
@@ -194,3 +215,66 @@ def fork(world: World, settings: Settings, folder: Path) -> list[Event]:
     send(20)
     wait_until("decided again", lambda: decided(220))
     return events
+
+
+# Each entry is taken for the one that its thread waits for. A class of the job's own file travels with it, so that no
+# TaskManager need load other modules.
+NO_GATE = """
+class OpenGate(OutboxGate):
+    def process_element(self, value, ctx):
+        entry = entry_of(unpack_in(value).value, self._codec)
+        before = Kept(Head(entry.seq - 1, entry.prev))
+        return self._rows(take(before, entry, entry.thread, (0, 0, 0)))
+
+
+def build("""
+IMPORTS = """
+from threadlog.following import Head
+from threadlog.gate import Kept, take
+from wire.frames import unpack_in
+from wire.journal import entry_of
+"""
+
+
+def pay_for_valid_entries_alone(world: World, settings: Settings, folder: Path) -> None:
+    """A tools job that begins with nothing runs what the valid entries of a forked journal ask for, and tells of the
+    void ones; the same job without its gate runs what they ask for."""
+    layout, (valid, void) = Layout(settings.state_dir), effects_asked(settings)
+    assert len(valid) == len(void) == 10 and not valid & void.keys()
+
+    def paid() -> set[str]:
+        return {line["key"] for line in world.lines("paid")}
+
+    def letters() -> set[tuple[str, str]]:
+        told = [reasons(letter) for letter in whole_topic(settings, "dead-letters")]
+        return {(one["partition"], one["offset"]) for one in told if one["exception"] == "void"}
+
+    assert flink_run(settings, folder, "", "tools").returncode == 0
+    wait_until("valid entries are paid for", lambda: valid <= paid())
+    wait_until("void ones are told of", lambda: len(letters()) >= len(void))
+    assert letters() == set(void.values())
+    assert not paid() & void.keys()
+    stop_jobs(settings, layout, ["tools"], print)
+
+    job = folder / "jobs" / "tools.py"
+    code = job.read_text()
+    opened = code.replace("gate = OutboxGate(", "gate = OpenGate(").replace("\ndef build(", IMPORTS + NO_GATE, 1)
+    assert opened.count("OpenGate") == 2
+    job.write_text(opened)
+    assert flink_run(settings, folder, "", "tools").returncode == 0
+    wait_until("void entries are paid for too", lambda: void.keys() <= paid())
+    stop_jobs(settings, layout, ["tools"], print)
+
+
+def effects_asked(settings: Settings) -> tuple[set[str], dict[str, tuple[str, str]]]:
+    """The keys of effect calls in the valid entries of a journal; and in void ones, with where the log holds them."""
+    hashes, codec = {entry.hash for entry in Journal(settings)}, codec_of(settings)
+    valid, void = set[str](), dict[str, tuple[str, str]]()
+    for record in whole_topic(settings, "agent-decisions"):
+        entry = entry_of(record.value, codec)
+        keys = [e["call_id"] for e in json.loads(entry.effects) if e["do"] == "call" and e["effect"] != "read"]
+        if entry.hash in hashes:
+            valid |= set(keys)
+        else:
+            void |= dict.fromkeys(keys, (str(record.partition), str(record.offset)))
+    return valid, void
