@@ -28,7 +28,7 @@ def command(ctx: Context, app: str | None, job: str, savepoint: str, rebuild: bo
 
     Where nothing was decided since the last stop it goes on from there. Otherwise the state that was found, or given,
     follows the journal to its end first; without any it is made anew from the journal. Without a state the tools job
-    reads all asks again: calls whose answer is not in its log any more are repeated under their keys.
+    has its open effect calls from the journal, and runs all reads again that are still in their topic.
 
     Where inputs were deleted before they were handled, nothing is started unless the loss is accepted."""
     if savepoint and job == "both":
