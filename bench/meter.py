@@ -52,10 +52,17 @@ class Meter:
     def read(self) -> None:
         """Take one reading."""
         busy, stolen = machine_s()
-        found = {name: process_s(pid) for name, pid in self.pids.items()}
+        found = {name: self._used(name, pid) for name, pid in self.pids.items()}
         for name, value in {**found, MACHINE: busy, STOLEN: stolen}.items():
             self._read.setdefault(name, []).append(value)
         self._at.append(time.time())
+
+    def _used(self, name: str, pid: int) -> float:
+        """One that was killed for the bench uses no more."""
+        try:
+            return process_s(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            return self._read.get(name, [0.0])[-1]
 
     def _run(self) -> None:
         while not self._stop.wait(PAUSE_S):

@@ -27,12 +27,12 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from schemas.errors import UnknownSchema, Unreadable
 from schemas.hostile import has_weightless_items, is_plain, may_be_deep
 from schemas.json_schema import checker
-from schemas.limits import DEPTH_LEVELS, VALUE_BYTES
+from schemas.limits import DEPTH_LEVELS, JOURNAL_MESSAGE_BYTES, VALUE_BYTES
 from schemas.proto import Note
 
 _OURS = "Decision ToolCall ToolResult Reply Signal RunCommand Message Approval Control Lease AuditHead"
 OURS = tuple(_OURS.split())
-_NOTE_AT = 8
+_NOTE_AT, _ENTRY = 8, "threadlog.Decision"
 Kind = Literal["AVRO", "PROTOBUF", "JSON"]
 
 
@@ -77,8 +77,7 @@ def _parsed(name: str) -> Any:
 
 @dataclass
 class FixedSchemas:
-    """A SchemaSource in memory: schemas get ids in the order they are added, from 1; ours are there from the start, in
-    the order in which they came to be, because golden bytes hold these ids."""
+    """A SchemaSource in memory: schemas get ids in the order they are added, from 1; ours are there from the start."""
 
     schemas: dict[int, Schema] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
@@ -90,7 +89,7 @@ class FixedSchemas:
             self.register(name, schema)
 
     def register(self, name: str, schema: Schema) -> int:
-        """Register a schema under a name, as its newest version; the id it has or gets."""
+        """Register a schema as the newest version of a name; its id."""
         known = next((id for id, other in self.schemas.items() if other == schema), None)
         id = len(self.schemas) + 1 if known is None else known
         self.schemas[id] = schema
@@ -132,7 +131,7 @@ class Codec:
     def decode(self, value: bytes | None) -> tuple[str, int, Any]:
         """(full name of the schema, its id, the data as plain JSON). Raises Unreadable, or RegistryUnavailable."""
         id, payload = _opened(value)
-        name, kind, reader = self._reader(id)
+        name, kind, reader = self._reader(id, payload)
         if kind == "AVRO":
             data = _read_avro(reader, payload)
             if reader[3]:
@@ -146,20 +145,23 @@ class Codec:
     def decode_own(self, value: bytes | None, name: str) -> Any:
         """One of our Avro records as its schema has it, bytes as bytes, in half the time. Raises as `decode` does."""
         id, payload = _opened(value)
-        found, kind, reader = self._reader(id)
+        found, kind, reader = self._reader(id, payload)
         if found != name or kind != "AVRO":
             raise Unreadable("foreign", f"a {found}, expected a {name}")
         return _read_avro(reader, payload)
 
-    def _reader(self, id: int) -> tuple[str, Kind, Any]:
-        if id in self._readers:
-            return self._readers[id]
-        try:
-            schema = self._schemas.by_id(id)
-        except UnknownSchema as error:
-            raise Unreadable("unknown_schema", str(error)) from error
-        self._readers[id] = _compile(schema)
-        return self._readers[id]
+    def _reader(self, id: int, payload: io.BytesIO) -> tuple[str, Kind, Any]:
+        if id not in self._readers:
+            try:
+                schema = self._schemas.by_id(id)
+            except UnknownSchema as error:
+                raise Unreadable("unknown_schema", str(error)) from error
+            self._readers[id] = _compile(schema)
+        found = self._readers[id]
+        size, allowed = payload.getbuffer().nbytes, JOURNAL_MESSAGE_BYTES if found[0] == _ENTRY else VALUE_BYTES
+        if size > allowed:
+            raise Unreadable("oversize", f"{size} bytes, {allowed} are allowed")
+        return found
 
 
 def _opened(value: bytes | None) -> tuple[int, io.BytesIO]:
@@ -168,8 +170,6 @@ def _opened(value: bytes | None) -> tuple[int, io.BytesIO]:
         raise Unreadable("truncated", "the value has no magic byte and schema id")
     if value[0] != 0:
         raise Unreadable("magic", f"the first byte is {value[0]}, expected 0 (Confluent wire format)")
-    if len(value) > VALUE_BYTES:
-        raise Unreadable("oversize", f"{len(value)} bytes, {VALUE_BYTES} are allowed")
     payload = io.BytesIO(value)
     payload.seek(5)
     return int.from_bytes(value[1:5], "big"), payload

@@ -7,8 +7,9 @@ VALUE_BYTES = 1024 * 1024 - 64 * 1024
 ATTRIBUTE_BYTES = 512
 # Deeper data costs stack in every reader.
 DEPTH_LEVELS = 64
-# A topic accepts what our largest entry needs with its envelope.
+# A topic accepts what our largest record needs with its envelope; the journal's also hold the whole state of a thread.
 TOPIC_MESSAGE_BYTES = 2 * 1024 * 1024
+JOURNAL_MESSAGE_BYTES = 8 * 1024 * 1024
 # A dead letter carries the record as it was and why; a compressed record can be far larger than what a topic accepts.
 DEAD_LETTER_BYTES = TOPIC_MESSAGE_BYTES - 16 * 1024
 # Checked itself before it is used, once; no schema written by hand is as large.

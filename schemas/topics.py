@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.limits import TOPIC_MESSAGE_BYTES
+from schemas.limits import JOURNAL_MESSAGE_BYTES, TOPIC_MESSAGE_BYTES
 
 _HOUR_MS = 3600 * 1000
 _DAY_MS = 24 * _HOUR_MS
@@ -30,6 +30,7 @@ class Topic:
     partitions: int | None = None
     cleanup: str = "delete"
     timestamp_type: str = "LogAppendTime"
+    message_bytes: int = TOPIC_MESSAGE_BYTES
 
     @property
     def config(self) -> dict[str, str]:
@@ -38,7 +39,7 @@ class Topic:
             "cleanup.policy": self.cleanup,
             "retention.ms": str(self.retention_ms),
             "message.timestamp.type": self.timestamp_type,
-            "max.message.bytes": str(TOPIC_MESSAGE_BYTES),
+            "max.message.bytes": str(self.message_bytes),
         }
 
 
@@ -50,10 +51,13 @@ _ALL = (
     Topic("tool-invocations", "thread", "conversation", EOS, ("people",), 7 * _DAY_MS),
     Topic("agent-replies", "thread", "conversation", EOS, ("people",), 7 * _DAY_MS),
     Topic("agent-signals", "thread", "conversation", EOS, ("conversation",), 7 * _DAY_MS),
-    Topic("agent-decisions", "thread", "conversation", EOS, ("tools", "audit"), 365 * _DAY_MS),
+    Topic(
+        "agent-decisions", "thread", "conversation", EOS, ("tools", "audit"), 365 * _DAY_MS,
+        message_bytes=JOURNAL_MESSAGE_BYTES,
+    ),
     Topic(
         "agent-control", "job", "start, main() of jobs", IDEMPOTENT, ("start", "live jobs"), FOR_EVER_MS, partitions=1
-    ),
+    ),  # fmt: skip
     Topic("agent-leases", "job", "live jobs", IDEMPOTENT, ("start",), FOR_EVER_MS, partitions=1, cleanup="compact"),
     Topic("audit-heads", "thread", "audit sign", IDEMPOTENT, ("audit export",), 365 * _DAY_MS, cleanup="compact"),
     Topic("dead-letters", "as it was", "conversation, tools", EOS, ("people",), 90 * _DAY_MS),

@@ -17,7 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from threadlog.app import App
-from threadlog.canonical import chain, digest, text
+from threadlog.canonical import chain, text
 from threadlog.decide import CHAIN_TIMER, decide
 from threadlog.entry import Entry, InputRef
 from threadlog.errors import BrokenInvariant, LimitError
@@ -26,7 +26,8 @@ from threadlog.following import Standing, advance
 from threadlog.inputs import Input, poison, unfit
 from threadlog.limits import Limits
 from threadlog.live import LiveRuns
-from threadlog.state import MemoryMaps, Patch, Small, State, dump, evolve, position_key
+from threadlog.snapshots import snapshot_text
+from threadlog.state import MemoryMaps, Patch, Small, State, evolve, position_key
 from threadlog.turn import Turn
 
 
@@ -82,39 +83,39 @@ def _decision(turn: Turn, by_reference: bool = False) -> Decision:
         run_id=run_id, app_digest=turn.app.digest, limits_digest=turn.limits.digest, effects=text(turn.effects),
         patch=patch_text, state_hash=chain(core["state_hash"], patch_text), outbox=turn.get("core", "outbox", ""),
     )  # fmt: skip
-    if _snapshot_is_due(core, turn.limits):
+    if _snapshot_is_due(turn.state.small, turn.limits):
         entry = _with_snapshot(turn, entry)
     entry = entry.sealed()
     small, writes = evolve(turn.state, entry, patch, turn.limits.seen_window_ms)
     return Decision(entry, turn.effects, small, writes)
 
 
-# A snapshot that does not fit beside its entry is taken with one of the next; a state that fits no entry must not be
-# written out on every turn in vain.
-_SNAPSHOT_TRIES = 8
+# A snapshot costs what the thread holds, most of it the events that it remembers. So there are at least a quarter as
+# many entries between two of them, and a turn does not get dearer with the conversation.
+_REMEMBERED_PER_ENTRY = 4
 
 
-def _snapshot_is_due(core: dict[str, Any], limits: Limits) -> bool:
-    since = core["seq"] + 1 - core["snapshot_seq"]
-    return bool(since >= limits.snapshot_every_entries and since % limits.snapshot_every_entries < _SNAPSHOT_TRIES)
+def _snapshot_is_due(small: Small, limits: Limits) -> bool:
+    core, window = small["core"], small["window"]
+    remembered: int = window.get("next", 0) - window.get("first", 0)
+    every = limits.snapshot_every_entries
+    while every * _REMEMBERED_PER_ENTRY < remembered:  # doubled, because a period that moved could be stepped over
+        every *= 2
+    since: int = core["seq"] + 1 - core["snapshot_seq"]
+    return since % every == 0  # where one did not fit, the next is tried as much later
 
 
 def _with_snapshot(turn: Turn, entry: Entry) -> Entry:
-    """The entry with the whole state *before* it, if both fit, so that a reader can begin here.
-
-    The snapshot is `{"state", "hash"}`: `state` as from `dump`, positions, timers, seen, results, history and queues
-    included, and the digest of its canonical bytes.
-    """
-    whole = dump(turn.state)
-    snapshot = text({"state": whole, "hash": digest(whole)})
-    with_it = replace(entry, snapshot=snapshot)
-    return with_it if _size(with_it) <= turn.limits.entry_bytes else entry
+    """The entry with the whole state *before* it, if a record holds that, so that a reader can begin here."""
+    snapshot = snapshot_text(turn.state)
+    fits = len(snapshot.encode()) <= turn.limits.snapshot_bytes
+    return replace(entry, snapshot=snapshot) if fits else entry
 
 
 def _size(entry: Entry) -> int:
-    """Bytes of the entry's long fields; the rest is bounded far below the margin the limit leaves."""
-    snapshot = len((entry.snapshot or "").encode())
-    return len(entry.effects.encode()) + len(entry.patch.encode()) + len(entry.input.value) + snapshot
+    """Bytes of the entry's long fields but the snapshot, which has a bound of its own; the rest is bounded far below
+    the margin the limit leaves."""
+    return len(entry.effects.encode()) + len(entry.patch.encode()) + len(entry.input.value)
 
 
 def _fits(decision: Decision, limits: Limits) -> bool:

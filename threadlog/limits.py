@@ -23,6 +23,8 @@ class Limits:
     event_bytes: int = 256 * 1024
     # One entry must fit a Kafka record (1 MiB default of the broker) with its envelope and its input.
     entry_bytes: int = 900 * 1024
+    # The whole state of a thread, in some of its entries besides; the journal accepts records of 8 MiB.
+    snapshot_bytes: int = 6 * 1024 * 1024
     # Deeper JSON has no business in a message and costs stack in every reader.
     depth_levels: int = 64
     # The key of a Kafka record, of Flink's state and a header; the sources accept no longer one.
@@ -49,7 +51,7 @@ class Limits:
     seen_window_ms: int = 7 * 24 * 3600 * 1000
     # How often a call without an answer is asked again before it is closed.
     call_asks_max: int = 5
-    # Full state in the journal, so that recovery of one thread need not read all of its past.
+    # Full state in the journal, so that recovery of one thread need not read all of its past; seldomer in long threads.
     snapshot_every_entries: int = 500
     # A timer further out than this is a mistake of units.
     sleep_s_max: int = 400 * 24 * 3600

@@ -1,15 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The snapshot in an entry: the whole state before it, where a reader begins whose history before is cut."""
+"""The snapshot in an entry: the whole state before it, where a reader begins whose history before is cut.
+
+`{"state", "hash"}`: `state` as from `threadlog.state.dump`, positions, timers, results, history and queues included,
+and the digest of its canonical bytes. Only `seen` is packed, of which a long thread has most: one string of base64, for
+each event in the order of its ring 12 bytes of its identity and 6 of its log time in milliseconds.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Any
 
 import msgspec
 
-from threadlog.canonical import digest
+from threadlog.canonical import digest, text
 from threadlog.entry import Entry
-from threadlog.state import SMALL, MemoryMaps, State
+from threadlog.state import SMALL, MemoryMaps, State, dump
+
+_IDENTITY_BYTES, _TIME_BYTES = 12, 6
+_EVENT_BYTES = _IDENTITY_BYTES + _TIME_BYTES
+
+Seen = dict[str, Any]
+
+
+def snapshot_text(state: State) -> str:
+    """The snapshot of a state as an entry carries it."""
+    whole = dump(state)
+    whole["seen"] = _packed(whole["seen"], whole["window"])
+    return text({"state": whole, "hash": digest(whole)})
 
 
 def snapshot_of(entry: Entry) -> dict[str, Any] | None:
@@ -22,8 +41,10 @@ def snapshot_of(entry: Entry) -> dict[str, Any] | None:
         whole = msgspec.json.decode(entry.snapshot)
         state, core = whole["state"], whole["state"]["core"]
         continues = (core["thread"], core["seq"] + 1, core["head"]) == (entry.thread, entry.seq, entry.prev)
-        return state if continues and digest(state) == whole["hash"] else None
-    except (msgspec.DecodeError, RecursionError, LookupError, TypeError, ValueError):
+        if not continues or digest(state) != whole["hash"]:
+            return None
+        return {**state, "seen": _unpacked(state["seen"], state["window"])}
+    except (msgspec.DecodeError, binascii.Error, RecursionError, LookupError, TypeError, ValueError):
         return None
 
 
@@ -37,3 +58,24 @@ def state_before(entry: Entry) -> State | None:
         return State({name: dict(whole[name]) for name in SMALL}, maps)
     except (LookupError, TypeError, ValueError):
         return None
+
+
+def _packed(seen: Seen, window: dict[str, int]) -> str:
+    """Every event is in `seen` twice, by its identity and by its number in the ring: the second says all."""
+    ring = (seen[f"#{number}"] for number in range(window.get("first", 0), window.get("next", 0)))
+    packed = b"".join(bytes.fromhex(key) + log_ms.to_bytes(_TIME_BYTES) for key, log_ms in ring)
+    return base64.b64encode(packed).decode()
+
+
+def _unpacked(packed: str, window: dict[str, int]) -> Seen:
+    """Raises ValueError where it is not as long as the window."""
+    events, first = base64.b64decode(packed, validate=True), window.get("first", 0)
+    if len(events) != (window.get("next", 0) - first) * _EVENT_BYTES:
+        raise ValueError(f"{len(events)} bytes are not what a window of {window} holds")
+    seen: Seen = {}
+    for number, at in enumerate(range(0, len(events), _EVENT_BYTES), first):
+        key = events[at : at + _IDENTITY_BYTES].hex()
+        log_ms = int.from_bytes(events[at + _IDENTITY_BYTES : at + _EVENT_BYTES])
+        seen[key] = log_ms
+        seen[f"#{number}"] = [key, log_ms]
+    return seen

@@ -28,6 +28,8 @@ from pyflink.datastream.connectors.kafka import (
 from pyflink.java_gateway import get_gateway
 from pyflink.util.java_utils import to_jarray
 
+from schemas.limits import JOURNAL_MESSAGE_BYTES
+
 FRAME = Types.PRIMITIVE_ARRAY(Types.BYTE())
 # What a source gives, and an operator whose output is keyed anew.
 KEYED_FRAME = Types.ROW([Types.STRING(), FRAME])
@@ -38,8 +40,8 @@ TRANSACTION_TIMEOUT_MS = 600_000
 # Nobody sees these records before their checkpoint, so they may wait for company: fewer and smaller requests are most
 # of what the broker is spared. Journal entries are JSON in Avro, which lz4 makes a third of for little work.
 BATCHES = {"linger.ms": "50", "batch.size": str(256 * 1024), "compression.type": "lz4"}
-# The engine bounds an entry at 900 KiB; what the broker accepts is its own and the topic's setting.
-REQUEST_BYTES_MAX = 4 * 1024 * 1024
+# What of a record is too large the topic says; the engine keeps what it writes below that.
+REQUEST_BYTES_MAX = JOURNAL_MESSAGE_BYTES
 RESTORED_FROM = "execution.state-recovery.path"
 DROP_UNCLAIMED = "execution.state-recovery.ignore-unclaimed-state"
 

@@ -77,6 +77,7 @@ class Kept:
     value: ValueState
     maps: MapState
     stored: Callable[[_Thread], None]
+    far: dict[str, dict[str, Any]] | None = None
 
     @property
     def small(self) -> Small:
@@ -109,12 +110,13 @@ class Kept:
         return None if stored is None else _decode(stored)
 
     def items(self, section: str) -> Iterator[tuple[str, Any]]:
-        """Every pair of a section in the order of keys; reads the whole map, so only for snapshots."""
-        found: dict[str, Any] = {}
-        if section in self.thread.far:
-            prefix = f"{section}:"
-            found = {key[len(prefix) :]: value for key, value in self.maps.items() if key.startswith(prefix)}
-        found |= self.thread.near.get(section, {})
+        """Every pair of a section in the order of keys; reads the whole map, once, so only for snapshots."""
+        if self.far is None:
+            self.far = {name: {} for name in self.thread.far}
+            for key, value in self.maps.items() if self.far else ():
+                name, _, rest = key.partition(":")
+                self.far[name][rest] = value
+        found: dict[str, Any] = self.far.get(section, {}) | self.thread.near.get(section, {})
         return iter([(key, _decode(value)) for key, value in sorted(found.items())])
 
     def begin(self, state: State) -> None:
@@ -128,6 +130,7 @@ class Kept:
 
     def follow(self, small: Small, writes: Patch) -> None:
         """Take over what a decision made of the thread; `store` writes it down."""
+        self.far = None
         self.thread.small = small
         for section, pairs in writes["put"].items():
             near = self.thread.near.setdefault(section, {})
@@ -138,6 +141,7 @@ class Kept:
 
     def store(self, timer_ms: int, read: Head = NO_HEAD, generation: str = "") -> None:
         """Write the thread down, when its Flink timer fires, and in a catch-up how far its journal is read."""
+        self.far = None
         self.thread.timer_ms = timer_ms
         self.thread.read, self.thread.generation = read, generation
         stored = _encode(self.thread)

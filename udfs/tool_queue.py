@@ -59,6 +59,37 @@ class MapSlots:
         return list(self._state.keys())
 
 
+class PendingSlots(MapSlots):
+    """What is pending of the quota key `of`.
+
+    Its keys are kept in memory too: the watch looks through them every second, and to walk a map of Flink's costs some
+    20 us a pair. The instance is the only writer, so what it has read stays true."""
+
+    of = ""
+
+    def __init__(self, state: Any) -> None:
+        super().__init__(state)
+        self._known: dict[str, set[str]] = {}
+
+    def put(self, key: str, value: Any) -> None:
+        super().put(key, value)
+        if self.of in self._known:
+            self._known[self.of].add(key)
+
+    def remove(self, key: str) -> None:
+        super().remove(key)
+        if self.of in self._known:
+            self._known[self.of].discard(key)
+
+    def keys(self) -> list[str]:
+        known = self._known.get(self.of)
+        if known is None:
+            known = self._known[self.of] = set(super().keys())
+        if not known:
+            del self._known[self.of]
+        return list(known)
+
+
 class ToolQueue(KeyedProcessFunction):
     """All quota keys of one subtask. Takes frames; gives packs of dead letters."""
 
@@ -88,17 +119,18 @@ class ToolQueue(KeyedProcessFunction):
         self._outputs = Outputs(self._codec, self._namespace)
         # Two maps: each watch looks through what is pending, which is little, and not through what waits.
         waiting, pending = (
-            MapSlots(context.get_map_state(MapStateDescriptor(name, Types.STRING(), Types.STRING())))
+            context.get_map_state(MapStateDescriptor(name, Types.STRING(), Types.STRING()))
             for name in ("queue", "pending")
         )
-        self._queue = Queue(waiting, pending, app, now_ms(), self._hold_ms)
+        self._pending = PendingSlots(pending)
+        self._queue = Queue(MapSlots(waiting), self._pending, app, now_ms(), self._hold_ms)
         self._queue.allowed = self._allowed
         # A TaskManager has one slot, so a process has one subtask of this operator; PyFlink cannot tell its index here.
         self._reactor: Reactor = take_over(self._namespace, lambda: Reactor(app, self._sink()))
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> list[Any]:
         record = unpack_in(value)
-        key = ctx.get_current_key()
+        key = self._pending.of = ctx.get_current_key()
         try:
             actions = self._read(record, key)
         except Unreadable as error:
@@ -108,6 +140,7 @@ class ToolQueue(KeyedProcessFunction):
         return [pack_out(dead)] if dead else []
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> list[Any]:
+        self._pending.of = ctx.get_current_key()
         for action in self._queue.recover(self._reactor.in_hand(), now_ms()):
             self._carry_out(action, None)
         self._watch(ctx)

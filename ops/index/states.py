@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A thread's state after any of its decisions: the index knows where its entries lie, the log has them.
 
-Only entries of the thread are read, from the last snapshot on: at most some 500 of them, however long the thread is.
+Only entries of the thread are read, from the last snapshot on: some 500 of them in most threads.
 They are applied as any follower of the journal applies them, so the state is the one that the engine had.
 """
 

@@ -196,7 +196,9 @@ def taskmanager(settings: Settings, layout: Layout, number: int) -> Part:
     command = _flink(layout, name, flags, main, *own)
     # What a killed predecessor left there is in the checkpoint too.
     fresh = f"rm -rf {shlex.quote(str(tmp))} && mkdir -p {shlex.quote(str(tmp))}"
-    return Part(name, command, {}, flink_environment(layout), (fresh,))
+    environment = flink_environment(layout)
+    environment["PYTHONPATH"] = f"{ROOT / 'flink-conf' / 'python'}:{environment['PYTHONPATH']}"
+    return Part(name, command, {}, environment, (fresh,))
 
 
 def all_parts(settings: Settings, layout: Layout, cluster_id: str) -> list[Part]:

@@ -138,7 +138,7 @@ def render(settings: Settings, layout: Layout) -> list[Part]:
     values = placeholders(settings, layout)
     for shipped in (FLINK / "conf").glob("log*"):
         shutil.copy(shipped, layout.conf / shipped.name)
-    for template in TEMPLATES.iterdir():
+    for template in filter(Path.is_file, TEMPLATES.iterdir()):
         (layout.conf / template.name).write_text(fill(template.read_text(), values))
     parts = all_parts(settings, layout, cluster_id(layout))
     for part in parts:

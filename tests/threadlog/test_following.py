@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -11,11 +12,12 @@ import pytest
 
 from tests.threadlog.desk import Desk, desk, look, pay
 from threadlog import Event, Thread
-from threadlog.canonical import chain, digest
+from threadlog.canonical import chain, digest, text
 from threadlog.engine import apply
 from threadlog.entry import Entry
 from threadlog.limits import Limits
-from threadlog.state import MAPS, SMALL, MemoryMaps, State, dump, new_state
+from threadlog.snapshots import snapshot_of, snapshot_text, state_before
+from threadlog.state import dump, new_state
 
 
 async def handler(thread: Thread, event: Event) -> None:
@@ -23,6 +25,10 @@ async def handler(thread: Thread, event: Event) -> None:
     await look("x")
     await pay(1)
     await thread.reply("done")
+
+
+async def nothing(thread: Thread, event: Event) -> None:
+    """Decides nothing."""
 
 
 def journal() -> list[Entry]:
@@ -88,11 +94,6 @@ def test_following_a_state_hash_that_does_not_continue_the_last_is_void() -> Non
     assert apply(state, forged, Limits())[0] == "void"
 
 
-def begun_from(snapshot: str) -> State:
-    whole = msgspec.json.decode(snapshot)["state"]
-    return State({name: whole[name] for name in SMALL}, MemoryMaps({name: dict(whole[name]) for name in MAPS}))
-
-
 def with_snapshots() -> Desk:
     thread = desk(handler, limits=Limits(snapshot_every_entries=4))
     for n in range(5):
@@ -109,21 +110,57 @@ def test_following_from_a_snapshot_ends_in_the_same_state() -> None:
     places = [place for place, entry in enumerate(thread.journal) if entry.snapshot]
     assert [thread.journal[place].seq for place in places] == list(range(4, len(thread.journal) + 1, 4))
     for place in places:
-        state = begun_from(thread.journal[place].snapshot or "")
+        state = state_before(thread.journal[place])
+        assert state is not None
         for entry in thread.journal[place:]:
             standing, state = apply(state, entry, thread.limits)
             assert standing == "applied"
         assert dump(state) == dump(thread.state)
 
 
-def test_snapshot_carries_the_hash_of_the_whole_state() -> None:
+def test_snapshot_is_the_whole_state_and_carries_its_hash() -> None:
     """Two readers compare everything by it: also what the state hash leaves out, such as positions and seen."""
     thread = with_snapshots()
     state = new_state("t")
     for entry in thread.journal:
         if entry.snapshot:
-            assert msgspec.json.decode(entry.snapshot)["hash"] == digest(dump(state))
-            moved = copy.deepcopy(dump(state))
-            moved["positions"]["agent-events/0"] += 1
-            assert digest(moved) != digest(dump(state))
+            assert snapshot_of(entry) == dump(state)
+            assert msgspec.json.decode(snapshot_text(state))["hash"] == msgspec.json.decode(entry.snapshot)["hash"]
+            moved = copy.deepcopy(state)
+            moved.small["positions"]["agent-events/0"] += 1
+            assert snapshot_text(moved) != entry.snapshot
+            moved = copy.deepcopy(state)
+            moved.maps.sections["seen"][f"#{moved.small['window']['first']}"][1] += 1
+            assert snapshot_text(moved) != entry.snapshot
         _, state = apply(state, entry, thread.limits)
+
+
+def test_snapshot_of_a_long_thread_is_taken_the_more_seldom_and_still_fits() -> None:
+    """What a snapshot costs, spread over the turns between two, does not grow with the messages of a thread."""
+    thread = desk(nothing)
+    for n in range(20_000):
+        thread.send(n=n)
+    taken = [entry.seq for entry in thread.journal if entry.snapshot]
+    gaps = [later - earlier for earlier, later in pairwise([0, *taken])]
+    assert gaps == [500, 500, 500, 500, 1_000, 1_000, 2_000, 2_000, 4_000, 4_000]
+    whole = len(thread.journal[taken[-1] - 1].snapshot or "")
+    assert whole < thread.limits.snapshot_bytes // 8
+    state = state_before(thread.journal[taken[-1] - 1])
+    assert state is not None
+    for entry in thread.journal[taken[-1] - 1 :]:
+        standing, state = apply(state, entry, thread.limits)
+        assert standing == "applied"
+    assert dump(state) == dump(thread.state)
+
+
+@pytest.mark.parametrize("change", ["shorter", "longer", "no base64", "an object"])
+def test_snapshot_whose_events_do_not_fit_its_window_is_none(change: str) -> None:
+    """Also where its own digest vouches for it."""
+    thread = with_snapshots()
+    entry = next(entry for entry in thread.journal if entry.snapshot)
+    state = msgspec.json.decode(entry.snapshot or "")["state"]
+    packed = state["seen"]
+    other = {"shorter": packed[:-24], "longer": packed + packed[:24], "no base64": "!" * len(packed), "an object": {}}
+    state["seen"] = other[change]
+    forged = msgspec.structs.replace(entry, snapshot=text({"state": state, "hash": digest(state)}))
+    assert (snapshot_of(entry) is None, snapshot_of(forged)) == (False, None)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.codec import Codec, FixedSchemas
+from schemas.limits import JOURNAL_MESSAGE_BYTES
 from tests.threadlog.desk import Desk, desk, look, pay
 from threadlog import Event, InDoubt, Thread, sleep
 from threadlog.limits import Limits
@@ -205,8 +206,8 @@ def talkative(words: str) -> Any:
 
 
 @pytest.mark.parametrize("words", ["x" * 60_000, "字" * 20_000, "😀" * 14_000])
-def test_oversize_snapshot_is_left_out_for_an_entry_that_has_room(words: str) -> None:
-    """The limit holds for the entry as bytes on the wire; nobody is parked because a snapshot was due."""
+def test_oversize_snapshot_has_a_bound_of_its_own(words: str) -> None:
+    """In bytes as on the wire; nobody is parked because a snapshot was due with a large entry."""
     thread = desk(talkative(words), limits=Limits(snapshot_every_entries=12))
     for _ in range(11):
         thread.send()
@@ -219,16 +220,25 @@ def test_oversize_snapshot_is_left_out_for_an_entry_that_has_room(words: str) ->
     thread.send("t.Other")
     codec = Codec(FixedSchemas())
     sizes = [len(codec.encode("threadlog.Decision", {**e.to_dict(), "traceparent": ""})) for e in thread.journal]
-    assert max(sizes) < 1024 * 1024
+    assert max(sizes) < JOURNAL_MESSAGE_BYTES
     assert thread.parked() == [] and thread.ends() == ["finished"] * 12
-    assert [entry.seq > 12 for entry in thread.journal if entry.snapshot] == [True]
+    assert [entry.seq for entry in thread.journal if entry.snapshot] == [12]
+    whole = len((thread.journal[11].snapshot or "").encode())
+    assert whole > 500_000
+    for spare, taken in ((0, True), (-1, False)):
+        bound = Limits(snapshot_every_entries=12, snapshot_bytes=whole + spare)
+        again = desk(talkative(words), limits=bound)
+        for _ in range(11):
+            again.send()
+        entry = again.take(input).entry
+        assert (entry.snapshot is not None, again.parked()) == (taken, [])
 
 
 def test_oversize_state_is_not_written_out_in_vain_on_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A state that fits no entry is tried a few times per period."""
-    dumps: list[int] = []
-    monkeypatch.setattr("threadlog.engine.dump", lambda state: dumps.append(1) or {"x": "x" * 1_000_000})
+    """A state that fits no record is tried once per period."""
+    tried: list[int] = []
+    monkeypatch.setattr("threadlog.engine.snapshot_text", lambda state: tried.append(1) or "x" * 7_000_000)
     thread = desk(talkative("hi"), limits=Limits(snapshot_every_entries=20))
-    for _ in range(60):
+    for _ in range(70):
         thread.send()
-    assert (len(dumps), [entry.seq for entry in thread.journal if entry.snapshot]) == (17, [])
+    assert (len(tried), [entry.seq for entry in thread.journal if entry.snapshot]) == (3, [])

@@ -10,7 +10,7 @@ import pytest
 from tests.udfs.fakes import FakeMap
 from tests.udfs.test_queueing import Slots as InMemory
 from threadlog.queueing import Slots
-from udfs.tool_queue import MapSlots
+from udfs.tool_queue import MapSlots, PendingSlots
 
 
 class InFlink(MapSlots):
@@ -18,7 +18,12 @@ class InFlink(MapSlots):
         super().__init__(FakeMap())
 
 
-@pytest.fixture(params=[InMemory, InFlink])
+class InFlinkWithKeysInMemory(PendingSlots):
+    def __init__(self) -> None:
+        super().__init__(FakeMap())
+
+
+@pytest.fixture(params=[InMemory, InFlink, InFlinkWithKeysInMemory])
 def slots(request: pytest.FixtureRequest) -> Any:
     return request.param()
 
@@ -54,3 +59,36 @@ def test_slots_may_be_written_while_their_keys_are_gone_through(slots: Slots) ->
         slots.remove(key)
         slots.put(f"{key}{key}", key)
     assert sorted(slots.keys()) == ["aa", "bb", "cc"]
+
+
+class PerKey(FakeMap):
+    """Flink's map state of whichever quota key is current."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.walks = 0
+
+    def keys(self) -> Any:
+        self.walks += 1
+        return super().keys()
+
+
+def test_pending_slots_walk_the_state_once_and_know_each_quota_key() -> None:
+    """What an earlier process left is read once; what is written since is known; one key's are not another's."""
+    states = {"a": PerKey(), "b": PerKey()}
+    states["a"].put("left", "1")
+    slots = PendingSlots(states["a"])
+
+    def of(key: str) -> PendingSlots:
+        slots.of, slots._state = key, states[key]
+        return slots
+
+    assert sorted(of("a").keys()) == ["left"]
+    of("b").put("other", 1)
+    of("a").put("new", 1)
+    assert (sorted(of("a").keys()), sorted(of("b").keys())) == (["left", "new"], ["other"])
+    of("a").remove("left")
+    of("b").remove("other")
+    assert ([sorted(of(key).keys()) for key in "ab"], states["a"].walks, states["b"].walks) == ([["new"], []], 1, 1)
+    of("b").put("again", 1)
+    assert sorted(of("b").keys()) == ["again"]
