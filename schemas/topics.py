@@ -52,12 +52,17 @@ _ALL = (
     Topic("agent-replies", "thread", "conversation", EOS, ("people",), 7 * _DAY_MS),
     Topic("agent-signals", "thread", "conversation", EOS, ("conversation",), 7 * _DAY_MS),
     Topic(
-        "agent-decisions", "thread", "conversation", EOS, ("tools", "audit"), 365 * _DAY_MS,
+        "agent-decisions",
+        "thread",
+        "conversation",
+        EOS,
+        ("tools", "audit"),
+        365 * _DAY_MS,
         message_bytes=JOURNAL_MESSAGE_BYTES,
     ),
     Topic(
         "agent-control", "job", "start, main() of jobs", IDEMPOTENT, ("start", "live jobs"), FOR_EVER_MS, partitions=1
-    ),  # fmt: skip
+    ),
     Topic("agent-leases", "job", "live jobs", IDEMPOTENT, ("start",), FOR_EVER_MS, partitions=1, cleanup="compact"),
     Topic("audit-heads", "thread", "audit sign", IDEMPOTENT, ("audit export",), 365 * _DAY_MS, cleanup="compact"),
     Topic("dead-letters", "as it was", "conversation, tools", EOS, ("people",), 90 * _DAY_MS),
