@@ -76,8 +76,10 @@ def journal_ends(bootstrap: str, namespace: str) -> dict[int, int]:
     return {p: high for p, (_, high) in bounds(bootstrap, kafka_name(namespace, "agent-decisions")).items()}
 
 
-def last_mark(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSATION) -> Mark | None:
-    """The newest mark of a job, None where there is none. Raises KafkaException, WireError."""
+def last_mark(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSATION, what: str = "") -> Mark | None:
+    """The newest mark of a job, or the newest that says `what`; None where there is none.
+
+    Raises KafkaException, WireError."""
     topic, found = kafka_name(namespace, TOPIC), None
     if is_empty(bootstrap, topic):
         return None
@@ -86,7 +88,7 @@ def last_mark(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSAT
             type_, _, data = codec.decode(record.value)
         except Unreadable:  # the topic is kept for ever, and so is what somebody else wrote there
             continue
-        if type_ == TYPE and data["job"] == job:
+        if type_ == TYPE and data["job"] == job and what in ("", data["what"]):
             journal = {int(partition): end for partition, end in data["journal"].items()}
             found = Mark(**{**data, "journal": journal})
     return found
