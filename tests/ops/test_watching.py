@@ -18,14 +18,14 @@ from ops.watching.leases import Leases
 from ops.watching.transactions import HELD_S, Held
 from ops.watching.watch import Watch
 from schemas.codec import Codec, FixedSchemas
-from tests.ops.fakes import FakeKafka
+from tests.ops.fakes import FakeKafka, objects, run
 from tests.ops.test_journal import story
 from threadlog.entry import Entry
 from wire.frames import Record
 from wire.leases import HELD, OBSERVE_S, RELEASED, TYPE
 
 WRONG = Wrong("job", "it does not run", "Start it", 10, "tools")
-JOURNAL = ("threadlog.agent-decisions", 3)
+JOURNAL, IDLE = ("threadlog.agent-decisions", 3), ("threadlog.agent-replies", 1)
 
 
 def test_alarm_is_told_once_when_it_has_lasted_and_once_when_it_is_over() -> None:
@@ -50,9 +50,9 @@ def test_transaction_hangs_when_the_stable_offset_stands_before_the_end() -> Non
     """For longer than a killed job needs to come back; its place is named."""
     held = Held(interval_ms=200)
     for now in (0.0, HELD_S - 1):
-        held.look(now, {JOURNAL: (40, 50 + int(now))})
+        held.look(now, {JOURNAL: (40, 50 + int(now)), IDLE: (5, 5)})
         assert held.wrong(now) == []
-    held.look(HELD_S, {JOURNAL: (40, 90), ("threadlog.agent-replies", 1): (5, 5)})
+    held.look(HELD_S, {JOURNAL: (40, 90), IDLE: (5, 5)})
     [wrong] = held.wrong(HELD_S)
     assert wrong.fields["places"] == [{"topic": JOURNAL[0], "partition": 3, "offset": 40}]
     assert "threadlog.agent-decisions 3/40" in wrong.what
@@ -124,6 +124,7 @@ def test_input_may_be_read_after_its_entry() -> None:
         made.decided("agent-events", 0, offset)
     for offset in (10, 11):
         made.given("agent-events", 0, offset, b"t", 77, now=0)
+    made.decided("agent-events", 0, 10)  # once more, after a repair
     assert (made.passed_over(99), made.early) == ({}, {("agent-events", 0): set()})
 
 
@@ -222,3 +223,27 @@ def resealed(entry: Entry, **changes: Any) -> Entry:
     """Changed, and with the hash of what it says now."""
     changed = replace(entry, **changes)
     return replace(changed, hash=changed.computed_hash())
+
+
+def test_watch_tells_the_figures_of_now_when_asked(kafka: FakeKafka) -> None:
+    """Objects with the same names as at the end."""
+    for entry in story("Ann", "Bob"):
+        kafka.add_entry(entry)
+    counts = objects(run("--json", "watch", "--every", "0"))
+    assert [one["entries"] for one in counts] == [0, 1, 2, 2]
+    assert {tuple(one) for one in counts} == {("entries", "threads", "void", "lost", "held_s", "alarms")}
+
+
+def test_watch_looks_beside_what_it_reads(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction that hangs is an alarm, and a line when it no longer does."""
+    kafka.add_entry(story("Ann")[0])
+    ends = kafka.stable_ends("", [])
+    monkeypatch.setattr("ops.watching.watch.StableEnds", lambda bootstrap, topics: ends)
+    watch = Watch(Settings(brokers="127.0.0.1:1"))
+    ends.held = {("threadlog.agent-decisions", 0): 0}
+    told = [[(news.record["alarm"], news.line) for news in watch.look(now)] for now in (0, HELD_S)]
+    [alarm] = [line for kind, line in told[1] if kind == "transaction"]
+    assert "nothing from threadlog.agent-decisions 0/0 on can be read" in alarm and "`threadlog doctor`" in alarm
+    assert watch.counts(HELD_S)["held_s"] == HELD_S
+    ends.held = {}
+    assert [news.line.startswith("OVER") for news in watch.look(HELD_S + 1)] == [True]
