@@ -3,7 +3,7 @@
 PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(if $(shell command -v $(name)),$(name))))
 THREADLOG := .venv/bin/threadlog
 
-.PHONY: setup demo test bench curves yardstick down lint
+.PHONY: setup demo test chaos bench curves yardstick down lint
 
 setup:
 	@[ -n "$(PYTHON)" ] || { echo "python3.11 is missing. On Debian: apt-get install python3.11 python3.11-venv"; exit 2; }
@@ -14,6 +14,10 @@ demo: setup
 
 test: setup
 	.venv/bin/python -m pytest
+
+# Faults that take minutes to play through, on a stack of their own.
+chaos: setup
+	.venv/bin/python -m pytest -m chaos
 
 bench: setup
 	.venv/bin/python -m bench

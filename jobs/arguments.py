@@ -43,5 +43,8 @@ def _parser(job: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint-interval-ms", required=True, type=int, help="most of the latency of an effect call"
     )
+    parser.add_argument(
+        "--transaction-timeout-ms", required=True, type=int, help="an outage that lasts longer may lose a commit"
+    )
     parser.add_argument("--checkpoint-dir", required=True, help="a URI that every Flink process can reach")
     return parser

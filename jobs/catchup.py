@@ -20,12 +20,13 @@ from argparse import Namespace
 from pyflink.datastream import StreamExecutionEnvironment
 
 from jobs.arguments import parse_catch_up
-from jobs.conversation import AT_ONCE, AT_ONCE_UID, COMMITTED_UID, OUTPUTS, THREADS_UID, transactions
+from jobs.conversation import AT_ONCE, AT_ONCE_UID, COMMITTED_UID, OUTPUTS, THREADS_UID
 from schemas.topics import kafka_name
 from udfs.flink_io import FRAME, environment, keyed, side, source, write_at_once, write_transactional
 from udfs.start_guard import alone
 from udfs.thread_follower import ThreadFollower
 from udfs.thread_function import READS
+from wire.transactions import conversations as transactions
 
 JOURNAL = "agent-decisions"
 
@@ -41,7 +42,8 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
     hold = source(env, f"hold-{args.generation}", args.bootstrap, journal, group, first=end)
     threads = ThreadFollower(args.registry, args.generation, args.namespace, args.bootstrap, cut)
     nothing = keyed(told.union(hold)).process(threads, FRAME).uid(THREADS_UID).name(THREADS_UID)
-    write_transactional(nothing, COMMITTED_UID, args.bootstrap, outputs, prefix=transactions(args.namespace))
+    prefix, timeout_ms = transactions(args.namespace), args.transaction_timeout_ms
+    write_transactional(nothing, COMMITTED_UID, args.bootstrap, outputs, prefix, timeout_ms)
     write_at_once(side(nothing, READS), AT_ONCE_UID, args.bootstrap, at_once)
     return env
 

@@ -34,6 +34,7 @@ from udfs.flink_io import (
 )
 from udfs.start_guard import admit
 from udfs.thread_function import READS, ThreadFunction
+from wire.transactions import conversations as transactions
 
 INPUTS = ("agent-events", "human-feedback", "tool-results", "agent-signals")
 OUTPUTS = ("agent-decisions", "tool-invocations", "agent-replies", "agent-signals", "dead-letters")
@@ -46,11 +47,6 @@ COMMITTED_UID = "committed"
 AT_ONCE_UID = "at-once"
 
 
-def transactions(namespace: str) -> str:
-    """The prefix of the names of the job's transactions."""
-    return f"{namespace}-conversation"
-
-
 def build(args: Namespace, generation: int = 0) -> StreamExecutionEnvironment:
     """The job's graph. generation: the start that it is of."""
     inputs, outputs, at_once = ([kafka_name(args.namespace, topic) for topic in t] for t in (INPUTS, OUTPUTS, AT_ONCE))
@@ -59,7 +55,8 @@ def build(args: Namespace, generation: int = 0) -> StreamExecutionEnvironment:
     threads = ThreadFunction(args.app, args.app_digest, args.namespace, args.registry, args.bootstrap, generation)
     records = source(env, SOURCE_UID, args.bootstrap, inputs, group=f"{args.namespace}.conversation")
     decisions = keyed(records).process(threads, FRAME).uid(THREADS_UID).name(THREADS_UID)
-    write_transactional(decisions, COMMITTED_UID, args.bootstrap, outputs, prefix=transactions(args.namespace))
+    prefix, timeout_ms = transactions(args.namespace), args.transaction_timeout_ms
+    write_transactional(decisions, COMMITTED_UID, args.bootstrap, outputs, prefix, timeout_ms)
     write_at_once(side(decisions, READS), AT_ONCE_UID, args.bootstrap, at_once)
     return env
 

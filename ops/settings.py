@@ -40,6 +40,7 @@ class Settings:
     partitions: int = 8
     parallelism: int = 1
     checkpoint_interval_ms: int = 200
+    transaction_timeout_ms: int = 600_000
     app: str = "examples.support_desk.app:app"
     # Copies of each partition: one broker can hold no more than one.
     replication: int = 1
@@ -98,6 +99,8 @@ CHECKS: dict[str, Check] = {
     "partitions": _between(1, 256),
     "parallelism": _between(1, 16),
     "checkpoint_interval_ms": _between(50, 600_000),
+    # The local broker allows no more, and neither does any with Kafka's default.
+    "transaction_timeout_ms": _between(1_000, 900_000),
     "app": _matches(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "package.module:attribute"),
     "replication": _between(1, 16),
     "brokers": _matches(r"|[^\s,:]+:\d+(,[^\s,:]+:\d+)*", "host:port, or several with commas between them"),

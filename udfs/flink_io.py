@@ -35,8 +35,6 @@ FRAME = Types.PRIMITIVE_ARRAY(Types.BYTE())
 KEYED_FRAME = Types.ROW([Types.STRING(), FRAME])
 # State is cut into so many key groups for ever; a savepoint cannot be restored under another number.
 MAX_PARALLELISM = 128
-# The connector's default of one hour exceeds what brokers allow (15 minutes), and the job would not start.
-TRANSACTION_TIMEOUT_MS = 600_000
 # Nobody sees these records before their checkpoint, so they may wait for company: fewer and smaller requests are most
 # of what the broker is spared. Journal entries are JSON in Avro, which lz4 makes a third of for little work.
 BATCHES = {"linger.ms": "50", "batch.size": str(256 * 1024), "compression.type": "lz4"}
@@ -141,15 +139,19 @@ def side(stream: DataStream, tag: OutputTag) -> DataStream:
     return DataStream(stream._j_data_stream.getSideOutput(tag.get_java_output_tag()))
 
 
-def write_transactional(packs: DataStream, uid: str, bootstrap: str, topics: list[str], prefix: str) -> None:
+def write_transactional(
+    packs: DataStream, uid: str, bootstrap: str, topics: list[str], prefix: str, timeout_ms: int = 600_000
+) -> None:
     """Write the records of packs in the transaction of their checkpoint: readable when it has completed, or never.
 
-    `prefix` names the transactions; it must be the same after each restart and belong to no other job."""
+    `prefix` names the transactions; it must be the same after each restart and belong to no other job. `timeout_ms`:
+    a job that is gone for longer may lose what it has not committed; brokers allow 15 minutes, and the connector's
+    default of an hour starts on none."""
     naming = get_gateway().jvm.org.apache.flink.connector.kafka.sink.TransactionNamingStrategy.POOLING
     builder = _sink(bootstrap, DeliveryGuarantee.EXACTLY_ONCE)
     for key, value in BATCHES.items():
         builder.set_property(key, value)
-    builder.set_transactional_id_prefix(prefix).set_property("transaction.timeout.ms", str(TRANSACTION_TIMEOUT_MS))
+    builder.set_transactional_id_prefix(prefix).set_property("transaction.timeout.ms", str(timeout_ms))
     builder._j_builder.setTransactionNamingStrategy(naming)
     _write(packs, uid, builder, topics)
 

@@ -121,9 +121,12 @@ def read_marks(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSA
     return found
 
 
-def last_mark(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSATION) -> Mark | None:
-    """The newest mark that a job may go on from, None where there is none. Raises KafkaException, WireError."""
-    points = (one.mark for one in reversed(read_marks(bootstrap, namespace, codec, job)) if one.mark.what in _POINTS)
+def last_mark(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSATION, what: str = "") -> Mark | None:
+    """The newest mark that a job may go on from, or the newest that says `what`; None where there is none.
+
+    Raises KafkaException, WireError."""
+    wanted = {what} if what else _POINTS
+    points = (one.mark for one in reversed(read_marks(bootstrap, namespace, codec, job)) if one.mark.what in wanted)
     return next(points, None)
 
 

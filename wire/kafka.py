@@ -133,6 +133,18 @@ def first_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     return {partition: low for partition, (low, _) in bounds(bootstrap, topic).items()}
 
 
+def offsets_since(bootstrap: str, topic: str, time_ms: int) -> dict[int, int]:
+    """For each partition the offset of its first record of that time or later, or its end. Raises KafkaException."""
+    ends = bounds(bootstrap, topic)
+    reader = consumer(bootstrap)
+    try:
+        asked = [TopicPartition(topic, partition, time_ms) for partition in ends]
+        found = reader.offsets_for_times(asked, timeout=_METADATA_S)
+        return {place.partition: place.offset if place.offset >= 0 else ends[place.partition][1] for place in found}
+    finally:
+        reader.close()
+
+
 def read_topic(
     bootstrap: str, topic: str, first: Mapping[int, int] | None = None, partitions: Container[int] | None = None
 ) -> Iterator[Record]:

@@ -1,48 +1,104 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`threadlog watch`: the alarm on what no log line tells, a journal that is no chain any more."""
+"""`threadlog watch`: the alarm on what no log line tells, a journal that is no chain any more, and what leads there."""
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 import click
+from confluent_kafka import KafkaException
 
-from ops.context import Context, pass_context
-from ops.reading import Journal, check_broker, name_of, whole_topic
+from ops.context import Context, Trouble, pass_context
+from ops.reading import check_broker, name_of, whole_topic
 from ops.settings import Settings
+from ops.stack import lifecycle
+from ops.stack.healing import Healer, Unhealed
+from ops.watching.watch import FOLLOWED, JOURNAL, News, Watch
+from schemas.errors import WireError
 from wire.frames import Record
 from wire.kafka import follow
 
+LOOK_S = 2.0
+
 
 def _records(settings: Settings, once: bool) -> Iterator[Record | None]:
-    """The journal from its beginning: to its end as of now, or for ever."""
+    """The journal to its end as of now, or all that is followed, for ever; each from its beginning."""
     if once:
-        yield from whole_topic(settings, "agent-decisions")
+        yield from whole_topic(settings, JOURNAL)
     else:
-        yield from follow(settings.bootstrap, [name_of(settings, "agent-decisions")], from_start=True)
+        yield from follow(settings.bootstrap, [name_of(settings, topic) for topic in FOLLOWED], from_start=True)
 
 
 @click.command("watch")
-@click.option("--once", is_flag=True, help="Read to the end as of now, and end.")
+@click.option("--once", is_flag=True, help="Read the journal to its end as of now, and end; look at nothing else.")
+@click.option(
+    "--heal", is_flag=True, help="Upon a gap or fork: stop the conversation, rebuild its state, start it again."
+)
+@click.option("--every", metavar="SECONDS", type=click.FloatRange(min=0), help="Tell the figures of now so often.")
 @pass_context
-def command(ctx: Context, once: bool) -> None:
+def command(ctx: Context, once: bool, heal: bool, every: float | None) -> None:
     """Follow the journal and tell of every entry that does not continue its thread: a gap, a fork, a changed entry.
 
-    Ends with code 1 if there was any, with --once at the journal's end, otherwise at Ctrl-C."""
+    Without --once also of decisions that were lost, transactions that hang, and jobs that do not run, and when that is
+    over. Ends with code 1 if the journal was broken, with --once at its end, otherwise at Ctrl-C."""
+    if once and heal:
+        raise Trouble("--once ends at the journal's end, --heal goes on.", "Give one of the two.")
     check_broker(ctx.settings)
-    journal, entries = Journal(ctx.settings), 0
+    if heal:
+        lifecycle.check_local(ctx.settings)
+    watch, healer = Watch(ctx.settings), Healer(ctx.settings, ctx.say) if heal else None
     with contextlib.suppress(KeyboardInterrupt):
-        for record in _records(ctx.settings, once):
-            if record is None:
-                continue
-            told = len(journal.voids)
-            entries += journal.take(record) is not None
-            for void in journal.voids[told:]:
-                ctx.say(f"ALARM {void.thread} at {void.partition}/{void.offset}: {void.reason}")
-                ctx.emit(
-                    alarm="void", thread=void.thread, partition=void.partition, offset=void.offset, reason=void.reason
-                )
-    ctx.say(f"{entries} entries of {len(journal.heads)} threads are valid, {len(journal.voids)} void.")
-    ctx.emit(entries=entries, threads=len(journal.heads), void=len(journal.voids))
-    journal.complain()
+        _watch(ctx, watch, healer, _records(ctx.settings, once), every)
+    counts = watch.counts(time.monotonic())
+    ctx.say(f"{watch.entries} entries of {counts['threads']} threads are valid, {counts['void']} void.")
+    ctx.emit(**counts)
+    watch.journal.complain()
+
+
+def _watch(
+    ctx: Context, watch: Watch, healer: Healer | None, records: Iterator[Record | None], every: float | None
+) -> None:
+    looked = told = time.monotonic()
+    for record in records:
+        now, news = time.monotonic(), list[News]()
+        if record is not None:
+            entries = watch.entries
+            news = watch.take(record, now)
+            if healer is not None and watch.entries > entries:
+                healer.valid(record.partition, record.offset)
+        if now - looked >= LOOK_S:
+            looked, news = now, [*news, *watch.look(now)]
+        if every is not None and now - told >= every:
+            told = now
+            _tell_counts(ctx, watch, now)
+        for one in news:
+            ctx.say(one.line)
+            ctx.emit(**one.record)
+        if healer is not None and (broken := [one for one in news if one.broken]):
+            _heal(ctx, watch, healer, broken)
+
+
+def _tell_counts(ctx: Context, watch: Watch, now: float) -> None:
+    counts = watch.counts(now)
+    ctx.say(", ".join(f"{name} {value}" for name, value in counts.items()))
+    ctx.emit(**counts)
+
+
+def _heal(ctx: Context, watch: Watch, healer: Healer, broken: list[News]) -> None:
+    """Repair what these tell of, at once, unless that is done. The watch goes on, whatever comes of it."""
+    began = time.monotonic()
+    try:
+        cause = next((one for one in broken if healer.is_new(one.place)), None)
+        if cause is None:
+            return
+        healer.may(began)
+        ctx.say("Healing: the conversation is stopped and its state made anew from the journal.")
+        ctx.emit(heal="begun", cause=cause.record["alarm"])
+        watch.healed(healer.heal(cause.place, began))
+        ctx.emit(heal="done", seconds=round(time.monotonic() - began, 1))
+    except (Unhealed, KafkaException, WireError) as error:
+        if healer.is_news(str(error)):
+            ctx.say(f"ALARM not healed: {error}")
+            ctx.emit(heal="failed", reason=str(error))

@@ -48,6 +48,7 @@ def arguments(settings: Settings, spec: str, folder: Path, checkpoints: str) -> 
         *("--registry", settings.registry_url),
         *("--parallelism", str(settings.parallelism)),
         *("--checkpoint-interval-ms", str(settings.checkpoint_interval_ms)),
+        *("--transaction-timeout-ms", str(settings.transaction_timeout_ms)),
         *("--checkpoint-dir", checkpoints),
         *("--app-digest", app_digest(spec, folder)),
     ]

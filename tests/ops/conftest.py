@@ -18,6 +18,7 @@ import ops.commands.watch
 import ops.index.source
 import ops.reading
 import ops.sending
+import ops.watching.watch
 from tests.ops.audits import eventful, exported, paid, signed
 from tests.ops.fakes import FakeKafka, FakeProducer, FakeTopic
 from tests.ops.indexes import thread
@@ -51,8 +52,12 @@ def kafka(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
         monkeypatch.setattr(module, "follow", fake.follow)
     for module in (ops.reading, ops.sending, ops.audit.collect):
         monkeypatch.setattr(module, "Registry", lambda url: fake.schemas)
-    monkeypatch.setattr(ops.reading, "read_topic", fake.read_topic)
-    monkeypatch.setattr(ops.audit.signing, "first_offsets", fake.first_offsets)
+    for module in (ops.reading, ops.watching.watch):
+        monkeypatch.setattr(module, "read_topic", fake.read_topic)
+    for module in (ops.audit.signing, ops.watching.watch):
+        monkeypatch.setattr(module, "first_offsets", fake.first_offsets)
+    monkeypatch.setattr(ops.watching.watch, "StableEnds", fake.stable_ends)
+    monkeypatch.setattr(ops.watching.watch, "offsets_since", lambda bootstrap, topic, time_ms: {})
     for module in (ops.sending, ops.audit.signing):
         monkeypatch.setattr(module, "producer", lambda bootstrap, log_level: FakeProducer(fake))
     monkeypatch.setattr(

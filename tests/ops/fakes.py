@@ -56,6 +56,10 @@ class FakeKafka:
         """Of the partitions that hold anything."""
         return {record.partition: record.offset for record in reversed(self.topics.get(topic, []))}
 
+    def stable_ends(self, bootstrap: str, topics: list[str]) -> FakeEnds:
+        """Where its partitions end."""
+        return FakeEnds(self)
+
     def follow(
         self,
         bootstrap: str,
@@ -73,6 +77,19 @@ class FakeKafka:
                 if record.offset > known and (after is not None or at >= ends[topic]):
                     yield record
         raise KeyboardInterrupt
+
+
+@dataclass
+class FakeEnds:
+    """`wire.transactions.StableEnds` over a FakeKafka; of `held` partitions nothing can be read from an offset on."""
+
+    kafka: FakeKafka
+    held: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def look(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """Last stable offset and end."""
+        ends = {(r.topic, r.partition): r.offset + 1 for records in self.kafka.topics.values() for r in records}
+        return {place: (self.held.get(place, end), end) for place, end in ends.items()}
 
 
 @dataclass

@@ -187,13 +187,14 @@ def test_an_older_savepoint_forks_the_journal_without_the_guard(world: World) ->
 
 
 def fork(world: World, settings: Settings, folder: Path) -> list[Event]:
-    """Events to two topics of a job that is put back to an older savepoint; all of them."""
+    """Events to three topics of a job that is put back to an older savepoint; all of them."""
     sender, events = producer(settings.bootstrap), list[Event]()
 
     def send(count: int, plan: str = "") -> None:
         for number in range(count):
             event = world.event(fresh(ELSEWHERE) if plan else f"u{number % 8}", "it.Go", {"plan": plan})
-            topic = f"{settings.namespace}.{('agent-events', 'human-feedback')[number % 2 if not plan else 0]}"
+            among = ("agent-events", "human-feedback", "agent-signals")
+            topic = f"{settings.namespace}.{among[number % 3 if not plan else 0]}"
             sender.produce(topic, event.value, event.key, headers=event.headers)
             sender.flush(10)
             events.append(event)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The jobs as Flink has them: one that is not there, does not come to run, or is started over and over."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ops import http
+from ops.settings import Settings
+from ops.stack import flink
+from ops.watching.alarms import Wrong
+
+# A killed part is back before that, and so is a job that a person stops and starts.
+AFTER_S = 20.0
+RESTARTS_MAX, RESTARTS_S = 3, 120.0
+START = "`threadlog start` starts it where its journal ends"
+
+
+def wrong_jobs(settings: Settings) -> list[Wrong]:
+    """What is wrong with the jobs as of now."""
+    try:
+        live, slots = flink.live_jobs(settings), http.call(f"{settings.flink_rest}/overview", timeout_s=2)
+        return [wrong for kind in flink.JOBS for wrong in _of_job(settings, kind, live, slots)]
+    except http.HttpError as error:
+        do = "Its supervisor starts it again; `threadlog logs jobmanager` tells why it does not come"
+        return [Wrong("jobmanager", f"The JobManager does not answer ({error.status or 'no answer'})", do, AFTER_S)]
+
+
+def _of_job(settings: Settings, kind: str, live: dict[str, flink.Job], overview: dict[str, Any]) -> list[Wrong]:
+    job = live.get(kind)
+    if job is None:
+        if kind == flink.JOBS[0] and flink.CATCH_UP in live:
+            return []
+        return [Wrong("job", f"The {kind} job does not run", START, AFTER_S, kind, {"job": kind})]
+    free, slots = overview["slots-available"], overview["slots-total"]
+    told = {"job": kind, "slots": slots, "free": free}
+    found = []
+    if not job.is_running and not free:
+        do = "`threadlog status` tells which TaskManagers are gone; their supervisor starts them again"
+        what = f"The {kind} job waits for a slot: {slots} TaskManagers, none free"
+        found.append(Wrong("slots", what, do, AFTER_S, kind, told))
+    elif not job.is_running:
+        do = f"Last failure: {flink.last_failure(settings, job.id) or 'none'}; mend that, or `threadlog submit`"
+        found.append(
+            Wrong("job", f"The {kind} job does not come to run ({job.state.lower()})", do, AFTER_S, kind, told)
+        )
+    if (count := restarts(settings, job.id)) >= RESTARTS_MAX:
+        what = f"The {kind} job was restarted {count} times in {RESTARTS_S:.0f} s"
+        do = f"Last failure: {flink.last_failure(settings, job.id)}"
+        found.append(Wrong("restarts", what, do, where=kind, fields={**told, "restarts": count}))
+    return found
+
+
+def restarts(settings: Settings, job_id: str) -> int:
+    """How often the job failed lately; the metric that counts restarts is up to ten seconds old."""
+    history = http.call(f"{settings.flink_rest}/jobs/{job_id}/exceptions?maxExceptions=20")["exceptionHistory"]
+    since = (time.time() - RESTARTS_S) * 1000
+    return sum(entry["timestamp"] >= since for entry in history["entries"])

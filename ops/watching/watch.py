@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One watch: it takes the records of journal, inputs and leases as they come, and now and then looks at the rest.
+
+                                                       ┌─► chain of each thread ──► void entries, at once
+journal, inputs, leases, read from their beginning ────┼─► inputs passed over ────► lost commits, once confirmed
+                                                       └─► who renews a lease ────► nobody, or too many
+stable ends of what the job writes in transactions ───────────────────────────────► a transaction that hangs
+Flink's REST ─────────────────────────────────────────────────────────────────────► a job that does not run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import KafkaException
+
+from ops.reading import Journal, name_of
+from ops.settings import Settings
+from ops.voids import Void
+from ops.watching.alarms import Alarms, Wrong
+from ops.watching.inputs import TOPICS as INPUTS
+from ops.watching.inputs import Given, Place, Undecided
+from ops.watching.jobs import wrong_jobs
+from ops.watching.leases import Leases
+from ops.watching.transactions import TOPICS as WRITTEN
+from ops.watching.transactions import Held
+from schemas.errors import Unreadable
+from schemas.topics import topic_of
+from threadlog.entry import Entry
+from wire.frames import Record
+from wire.journal import entry_of
+from wire.kafka import first_offsets, offsets_since, read_topic
+from wire.transactions import StableEnds
+
+JOURNAL, LEASES = "agent-decisions", "agent-leases"
+FOLLOWED = (JOURNAL, LEASES, *INPUTS)
+# A restart of it takes less.
+BROKER_S = 15.0
+# What a broken history is told by: the state that goes on from it is not the journal's.
+BROKEN = ("gap", "fork")
+REBUILD = "`threadlog watch --heal` makes the state anew, or `threadlog stop` and `threadlog start --rebuild`"
+FOREIGN = "Find out who writes the journal beside the conversation"
+
+Ends = Mapping[tuple[str, int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class News:
+    """What is to be told: a line for a person, an object for a program, and whether the state must be made anew.
+
+    `place`: where the journal breaks, for a void entry."""
+
+    line: str
+    record: dict[str, Any]
+    broken: bool = False
+    place: tuple[int, int] | None = None
+
+
+@dataclass
+class Watch:
+    """All that is followed. Times are monotonic seconds, given by the caller."""
+
+    settings: Settings
+    journal: Journal = field(init=False)
+    entries: int = 0
+    lost: int = 0
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.settings)
+        self._alarms, self._held = Alarms(), Held(self.settings.checkpoint_interval_ms)
+        self._leases = Leases(self.settings.parallelism)
+        self._healed, self._open_until = dict[int, int](), dict[Place, dict[int, int]]()
+        self._ends = StableEnds(self.settings.bootstrap, [name_of(self.settings, topic) for topic in WRITTEN])
+        names = {topic: name_of(self.settings, topic) for topic in INPUTS}
+        firsts = {topic: first_offsets(self.settings.bootstrap, name) for topic, name in names.items()}
+        self._inputs = Undecided({(topic, p): first for topic, of in firsts.items() for p, first in of.items()})
+
+    def take(self, record: Record, now: float) -> list[News]:
+        """Take the next record of any topic that is followed into account; what it tells."""
+        topic = topic_of(self.settings.namespace, record.topic)
+        if topic == LEASES:
+            self._leases.take(record, self.journal.codec, now)
+        elif topic in INPUTS:
+            self._inputs.given(topic, record.partition, record.offset, record.key, record.timestamp_ms, now)
+        elif topic == JOURNAL:
+            return self._entry(record)
+        return []
+
+    def _entry(self, record: Record) -> list[News]:
+        told = len(self.journal.voids)
+        if (entry := self.journal.take(record)) is not None:
+            self.entries += 1
+            if (place := place_of(entry)) is not None:
+                self._inputs.decided(*place, counts=record.offset >= self._healed.get(record.partition, 0))
+        return [of_void(void) for void in self.journal.voids[told:]]
+
+    def _passed_over(self, now: float, ends: Ends) -> list[News]:
+        """The inputs whose decision is lost, each told once.
+
+        What was open when the suspicion arose has ended since, and the journal up to there has no entry of it."""
+        name = name_of(self.settings, JOURNAL)
+        stable = {p: stable for (topic, p), (stable, _) in ends.items() if topic == name}
+        end = {p: end for (topic, p), (_, end) in ends.items() if topic == name}
+        suspects = self._inputs.passed_over(now)
+        self._open_until = {place: self._open_until.get(place, end) for place in suspects}
+        certain = {
+            place: given
+            for place, given in suspects.items()
+            if all(stable[p] >= until for p, until in self._open_until[place].items())
+        }
+        decided = self._decided(certain) if certain else set[Place]()
+        self._inputs.settle(certain)
+        lost = {place: given for place, given in certain.items() if place not in decided}
+        self.lost += len(lost)
+        return [of_lost(place, given) for place, given in sorted(lost.items())]
+
+    def _decided(self, suspects: dict[Place, Given]) -> set[Place]:
+        """Those of them of which any entry was made, by the whole journal as of now."""
+        name, found = name_of(self.settings, JOURNAL), set()
+        first = min(given.timestamp_ms for given in suspects.values())
+        for record in read_topic(self.settings.bootstrap, name, offsets_since(self.settings.bootstrap, name, first)):
+            try:
+                found.add(place_of(entry_of(record.value, self.journal.codec)))
+            except Unreadable:
+                continue
+        return {place for place in suspects if place in found}
+
+    def look(self, now: float) -> list[News]:
+        """What is wrong beside the records, and what no longer is."""
+        news, found = list[News](), self._leases.wrong(now)
+        try:
+            ends = self._ends.look()
+            self._held.look(now, ends)
+            found += self._held.wrong(now)
+            news += self._passed_over(now, ends)
+        except KafkaException as error:
+            do = "Its supervisor starts it again; `threadlog logs kafka` tells why it does not come"
+            found = [Wrong("broker", f"The broker does not answer ({error.args[0].str()})", do, BROKER_S)]
+        if self.settings.is_local:
+            found = without_echo(found, wrong_jobs(self.settings))
+        return news + [of_wrong(*told) for told in self._alarms.look(now, found)]
+
+    def healed(self, until: Mapping[int, int]) -> None:
+        """The state was made anew from the journal up to there, and inputs are decided from their beginning again."""
+        self._healed = dict(until)
+        self._inputs.reached.clear()
+
+    def counts(self, now: float) -> dict[str, Any]:
+        """The figures of now, for a metric."""
+        return {
+            "entries": self.entries, "threads": len(self.journal.heads), "void": len(self.journal.voids),
+            "lost": self.lost, "held_s": round(self._held.oldest_s(now), 1), "alarms": len(self._alarms.told),
+        }  # fmt: skip
+
+
+def place_of(entry: Entry) -> Place | None:
+    """Where the log holds what was decided on; None for what is no record, such as a timer."""
+    return None if entry.kind == "timer" else (entry.input.topic, entry.input.partition, entry.input.offset)
+
+
+def without_echo(found: Iterable[Wrong], jobs: list[Wrong]) -> list[Wrong]:
+    """Where Flink tells that the conversation does not run, that nobody holds its lease tells nothing more."""
+    down = any(wrong.kind in ("job", "slots", "jobmanager") and wrong.where in ("", "conversation") for wrong in jobs)
+    return [*(wrong for wrong in found if not (down and wrong.kind == "lease")), *jobs]
+
+
+def of_void(void: Void) -> News:
+    """A void entry as news."""
+    broken = void.reason.startswith(BROKEN)
+    do = REBUILD if broken else FOREIGN
+    record = {
+        "alarm": "void", "thread": void.thread, "partition": void.partition, "offset": void.offset,
+        "reason": void.reason, "do": do,
+    }  # fmt: skip
+    line = f"ALARM {void.thread} at {void.partition}/{void.offset}: {void.reason}. {do}"
+    return News(line, record, broken, (void.partition, void.offset))
+
+
+def of_lost(place: Place, given: Given) -> News:
+    """A lost decision as news."""
+    topic, partition, offset = place
+    what = f"the decision on {topic} {partition}/{offset} was lost: a later input of that partition has its entry"
+    record = {
+        "alarm": "lost", "thread": given.thread, "topic": topic, "partition": partition, "offset": offset,
+        "do": REBUILD,
+    }  # fmt: skip
+    return News(f"ALARM {given.thread}: {what}. {REBUILD}", record, broken=True)
+
+
+def of_wrong(wrong: Wrong, lasted_s: float, over: bool) -> News:
+    """An alarm, or its end, as news."""
+    line = f"OVER after {lasted_s:.0f} s: {wrong.what}" if over else wrong.line(lasted_s)
+    return News(line, wrong.record(lasted_s, over))

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the watch makes of what it sees: when an alarm is told, and when something is no alarm yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from ops import http
+from ops.settings import Settings
+from ops.stack import flink
+from ops.watching import jobs
+from ops.watching.alarms import Alarms, Wrong
+from ops.watching.inputs import PASSED_S, Undecided, thread_in
+from ops.watching.leases import Leases
+from ops.watching.transactions import HELD_S, Held
+from ops.watching.watch import Watch
+from schemas.codec import Codec, FixedSchemas
+from tests.ops.fakes import FakeKafka, objects, run
+from tests.ops.test_journal import story
+from threadlog.entry import Entry
+from wire.frames import Record
+from wire.leases import HELD, OBSERVE_S, RELEASED, TYPE
+
+WRONG = Wrong("job", "it does not run", "Start it", 10, "tools")
+JOURNAL, IDLE = ("threadlog.agent-decisions", 3), ("threadlog.agent-replies", 1)
+
+
+def test_alarm_is_told_once_when_it_has_lasted_and_once_when_it_is_over() -> None:
+    """What is over before that was none."""
+    alarms = Alarms()
+    assert [alarms.look(now, [WRONG]) for now in (0, 9)] == [[], []]
+    assert alarms.look(10, [WRONG]) == [(WRONG, 10, False)]
+    assert alarms.look(11, [WRONG]) == []
+    assert alarms.look(12, []) == [(WRONG, 12, True)]
+    assert [alarms.look(now, found) for now, found in ((13, [WRONG]), (14, []), (30, [WRONG]))] == [[], [], []]
+
+
+def test_alarm_is_known_again_when_its_words_change() -> None:
+    """What is told with it may count on."""
+    alarms = Alarms()
+    alarms.look(0, [WRONG])
+    later = Wrong("job", "it still does not run", "Start it", 10, "tools")
+    assert alarms.look(10, [later]) == [(later, 10, False)]
+
+
+def test_transaction_hangs_when_the_stable_offset_stands_before_the_end() -> None:
+    """For longer than a killed job needs to come back; its place is named."""
+    held = Held(interval_ms=200)
+    for now in (0.0, HELD_S - 1):
+        held.look(now, {JOURNAL: (40, 50 + int(now)), IDLE: (5, 5)})
+        assert held.wrong(now) == []
+    held.look(HELD_S, {JOURNAL: (40, 90), IDLE: (5, 5)})
+    [wrong] = held.wrong(HELD_S)
+    assert wrong.fields["places"] == [{"topic": JOURNAL[0], "partition": 3, "offset": 40}]
+    assert "threadlog.agent-decisions 3/40" in wrong.what
+
+
+def test_transaction_of_a_working_job_does_not_hang() -> None:
+    """There is always an open one, but never the same one for long."""
+    held = Held(interval_ms=200)
+    for now in range(100):
+        held.look(now, {JOURNAL: (now, now + 5)})
+        assert held.wrong(now) == []
+    assert held.oldest_s(99) == 0
+
+
+def test_transaction_may_be_open_for_some_checkpoints() -> None:
+    """Where they are far apart, so are its ends."""
+    held = Held(interval_ms=5_000)
+    for now in (0, 99):
+        held.look(now, {JOURNAL: (40, 50)})
+    assert (held.wrong(99), len(held.wrong(100))) == ([], 1)
+
+
+def lease(holder: str, state: str = HELD, job: str = "conversation") -> Record:
+    schemas = FixedSchemas()
+    value = Codec(schemas).encode(
+        TYPE, {"job": job, "holder": holder, "state": state, "place": f"host/{holder}", "time_ms": 1}
+    )
+    return Record("threadlog.agent-leases", 0, 0, 1, job.encode(), value, [])
+
+
+def leases(*said: tuple[float, Record]) -> Leases:
+    made, codec = Leases(copies=1), Codec(FixedSchemas())
+    for now, record in said:
+        made.take(record, codec, now)
+    return made
+
+
+def test_lease_that_nobody_renews_is_wrong() -> None:
+    """Released, run out, or of another job."""
+    assert leases((0, lease("a"))).wrong(OBSERVE_S - 1) == []
+    for said in ([(0, lease("a"))], [(6, lease("a")), (7, lease("a", RELEASED))], [(7, lease("a", job="tools"))]):
+        assert [wrong.kind for wrong in leases(*said).wrong(OBSERVE_S)] == ["lease"]
+
+
+def test_lease_of_a_second_copy_is_wrong() -> None:
+    """It says where each runs. One that follows on another is none as soon as the first is silent."""
+    [wrong] = leases((0, lease("a")), (1, lease("b"))).wrong(2)
+    assert (wrong.kind, wrong.fields["places"]) == ("copies", ["host/a", "host/b"])
+    assert leases((0, lease("a")), (6, lease("b"))).wrong(OBSERVE_S) == []
+
+
+def test_input_that_was_passed_over_is_suspected() -> None:
+    """A later one of its partition has an entry; not before a while has passed, and of no other partition."""
+    made = Undecided({("agent-events", 0): 0, ("agent-events", 1): 0})
+    for partition, offset in ((0, 0), (0, 1), (1, 5)):
+        made.given("agent-events", partition, offset, b"t", 77, now=0)
+    assert made.passed_over(PASSED_S) == {}
+    made.decided("agent-events", 0, 1)
+    assert made.passed_over(PASSED_S - 1) == {}
+    assert list(made.passed_over(PASSED_S)) == [("agent-events", 0, 0)]
+    made.decided("agent-events", 0, 0)
+    assert made.passed_over(PASSED_S) == {}
+
+
+def test_input_may_be_read_after_its_entry() -> None:
+    """The two topics are read side by side; what retention has cut is not waited for."""
+    made = Undecided({("agent-events", 0): 10})
+    for offset in (5, 10, 11):
+        made.decided("agent-events", 0, offset)
+    for offset in (10, 11):
+        made.given("agent-events", 0, offset, b"t", 77, now=0)
+    made.decided("agent-events", 0, 10)  # once more, after a repair
+    assert (made.passed_over(99), made.early) == ({}, {("agent-events", 0): set()})
+
+
+@pytest.mark.parametrize("key", [None, b"", b"\xff", b"a\nb", "\x85".encode(), b"x" * 513])
+def test_input_without_a_thread_has_no_entry(key: bytes | None) -> None:
+    """It is a dead letter."""
+    made = Undecided({})
+    made.given("agent-events", 0, 0, key, 77, now=0)
+    made.decided("agent-events", 0, 1)
+    assert made.passed_over(99) == {}
+    assert thread_in("ö".encode()) == "ö"
+
+
+class Flink:
+    """What Flink's REST answers."""
+
+    def __init__(self) -> None:
+        self.live = {kind: flink.Job(kind, kind[0] * 32, "RUNNING", {"total": 2, "running": 2}) for kind in flink.JOBS}
+        self.overview = {"slots-total": 3, "slots-available": 1}
+        self.failures: list[float] = []
+        self.down = False
+
+    def call(self, url: str, *rest: Any, **more: Any) -> Any:
+        if self.down:
+            raise http.HttpError(url, 0, "refused")
+        if url.endswith("/overview"):
+            return self.overview
+        entries = [{"timestamp": at * 1000, "stacktrace": "boom"} for at in self.failures]
+        return {"exceptionHistory": {"entries": entries}}
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Flink:
+    made = Flink()
+    monkeypatch.setattr(http, "call", made.call)
+    monkeypatch.setattr(flink, "live_jobs", lambda settings: made.live if not made.down else made.call("x"))
+    monkeypatch.setattr("ops.watching.jobs.time.time", lambda: 1_000.0)
+    return made
+
+
+def kinds() -> list[tuple[str, str]]:
+    return [(wrong.kind, wrong.where) for wrong in jobs.wrong_jobs(Settings())]
+
+
+def test_jobs_that_run_are_not_wrong(cluster: Flink) -> None:
+    """Neither are a few failures, or many that are long past; nor a conversation that is caught up."""
+    cluster.failures = [1.0] * 9 + [999.0] * 2
+    assert kinds() == []
+    cluster.live = {"tools": cluster.live["tools"], "catchup": cluster.live["tools"]}
+    assert kinds() == []
+
+
+def test_jobs_that_do_not_run_are_told_with_the_reason(cluster: Flink) -> None:
+    """Not there, waiting for a slot, failing, or restarted again and again; or nobody answers."""
+    del cluster.live["tools"]
+    cluster.live["conversation"] = flink.Job("conversation", "c" * 32, "RESTARTING", {"total": 2, "running": 0})
+    cluster.failures = [999.0]
+    assert kinds() == [("job", "conversation"), ("job", "tools")]
+    assert "boom" in jobs.wrong_jobs(Settings())[0].do
+    cluster.overview = {"slots-total": 0, "slots-available": 0}
+    cluster.failures = [990.0, 995.0, 999.0]
+    assert kinds() == [("slots", "conversation"), ("restarts", "conversation"), ("job", "tools")]
+    cluster.down = True
+    assert kinds() == [("jobmanager", "")]
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["ended", "open"])
+def test_watch_tells_of_a_lost_decision_before_the_thread_says_more(
+    kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    """Once nothing is open that may still bring it. An entry that is void is there; it is told of as such."""
+    ends = kafka.stable_ends("", [])
+    monkeypatch.setattr("ops.watching.watch.StableEnds", lambda bootstrap, topics: ends)
+    mine, yours = story("Ann", "Bob", "Cid"), story("Dan")
+    for key in (b"u", b"t", b"t", b"t", b"v"):
+        kafka.add("agent-events", key, b"v")
+    watch = Watch(Settings(brokers="127.0.0.1:1"))
+    written = [told_of(mine[0], 1), told_of(mine[2], 3), told_of(yours[0], 4, "v")]  # lost: 0 of u, and 2 of t
+    records = [*kafka.topics["threadlog.agent-events"], *(kafka.add_entry(entry) for entry in written)]
+    told = [news.record["alarm"] for record in records for news in watch.take(record, 0.0)]
+    if held:
+        ends.held = {("threadlog.agent-decisions", 0): 2}
+    looks = [[news.record for news in watch.look(now) if news.broken] for now in (PASSED_S - 1, PASSED_S, 99.0)]
+    lost = [] if held else [("u", 0), ("t", 2)]
+    assert told == ["void"]
+    assert [(one["thread"], one["offset"]) for one in looks[1]] == lost
+    assert (looks[0], looks[2], watch.lost) == ([], [], len(lost))
+
+
+def told_of(entry: Entry, offset: int, thread: str = "t") -> Entry:
+    """The entry as if it were made of the input at that offset."""
+    return resealed(entry, thread=thread, input=replace(entry.input, topic="agent-events", partition=0, offset=offset))
+
+
+def resealed(entry: Entry, **changes: Any) -> Entry:
+    """Changed, and with the hash of what it says now."""
+    changed = replace(entry, **changes)
+    return replace(changed, hash=changed.computed_hash())
+
+
+def test_watch_tells_the_figures_of_now_when_asked(kafka: FakeKafka) -> None:
+    """Objects with the same names as at the end."""
+    for entry in story("Ann", "Bob"):
+        kafka.add_entry(entry)
+    counts = objects(run("--json", "watch", "--every", "0"))
+    assert [one["entries"] for one in counts] == [0, 1, 2, 2]
+    assert {tuple(one) for one in counts} == {("entries", "threads", "void", "lost", "held_s", "alarms")}
+
+
+def test_watch_looks_beside_what_it_reads(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction that hangs is an alarm, and a line when it no longer does."""
+    kafka.add_entry(story("Ann")[0])
+    ends = kafka.stable_ends("", [])
+    monkeypatch.setattr("ops.watching.watch.StableEnds", lambda bootstrap, topics: ends)
+    watch = Watch(Settings(brokers="127.0.0.1:1"))
+    ends.held = {("threadlog.agent-decisions", 0): 0}
+    told = [[(news.record["alarm"], news.line) for news in watch.look(now)] for now in (0, HELD_S)]
+    [alarm] = [line for kind, line in told[1] if kind == "transaction"]
+    assert "nothing from threadlog.agent-decisions 0/0 on can be read" in alarm and "`threadlog doctor`" in alarm
+    assert watch.counts(HELD_S)["held_s"] == HELD_S
+    ends.held = {}
+    assert [news.line.startswith("OVER") for news in watch.look(HELD_S + 1)] == [True]

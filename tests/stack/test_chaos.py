@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults that may break a journal, and the repair. Each in a namespace of its own: a broken journal stays one for ever.
+
+`make chaos` runs these. What is only slower than the rest, but leaves whole journals, is in test_outages and
+test_crashes: a broker, a JobManager or a TaskManager killed under load."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ops.stack import flink, lifecycle, processes
+from ops.stack.layout import Layout
+from ops.stack.submit import pack, stop_jobs, submit
+from tests.stack import chaos
+from tests.stack.follower import Follower
+from tests.stack.test_start import flink_run, savepoint
+from tests.stack.world import Event, Traffic, World, fresh, wait_until
+from wire.kafka import producer
+from wire.transactions import end
+
+pytestmark = pytest.mark.chaos
+OUTAGES_MAX = 8
+PAUSES_S = (4, 6, 8, 5, 7)
+# After a checkpoint was written; the interval is 200 ms, so the last ones lie in or behind the next.
+DELAYS_MS = (0, 100, 190, 210, 230)
+
+
+def clear(world: World) -> None:
+    """No job runs, and the state folder knows of none: it keeps one namespace's records at a time."""
+    stop_jobs(world.settings, Layout(world.settings.state_dir), list(flink.JOBS), print)
+    for job in flink.live_jobs(world.settings).values():
+        flink.cancel(world.settings, job)
+    for kind in flink.JOBS:
+        (Layout(world.settings.state_dir).jobs / f"{kind}.json").unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def cleared(followed: World) -> Iterator[World]:
+    """The stack without jobs; afterwards its own run again."""
+    followed.wait_running()
+    clear(followed)
+    yield followed
+    clear(followed)
+    followed.cli("--namespace", followed.settings.namespace, "start")
+
+
+@pytest.fixture
+def empty(cleared: World) -> Iterator[World]:
+    """A world in a new namespace, in which no job runs yet."""
+    settings = chaos.settings_of(cleared, fresh("chaos"))
+    lifecycle.ensure_wire(settings, print)
+    log = Follower(settings)
+    world = World(settings, log, cleared.ledger, cleared.app)
+    try:
+        yield world
+    finally:
+        chaos.Managers(world).send(signal.SIGCONT)
+        log.stop()
+        clear(world)
+
+
+@pytest.fixture
+def world(empty: World) -> World:
+    """A world in a new namespace, in which both jobs run."""
+    start(empty)
+    return empty
+
+
+def start(world: World) -> None:
+    """Both jobs, from nothing."""
+    layout = Layout(world.settings.state_dir)
+    submit(world.settings, layout, world.settings.app, list(flink.JOBS), print, find=lambda *_: "")
+
+
+def test_outage_beyond_the_transaction_timeout_is_seen_and_healed(world: World, tmp_path: Path) -> None:
+    """All TaskManagers stop between a checkpoint and its commit, until the broker has aborted what they wrote: the job
+    goes on from a state that the journal lacks, and nothing but the watch says so. It makes the state anew; then every
+    input has one valid entry, and each payment is made once."""
+    sent, lost, outages = list[Event](), False, 0
+    with chaos.watching(world, tmp_path / "watch", "--heal") as watch:
+        while not lost and outages < OUTAGES_MAX:
+            outages += 1
+            with Traffic(world, pause_s=0.01) as traffic:
+                wait_until("a good start", lambda sent=traffic.sent: len(sent) > 200)
+                left_open = chaos.stop_after_checkpoint(world)
+                seconds = chaos.outlast_the_timeout(world)
+                world.wait_running()
+                time.sleep(3)
+                lost = bool(watch.lines(heal="begun"))
+            sent += traffic.sent
+            print(f"outage {outages}: {seconds:.1f} s, {left_open} transactions open, commit lost: {lost}")
+            time.sleep(10)
+            lost = lost or bool(watch.lines(heal="begun"))
+        assert lost, f"no commit was lost in {outages} outages"
+        healed = watch.wait(heal="done")
+        chaos.check(world, sent)
+        assert watch.lines(heal="failed") == []
+        assert len(watch.lines(heal="done")) == 1
+    journal = chaos.valid(world.settings)[2]
+    print(f"healed in {healed['seconds']} s; void {len(journal.voids)} of {len(sent)} events and their results")
+    assert {(void.partition, void.offset) for void in journal.voids} == {
+        (line["partition"], line["offset"]) for line in watch.lines(alarm="void")
+    }
+
+
+def test_transactions_fenced_by_another_producer_are_seen_and_healed(world: World, tmp_path: Path) -> None:
+    """Somebody who begins under the names of the job's transactions takes away what was to be committed."""
+    names = [f"{world.settings.namespace}-conversation-0-{number}" for number in range(2)]
+    with chaos.watching(world, tmp_path / "watch", "--heal") as watch:
+        with Traffic(world, pause_s=0.01) as traffic:
+            until, tries = time.monotonic() + 90, 0
+            while not watch.lines(heal="begun") and time.monotonic() < until:
+                end(world.settings.bootstrap, names[tries % 2])
+                tries += 1
+        print(f"fenced {tries} times; watch: {watch.lines(heal='begun')}")
+        assert watch.lines(heal="begun"), "no commit was lost"
+        watch.wait(heal="done")
+        chaos.check(world, traffic.sent)
+        assert watch.lines(heal="failed") == []
+
+
+def test_transaction_that_hangs_is_seen_and_ended_by_the_next_start(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that is killed and cancelled leaves its transactions open, at whatever moment of a checkpoint that is: the
+    watch and `threadlog doctor` tell of them, and the next start ends or commits each."""
+    long_ = replace(world.settings, transaction_timeout_ms=600_000)
+    world.settings = long_
+    sent = list[Event]()
+    for delay_ms in DELAYS_MS:
+        flink.live_jobs(long_) or world.cli("--namespace", long_.namespace, "start")
+        with chaos.watching(world, tmp_path / "watch") as watch:
+            with Traffic(world, pause_s=0.005) as traffic:
+                wait_until("a good start", lambda sent=traffic.sent: len(sent) > 200)
+                chaos.stop_after_checkpoint(world, delay_ms / 1000)
+            sent += traffic.sent
+            left = {one.name: one.state for one in chaos.open_of(world)}
+            flink.cancel(long_, flink.live_jobs(long_)["conversation"])
+            chaos.Managers(world).send(signal.SIGKILL)
+            if left:
+                watch.wait(alarm="transaction", over=False)
+                assert {line["transaction"] for line in world.cli("--namespace", long_.namespace, "doctor")} == set(
+                    left
+                )
+            began = time.monotonic()
+            world.cli("--namespace", long_.namespace, "start", "--job", "conversation")
+            took = time.monotonic() - began
+            print(f"stopped {delay_ms} ms after a checkpoint: open {left}; started after {took:.1f} s")
+            if left:
+                watch.wait(alarm="transaction", over=True)
+    chaos.check(world, sent)
+    assert chaos.valid(world.settings)[2].voids == []
+
+
+def test_hanging_taskmanager_breaks_nothing(world: World, tmp_path: Path) -> None:
+    """Stopped past its heartbeat and woken, again and again: another one has taken over, and what the woken one still
+    does changes nothing. Should a commit be lost all the same, the watch would tell."""
+    sent = list[Event]()
+    with chaos.watching(world, tmp_path / "watch") as watch:
+        for pause_s in PAUSES_S:
+            world.wait_running()
+            before = world.attempts()
+            with Traffic(world) as traffic:
+                wait_until("a good start", lambda sent=traffic.sent: len(sent) > 50)
+                process = world.process(flink.job_hosts(world.settings)["conversation"][0])
+                processes.send(process, signal.SIGSTOP)
+                time.sleep(pause_s)
+                processes.send(process, signal.SIGCONT)
+                world.wait_restarted("conversation", before)
+                world.wait_replied([world.go("look pay")])
+            sent += traffic.sent
+            print(f"stopped for {pause_s} s; alarms: {[line['alarm'] for line in watch.lines() if 'alarm' in line]}")
+        chaos.check(world, sent)
+        assert watch.lines(alarm="void") + watch.lines(alarm="lost") == []
+    assert chaos.valid(world.settings)[2].voids == []
+
+
+def three_topics(world: World, count: int) -> list[Event]:
+    """Events to three inputs of a few threads, one after the other: results of their calls come as a fourth."""
+    sender, events = producer(world.settings.bootstrap), list[Event]()
+    for number in range(count):
+        event = world.event(f"u{number % 8}", "it.Go", {"plan": ("pay", "", "look")[number // 8 % 3]})
+        topic = ("agent-events", "human-feedback", "agent-signals")[number % 3]
+        name = f"{world.settings.namespace}.{topic}"
+        sender.produce(name, event.value, event.key, headers=event.headers)
+        sender.flush(10)
+        events.append(event)
+    return events
+
+
+def all_decided(world: World) -> None:
+    """Wait until every input has a valid entry."""
+    wait_until("all are decided", lambda: not chaos.undecided(world.settings), 90)
+
+
+def test_older_savepoint_with_inputs_of_several_topics_is_caught_up(world: World) -> None:
+    """`threadlog start` from it: the journal is followed, whatever order its topics would be read in; nothing is void.
+    tests/stack/test_start.py shows the fork that the same steps make where nothing guards the start."""
+    events = three_topics(world, 60)
+    all_decided(world)
+    older = savepoint(world.settings)
+    events += three_topics(world, 120)
+    all_decided(world)
+    world.cli("--namespace", world.settings.namespace, "stop", "--job", "conversation")
+    events += three_topics(world, 30)
+    start = ("start", "--job", "conversation", "--from-savepoint", older)
+    world.cli("--namespace", world.settings.namespace, *start)
+    events += three_topics(world, 30)
+    chaos.check(world, events)
+    assert chaos.valid(world.settings)[2].voids == []
+
+
+def test_two_copies_started_at_once_are_refused_or_seen(empty: World, tmp_path: Path) -> None:
+    """Neither finds the other's lease, when both ask at the same moment. Where both run, the watch tells of two copies
+    or of what they void; with one of them ended, a repair leaves one valid entry for each input."""
+    world, layout = empty, Layout(empty.settings.state_dir)
+    folder, _ = pack(layout, world.settings.app)
+    submit(world.settings, layout, world.settings.app, list(flink.JOBS), print, find=lambda *_: "")
+    stop_jobs(world.settings, layout, ["conversation"], print)
+    with ThreadPoolExecutor(2) as pool:
+        point = chaos.last_savepoint(world)
+        done = [*pool.map(lambda _: flink_run(world.settings, folder, point), range(2))]
+    copies = [job for job in flink.jobs(world.settings) if job.kind == "conversation" and job.is_live]
+    print(f"exit codes {[one.returncode for one in done]}; {len(copies)} copies live")
+    assert len(copies) >= 1
+    with chaos.watching(world, tmp_path / "watch") as watch:
+        with Traffic(world) as traffic:
+            time.sleep(30)
+            for job in copies[1:]:
+                flink.cancel(world.settings, job)
+            world.wait_running()
+        told = {line["alarm"] for line in watch.lines() if "alarm" in line}
+        print(f"the watch told of {told or 'nothing'}; {len(watch.lines(alarm='void'))} void entries")
+    if len(copies) > 1:
+        assert told & {"copies", "void", "restarts"}
+    with chaos.watching(world, tmp_path / "heals", "--heal") as watch:
+        chaos.check(world, traffic.sent)
+        if "void" in told:
+            watch.wait(heal="done")
+        chaos.check(world, traffic.sent)
+        assert watch.lines(heal="failed") == []
