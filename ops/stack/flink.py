@@ -2,7 +2,7 @@
 """The cluster's jobs over REST: which there are, where they run, and how they are stopped.
 
 A job of ours is called NAMESPACE.conversation or NAMESPACE.tools; NAMESPACE.catchup brings the state of a conversation
-up to date before that begins."""
+up to date before that begins, NAMESPACE.replay verifies the journal."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ops.settings import Settings
 
 JOBS = ("conversation", "tools")
 CATCH_UP = "catchup"
+REPLAY = "replay"
 ENDED = frozenset({"FINISHED", "CANCELED", "FAILED"})
 SAVEPOINT_S = 60
 CANCEL_S = 30
@@ -51,7 +52,7 @@ def jobs(settings: Settings) -> list[Job]:
     listed = http.call(f"{settings.flink_rest}/jobs/overview")["jobs"]
     listed.sort(key=lambda job: -job["start-time"])
     found = [Job(kind_of(job["name"]), job["jid"], job["state"], job["tasks"]) for job in listed]
-    return [job for job in found if job.kind in (*JOBS, CATCH_UP)]
+    return [job for job in found if job.kind in (*JOBS, CATCH_UP, REPLAY)]
 
 
 def live_jobs(settings: Settings) -> dict[str, Job]:

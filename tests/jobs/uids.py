@@ -32,12 +32,20 @@ EXPECTED = {
         "journal-g7",
         "threads",
     ],
+    "replay": [
+        "Sink Committer: findings",
+        "batches",
+        "findings",
+        "findings-cut",
+        "journal",
+        "verify",
+    ],
     "tools": ["Sink Committer: dead-letters", "asks-and-results", "dead-letters", "dead-letters-cut", "tool-queue"],
 }
 ARGUMENTS = Namespace(
     app="app:app", app_digest="0" * 64, namespace="test", bootstrap="127.0.0.1:9", registry="http://127.0.0.1:9",
     parallelism=1, checkpoint_interval_ms=200, checkpoint_dir="file:///tmp/unused",
-    generation="g7", journal_end={0: 12, 1: 0},
+    generation="g7", journal_end={0: 12, 1: 0}, run="r-1",
 )  # fmt: skip
 
 
