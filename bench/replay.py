@@ -90,12 +90,14 @@ def schemas() -> FixedSchemas:
     return found
 
 
-def entries(found: FixedSchemas, decisions: int, seed: int = 1) -> Iterator[Entry]:
-    """At most so many decisions of the mix, whole phases of 500 threads at a time."""
+def entries(found: FixedSchemas, decisions: int, seed: int = 1, share: tuple[int, int] = (0, 1)) -> Iterator[Entry]:
+    """At most so many decisions of the mix, whole phases of 500 threads at a time.
+
+    `share` (number, of how many): makers that work side by side make other threads."""
     codec = Codec(found)
     encoder = Encoder(codec, found.ids, BEGAN_MS)
     app.digest = digest(APP)
-    for batch in itertools.count():
+    for batch in itertools.count(*share):
         job = Conversation(codec)
         for phase in plan(seed, f"r{batch}", min(BATCH_THREADS, max(1, decisions // 8)), PHASES):
             for entry in itertools.chain(map(job.record, encoder.records(phase)), job.sleeps()):

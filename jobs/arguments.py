@@ -15,6 +15,19 @@ def parse_catch_up() -> argparse.Namespace:
     """The arguments of the catch-up: those of the conversation, and what it is to read."""
     parser = _parser("catchup")
     parser.add_argument("--generation", required=True, help="a name that no catch-up had before")
+    _add_journal_end(parser)
+    return parser.parse_args()
+
+
+def parse_replay() -> argparse.Namespace:
+    """The arguments of the replay: those of the conversation, a name, and how far it is to read."""
+    parser = _parser("replay")
+    parser.add_argument("--run", required=True, help="a name that no replay had before; it is in each finding")
+    _add_journal_end(parser)
+    return parser.parse_args()
+
+
+def _add_journal_end(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--journal-begin", required=True, type=_offsets, help="PARTITION:OFFSET,…, the first record that each still has"
     )
@@ -24,7 +37,6 @@ def parse_catch_up() -> argparse.Namespace:
         type=_offsets,
         help="PARTITION:OFFSET,…, after the last record of each partition",
     )
-    return parser.parse_args()
 
 
 def _offsets(text: str) -> dict[int, int]:

@@ -30,7 +30,7 @@ from schemas.json_schema import checker
 from schemas.limits import DEPTH_LEVELS, JOURNAL_MESSAGE_BYTES, VALUE_BYTES
 from schemas.proto import Note
 
-_OURS = "Decision ToolCall ToolResult Reply Signal RunCommand Message Approval Control Lease AuditHead"
+_OURS = "Decision ToolCall ToolResult Reply Signal RunCommand Message Approval Control Lease AuditHead ReplayFinding"
 OURS = tuple(_OURS.split())
 _NOTE_AT, _ENTRY = 8, "threadlog.Decision"
 Kind = Literal["AVRO", "PROTOBUF", "JSON"]

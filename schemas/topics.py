@@ -65,6 +65,7 @@ _ALL = (
     ),
     Topic("agent-leases", "job", "live jobs", IDEMPOTENT, ("start",), FOR_EVER_MS, partitions=1, cleanup="compact"),
     Topic("audit-heads", "thread", "audit sign", IDEMPOTENT, ("audit export",), 365 * _DAY_MS, cleanup="compact"),
+    Topic("replay-findings", "thread", "replay", EOS, ("replay --run",), 90 * _DAY_MS),
     Topic("dead-letters", "as it was", "conversation, tools", EOS, ("people",), 90 * _DAY_MS),
 )
 TOPICS: dict[str, Topic] = {topic.name: topic for topic in _ALL}

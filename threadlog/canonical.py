@@ -97,9 +97,10 @@ def framed(*parts: str | bytes) -> bytes:
     """Parts one after the other, each preceded by its length in bytes and a colon: no two lists have the same bytes."""
     frames: list[bytes] = []
     for part in parts:
-        raw = part if isinstance(part, bytes) else part.encode("utf-8")
+        raw = part.encode("utf-8") if isinstance(part, str) else part
         size = len(raw)
-        frames += (_PREFIXES[size] if size < len(_PREFIXES) else b"%d:" % size, raw)
+        frames.append(_PREFIXES[size] if size < len(_PREFIXES) else b"%d:" % size)
+        frames.append(raw)
     return b"".join(frames)
 
 

@@ -71,7 +71,7 @@ class Entry(msgspec.Struct, frozen=True):
         """SHA-256 chained from `prev` over every other field in the order of the schema, 64 hex digits."""
         fields = astuple(self)
         hashed = (*fields[:_PREV], *fields[_PREV + 1 : _INPUT], *astuple(self.input), *fields[_INPUT + 1 : _HASH])
-        return chain(self.prev, *map(_part, hashed))
+        return chain(self.prev, *[value if isinstance(value, str) else _part(value) for value in hashed])
 
     def to_dict(self) -> dict[str, Any]:
         """The entry as the codec takes it."""
@@ -86,7 +86,7 @@ class Entry(msgspec.Struct, frozen=True):
 _PREV, _INPUT, _HASH = (Entry.__struct_fields__.index(name) for name in ("prev", "input", "hash"))
 
 
-def _part(value: Any) -> str | bytes:
-    if isinstance(value, str | bytes):
+def _part(value: bytes | int | None) -> bytes:
+    if isinstance(value, bytes):
         return value
-    return "" if value is None else str(value)
+    return b"" if value is None else b"%d" % value

@@ -97,7 +97,8 @@ class Replay:
 
     `live` is the cache of executions: LiveRuns(0) executes every run again from its start at every step. `cut` counts
     per thread the seq at which it began where the history before is gone; `other_limits` the decisions that were made
-    under limits of another digest, which may decide otherwise.
+    under limits of another digest, which may decide otherwise; `diverged` names the run of a thread that went its own
+    way.
     """
 
     app: App
@@ -107,7 +108,7 @@ class Replay:
     states: dict[str, State] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
     other_limits: Counter[str] = field(default_factory=Counter)
-    _diverged: dict[str, str] = field(default_factory=dict)  # thread → the run that went its own way
+    diverged: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._recorded = Recorded(self.app, self.newest)
@@ -161,12 +162,12 @@ class Replay:
         return state
 
     def _follows_a_divergence(self, thread: str, state: State) -> bool:
-        run = self._diverged.get(thread)
+        run = self.diverged.get(thread)
         if run is None:
             return False
         if state.small["run"].get("id") == run:
             return True
-        del self._diverged[thread]
+        del self.diverged[thread]
         return False
 
     def _followed(self, entry: Entry, standing: Standing) -> Outcome:
@@ -204,7 +205,7 @@ class Replay:
         self.follow(entry)
         run = self.states[entry.thread].small["run"].get("id")
         if run is not None and run == entry.run_id:
-            self._diverged[entry.thread] = run
+            self.diverged[entry.thread] = run
         came = entry.input
         return Outcome("diverged", Divergence(
             entry.thread, entry.seq, entry.kind, entry.verdict, came.topic, came.partition, came.offset, entry.time_ms,

@@ -5,7 +5,7 @@
 
 A source hands over `Row(key, frame)`. The stream is keyed in Java by that first field: PyFlink's own `key_by` would
 carry each record through Python once more. Operators take frames and give packs (`wire/frames.py`); a pack is cut into
-records in Java, beside the sink. Both Java classes lie in `connector/`; their jar must be in the cluster's lib folder.
+records in Java, beside the sink. The Java classes lie in `connector/`; their jar must be in the cluster's lib folder.
 
 Every arrow that Flink could lose state over has a uid, given by the caller as a constant.
 """
@@ -60,6 +60,8 @@ def environment(parallelism: int, checkpoint_interval_ms: int, checkpoint_dir: s
         "execution.checkpointing.dir": checkpoint_dir,
         # Two at once would mean two open transactions per sink.
         "execution.checkpointing.max-concurrent-checkpoints": "1",
+        # What `by_partition` sends before a barrier must arrive before it.
+        "execution.checkpointing.unaligned.enabled": "false",
     }
     configuration = Configuration()
     for key, value in settings.items():
@@ -127,6 +129,16 @@ def keyed(stream: DataStream) -> KeyedStream:
     selector = get_gateway().jvm.KeyByKeySelector()
     key_type = Types.ROW([Types.STRING()])
     return KeyedStream(stream._j_data_stream.keyBy(selector, key_type.get_java_type_info()), FRAME, stream)
+
+
+def by_partition(stream: DataStream, uid: str) -> KeyedStream:
+    """Frames by the partition that they come from, in batches (`wire/frames.py`): for who needs no latency.
+
+    The operator is told of a checkpoint by an empty batch for each partition right before it begins, and of the end of
+    a bounded source by the timers that it has registered for the end of time."""
+    row = Types.ROW([Types.STRING(), FRAME])
+    batches = stream._j_data_stream.transform(uid, row.get_java_type_info(), get_gateway().jvm.threadlog.ByPartition())
+    return keyed(DataStream(batches).uid(uid))
 
 
 def lane(name: str) -> OutputTag:

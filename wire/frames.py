@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kafka records in one byte array each way, as the two connector classes write and read them. Big-endian.
+"""Kafka records in one byte array each way, as the connector's classes write and read them. Big-endian.
 
     in    u16 topic | i32 partition | i64 offset | i64 timestamp | i32 key | i32 value
           | u16 count | (u16 name, i32 value)* | u8 legal key
+    batch u32 length of what follows | in    repeated, of one partition; nothing at all says that a checkpoint begins
     out   u32 length of what follows | u16 topic | i32 key | i32 value | u16 count | (u16 name, i32 value)*    repeated
 
 A length stands before its bytes; -1 is null. One array crosses from Java to Python far cheaper than a row with a map.
@@ -11,7 +12,7 @@ A length stands before its bytes; -1 is null. One array crosses from Java to Pyt
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import msgspec
@@ -73,6 +74,20 @@ def pack_in(record: Record) -> bytes:
     place = _PLACE.pack(record.partition, record.offset, record.timestamp_ms)
     parts = [_U16.pack(len(topic)), topic, place, *_sized(record.key), *_sized(record.value)]
     return b"".join([*parts, *_headers(record.headers), b"\1" if record.legal_key else b"\0"])
+
+
+def unpack_batch(batch: bytes) -> Iterator[bytes]:
+    """The frames in a batch, as ByPartition puts them together."""
+    at = 0
+    while at < len(batch):
+        size = _I32.unpack_from(batch, at)[0]
+        at += 4 + size
+        yield batch[at - size : at]
+
+
+def pack_batch(frames: Iterable[bytes]) -> bytes:
+    """The batch of frames: for tests."""
+    return b"".join(_I32.pack(len(frame)) + frame for frame in frames)
 
 
 def pack_out(records: Iterable[OutRecord]) -> bytes:

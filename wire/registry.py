@@ -13,7 +13,7 @@ from confluent_kafka.schema_registry import Schema as RegistrySchema
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from schemas.codec import OURS, Schema, our_proto, our_schema
+from schemas.codec import OURS, FixedSchemas, Schema, our_schema
 from schemas.errors import RegistryUnavailable, UnknownSchema
 
 COMPATIBILITY = "BACKWARD_TRANSITIVE"
@@ -66,11 +66,12 @@ class Registry:
         return int(id)
 
     def ensure_subjects(self) -> dict[str, int]:
-        """Enforce compatibility and register all schemas of ours; their ids by name. Safe to repeat."""
+        """Enforce compatibility and register all schemas of ours; their ids by name. Safe to repeat.
+
+        In the order of their fixed ids, so that a registry which counts from 1 gives the same."""
         _ask("the compatibility setting", lambda: self._client.set_compatibility(level=COMPATIBILITY))
-        names = [f"threadlog.{name}" for name in OURS]
-        ids = {name: self.register(name, Schema("AVRO", our_schema(name))) for name in names}
-        return {**ids, "threadlog.Note": self.register("threadlog.Note", Schema("PROTOBUF", our_proto()))}
+        ours = FixedSchemas()
+        return {name: self.register(name, ours.by_id(id)) for name, id in ours.ids.items()}
 
 
 def _ask(what: str, question: Any) -> Any:

@@ -4,56 +4,25 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-import time
-from dataclasses import dataclass, field
+import uuid
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from ops.context import Context, Trouble, pass_context
-from ops.replay import report
+from ops.reading import check_broker
+from ops.replay import report, telling
 from ops.replay.histories import files_of
 from ops.replay.moments import moment_ms
 from ops.replay.pool import replay
 from ops.replay.tally import Tally
-from ops.replay.work import Job, Told
-from threadlog.replay import Divergence
+from ops.replay.telling import Voice
+from ops.replay.work import Job
 
-EXAMPLES = 3  # divergences shown in full, each of another kind, in what-if
-
-
-@dataclass
-class Voice:
-    """Tells of progress while a replay goes on, and of each thread that diverges to a program."""
-
-    ctx: Context
-    count: int = 0
-    diverged: int = 0
-    began: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        """Since it began."""
-        return time.monotonic() - self.began
-
-    def __call__(self, told: Told) -> None:
-        """A worker's word."""
-        if isinstance(told, Divergence):
-            self.diverged += 1
-            self.ctx.emit(diverged=True, **msgspec.to_builtins(told))
-            return
-        self.count += told
-        if sys.stderr.isatty():
-            rate = self.count / max(self.seconds, 0.001)
-            click.echo(f"\r{self.count:,} decisions, {rate:,.0f}/s, {self.diverged:,} diverged ", nl=False, err=True)
-
-    def clear(self) -> None:
-        """Wipe the line of progress."""
-        if sys.stderr.isatty():
-            click.echo("\r" + " " * 70 + "\r", nl=False, err=True)
+_IN_CLUSTER = ("in_cluster", "run", "app", "parallelism")
 
 
 @click.command("replay")
@@ -68,14 +37,20 @@ class Voice:
 @click.option("--what-if", is_flag=True, help="The newest version decides in place of any other; differences by kind.")
 @click.option("--check-upgrade", is_flag=True, help="Decide nothing again; try the open runs on this code.")
 @click.option("--workers", type=click.IntRange(0, 64), help="Processes (default: one a core; 0: this one).")
+@click.option("--cluster", "in_cluster", is_flag=True, help="The whole journal, as a job of the cluster.")
+@click.option("--run", metavar="NAME", help="With --cluster the name of this replay; alone: what that one found.")
+@click.option("--parallelism", type=click.IntRange(1, 256), help="With --cluster: slots (default: the setting).")
 @pass_context
 def command(ctx: Context, /, **given: Any) -> None:
     """Execute the journal again on today's code with the recorded results; compare every effect, patch and hash.
 
     No tool is called. Ends with code 1 where the code decides otherwise than the log."""
+    if given["in_cluster"] or given["run"]:
+        _cluster(ctx, given)
+        return
     thread, since, files = given["thread"], given["since"], given["files"]
     if not (thread or given["everything"] or since or files):
-        raise Trouble("Nothing says what to replay.", "Name a thread, or say --all, --since or --file.")
+        raise Trouble("Nothing says what to replay.", "Name a thread, or say --all, --since, --file or --cluster.")
     if given["what_if"] and given["check_upgrade"]:
         raise Trouble("--what-if asks what would have been, --check-upgrade what would break.", "Say one of them.")
     workers = _workers(given["workers"], bool(thread) and not files)
@@ -103,65 +78,52 @@ def _tell(ctx: Context, job: Job, tally: Tally, seconds: float, workers: int) ->
         raise Trouble(
             f"{'The file' if job.files else 'The journal'} holds {what}.", "`threadlog send` begins a thread."
         )
-    failed = _upgrade(ctx, tally) if job.upgrade else _decisions(ctx, job, tally, workers == 0)
+    failed = telling.upgrade(ctx, tally) if job.upgrade else telling.decisions(ctx, tally, job.newest)
+    if tally.diverged and workers == 0 and sys.flags.hash_randomization:
+        ctx.say("Where a set decides the order: TaskManagers run with PYTHONHASHSEED=0, so do --workers 1 and more.")
     for line in report.summary(tally, seconds, workers):
         ctx.say(line)
-    ctx.emit(**_as_json(tally, seconds, workers))
-    if tally.voids:
-        told = "\n".join(f"  {one}" for one in tally.voids_told)
-        raise Trouble(
-            f"The journal is broken. Void and left out, {tally.voids}:\n{told}",
-            "docs/operations.md says what that means and what to do.",
-        )
-    if failed:
-        raise click.exceptions.Exit(1)
+    open_ = {"open_runs": tally.open_runs, "parked_runs": tally.parked_runs, "breaches": len(tally.breaches)}
+    ctx.emit(**telling.counts(tally, seconds), **open_, workers=workers)
+    telling.end(tally, failed)
 
 
-def _decisions(ctx: Context, job: Job, tally: Tally, in_process: bool) -> bool:
-    """Say what diverged. True where that is a failure: a what-if is a question."""
-    examples = sorted(tally.groups.values(), key=lambda group: -group.decisions)[:EXAMPLES] if job.newest else []
-    shown = [group.first for group in examples] if job.newest else [first] if (first := tally.first()) else []
-    for one in shown:
-        for line in report.divergence(one):
-            ctx.say(_coloured(line))
-        ctx.say()
-    ctx.say(report.verdict(tally))
-    for line in report.groups(tally):
+def _cluster(ctx: Context, given: dict[str, Any]) -> None:
+    """Submit a replay and wait for it, or take one that has ended; tell what it found."""
+    from ops.replay import findings  # with the cluster's clients, which a file does without
+
+    name = given["run"] or uuid.uuid4().hex[:12]
+    _check_cluster(given, name)
+    check_broker(ctx.settings)
+    voice = Voice(ctx)
+    seconds = _verified(ctx, given, name, voice) if given["in_cluster"] else 0.0
+    found = findings.read(ctx.settings, name, voice)
+    if not found.is_there:
+        raise Trouble(f"There are no findings of a run {name!r}.", "`threadlog replay --cluster` makes some.")
+    findings.check(ctx.settings, found)
+    tally, partitions = found.tally, len(found.summaries)
+    failed = telling.decisions(ctx, tally)
+    for line in report.covered(tally, partitions, name, seconds):
         ctx.say(line)
-    if tally.diverged and in_process and sys.flags.hash_randomization:
-        ctx.say("Where a set decides the order: TaskManagers run with PYTHONHASHSEED=0, so do --workers 1 and more.")
-    return bool(tally.diverged) and not job.newest
+    ctx.emit(**telling.counts(tally, seconds), run=name, app=found.app, partitions=partitions)
+    telling.end(tally, failed)
 
 
-def _upgrade(ctx: Context, tally: Tally) -> bool:
-    """Say what this code would break of what is open now."""
-    for one in tally.breaches:
-        ctx.emit(breaks=True, **msgspec.to_builtins(one))
-        for line in report.breach(one):
-            ctx.say(_coloured(line))
-    threads = len({one.thread for one in tally.breaches})
-    parked = f" ({tally.parked_runs} parked already)" if tally.parked_runs else ""
-    broken = f"This code would break {threads:,} of the threads" if threads else "This code breaks nothing"
-    ctx.say(f"{broken}: {tally.open_runs:,} runs are open{parked}.")
-    return bool(tally.breaches)
+def _check_cluster(given: dict[str, Any], name: str) -> None:
+    allowed = _IN_CLUSTER if given["in_cluster"] else ("run",)
+    if also := sorted(key for key, value in given.items() if value and key not in allowed):
+        asked = "--cluster verifies the whole journal" if given["in_cluster"] else "--run alone tells of an earlier run"
+        raise Trouble(f"{asked}, and takes no {', '.join(also)}.", "Leave one of them out.")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", name):
+        raise Trouble(f"{name!r} names no run.", "Take 1 to 40 of a-z, 0-9 and -.")
 
 
-def _coloured(line: str) -> str:
-    mark = line.strip()[:2]
-    return click.style(line, fg={"- ": "red", "+ ": "green"}.get(mark))
+def _verified(ctx: Context, given: dict[str, Any], name: str, voice: Voice) -> float:
+    """Replay in the cluster; how many seconds the job took. Raises Trouble."""
+    from ops.replay import cluster
 
-
-def _as_json(tally: Tally, seconds: float, workers: int) -> dict[str, Any]:
-    return {
-        "summary": True, "threads": tally.threads, "decisions": tally.decisions, "threads_diverged": tally.diverged,
-        "standings": dict(sorted(tally.standings.items())), "voids": tally.voids, "threads_cut": tally.cut,
-        "entries_lost": tally.lost, "other_limits": dict(sorted(tally.other_limits.items())),
-        "open_runs": tally.open_runs, "parked_runs": tally.parked_runs, "breaches": len(tally.breaches),
-        "seconds": round(seconds, 3), "decisions_per_s": round(tally.decisions / max(seconds, 0.001)),
-        "workers": workers,
-        "groups": [
-            {"kind": g.kind, "about": g.about, "threads": g.threads, "decisions": g.decisions,
-             "thread": g.first.thread, "seq": g.first.seq}
-            for g in tally.groups.values()
-        ],
-    }  # fmt: skip
+    parallelism = given["parallelism"] or ctx.settings.parallelism
+    try:
+        return cluster.verify(ctx.settings, given["app"], name, parallelism, ctx.say, voice.verified).seconds
+    finally:
+        voice.clear()

@@ -20,7 +20,6 @@ import msgspec
 
 from ops.context import Trouble
 from ops.replay.histories import Writer
-from ops.replay.sealed import sealed
 from ops.replay.source import Source
 from ops.sending import event_value, writer_of
 from schemas.codec import Codec
@@ -32,6 +31,7 @@ from threadlog.engine import Decision
 from threadlog.forking import Fork, ForkDiffers
 from threadlog.inputs import Input, timer
 from threadlog.replay import input_of
+from wire.sealed import sealed
 
 SOURCE = "/threadlog/fork"
 EVENTS, RESULTS = "agent-events", "tool-results"

@@ -111,11 +111,11 @@ class HistoryItem(pytest.Item):
     def runtest(self) -> None:
         """Raises Diverged at the first decision that differs."""
         from ops.replay import report
-        from ops.replay.sealed import sealed
         from ops.replay.work import load
         from schemas.errors import Unreadable
         from threadlog.live import LiveRuns
         from threadlog.replay import Replay, input_of
+        from wire.sealed import sealed
 
         cold = self.config.getoption("--threadlog-cold")
         replay = Replay(load(_option(self.config, "app")), live=LiveRuns(0 if cold else 1))

@@ -100,13 +100,18 @@ def breach(found: Breach) -> Iterator[str]:
 
 
 def summary(tally: Tally, seconds: float, workers: int) -> Iterator[str]:
-    """What was read and how fast, and what the reader must know of it."""
+    """What was read and how fast."""
     count = tally.decisions
     rate = f"{count / seconds:,.0f}/s" if seconds > 0 else "at once"
     yield (
         f"{_number(count, 'decision')} of {_number(tally.threads, 'thread')} in {seconds:.1f} s, {rate}"
         f" with {_number(max(workers, 1), 'process', 'es')}"
     )
+    yield from notes(tally)
+
+
+def notes(tally: Tally) -> Iterator[str]:
+    """What the reader must know of what was read."""
     if of := tally.standings["unchecked"]:
         yield f"{of:,} could not be decided again: the journal holds their input by reference only"
     if of := tally.standings["followed"]:
@@ -119,6 +124,14 @@ def summary(tally: Tally, seconds: float, workers: int) -> Iterator[str]:
         yield f"{_number(tally.lost, 'decision')} stand before their thread's first snapshot, what is before is cut"
     for digest, of in sorted(tally.other_limits.items()):
         yield f"{of:,} were decided under other limits ({digest}, here {Limits().digest}), and may differ for that"
+
+
+def covered(tally: Tally, partitions: int, run: str, seconds: float) -> Iterator[str]:
+    """What a replay in the cluster has verified, and how fast, if that is known."""
+    count, threads = _number(tally.decisions, "decision"), _number(tally.threads, "thread")
+    rate = f" in {seconds:.1f} s, {tally.decisions / seconds:,.0f}/s" if seconds else ""
+    yield f"{count} of {threads} in {_number(partitions, 'partition')}, the whole journal{rate}; run {run}"
+    yield from notes(tally)
 
 
 def groups(tally: Tally) -> Iterator[str]:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.context import Trouble
-from ops.replay.sealed import sealed
 from ops.replay.source import FileSource, JournalSource, Source
 from ops.replay.tally import Tally
 from ops.settings import Settings
@@ -28,6 +27,7 @@ from threadlog.live import LiveRuns
 from threadlog.replay import Divergence, Outcome, Replay, input_of
 from threadlog.upgrade import breaches
 from wire.app_code import AppCodeError, load_app
+from wire.sealed import sealed
 
 # Executions kept live, a few KB each; threads of a log are mixed, and one that was dropped is executed from its start.
 LIVE_RUNS = 20_000

@@ -2,7 +2,7 @@
 """The cluster's jobs over REST: which there are, where they run, and how they are stopped.
 
 A job of ours is called NAMESPACE.conversation or NAMESPACE.tools; NAMESPACE.catchup brings the state of a conversation
-up to date before that begins."""
+up to date before that begins, NAMESPACE.replay verifies the journal."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ops.settings import Settings
 
 JOBS = ("conversation", "tools")
 CATCH_UP = "catchup"
+REPLAY = "replay"
 ENDED = frozenset({"FINISHED", "CANCELED", "FAILED"})
 SAVEPOINT_S = 60
 CANCEL_S = 30
@@ -45,7 +46,7 @@ def jobs(settings: Settings) -> list[Job]:
     """Our jobs of this namespace, the newest first, ended ones included as long as the JobManager remembers them."""
     listed = http.call(f"{settings.flink_rest}/jobs/overview")["jobs"]
     listed.sort(key=lambda job: -job["start-time"])
-    ours = {f"{settings.namespace}.{kind}": kind for kind in (*JOBS, CATCH_UP)}
+    ours = {f"{settings.namespace}.{kind}": kind for kind in (*JOBS, CATCH_UP, REPLAY)}
     return [Job(ours[job["name"]], job["jid"], job["state"], job["tasks"]) for job in listed if job["name"] in ours]
 
 

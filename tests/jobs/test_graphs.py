@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 JARS = ROOT / ".build" / "flink-lib"
 
 
-@pytest.fixture(scope="module", params=["conversation", "catchup", "tools"])
+@pytest.fixture(scope="module", params=["conversation", "catchup", "replay", "tools"])
 def graph(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The operators of a job's stream graph; built in a process of its own, because a JVM comes with it."""
     if not (JARS / "threadlog-connector.jar").exists():

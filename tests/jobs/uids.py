@@ -32,6 +32,14 @@ EXPECTED = {
         "journal-g7",
         "threads",
     ],
+    "replay": [
+        "Sink Committer: findings",
+        "batches",
+        "findings",
+        "findings-cut",
+        "journal",
+        "verify",
+    ],
     "tools": [
         "Sink Committer: dead-letters",
         "asks-and-results",
@@ -47,6 +55,7 @@ ARGUMENTS = Namespace(
     parallelism=1, checkpoint_interval_ms=200, checkpoint_dir="file:///tmp/unused",
     transaction_timeout_ms=600_000,
     generation="g7", journal_begin={0: 5, 1: 0}, journal_end={0: 12, 1: 0}, journal={0: (0, 12), 1: (0, 0)},
+    run="r-1",
 )  # fmt: skip
 
 

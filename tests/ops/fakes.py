@@ -121,7 +121,8 @@ class FakeTopic:
     def read(self, first: Mapping[int, int], end: Mapping[int, int]) -> Iterator[Record]:
         """In the order of the list."""
         for record in self.records:
-            if max(first[record.partition], self.low.get(record.partition, 0)) <= record.offset < end[record.partition]:
+            begin = max(first.get(record.partition, 0), self.low.get(record.partition, 0))
+            if begin <= record.offset < end.get(record.partition, 0):
                 yield record
 
     def at(self, places: Sequence[tuple[int, int]]) -> Iterator[Record]:

@@ -17,12 +17,12 @@ from msgspec.structs import replace
 
 import ops.reading
 from ops.replay.histories import Writer
-from ops.replay.sealed import Sealed, sealed
 from ops.settings import Settings
 from tests.ops.fakes import FakeKafka, objects, run
 from tests.ops.replays import APP, changed, file, mix, registered, source
 from tests.threadlog.histories import play, some
 from threadlog.entry import Entry
+from wire.sealed import Sealed, sealed
 
 HERE = ("--workers", "0")
 LESS = ("amount=amount)", "amount=min(amount, 9_000))")

@@ -20,9 +20,9 @@ async def then(thread: Thread, event: Event) -> None:
     await thread.reply(f"paid {receipt}", {"n": 1})
 
 
-def story(handler: Handler = then) -> Desk:
+def story(handler: Handler = then, name: str = "t") -> Desk:
     """A refund of four decisions: seq 1 looks, 2 sleeps, 3 pays, 4 replies and ends."""
-    thread = desk(handler)
+    thread = desk(handler, name=name)
     thread.send(order="o")
     thread.answer({"total": 5})
     thread.fire()

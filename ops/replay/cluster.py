@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A replay of the whole journal as a job of the cluster: submitted, watched, and what it left behind put away.
+
+    the journal's end, once no transaction is open ─► flink run jobs/replay.py ─► FINISHED ─► its findings
+
+The job needs slots of its own, and the live jobs go on. A process that has loaded other code than theirs would have to
+end itself before it could take one of them over, so the TaskManagers on which other code was replayed are restarted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ops import http
+from ops.context import Trouble
+from ops.replay import findings
+from ops.settings import Settings, changed
+from ops.stack import flink, lifecycle, records
+from ops.stack.code import check, pack
+from ops.stack.layout import Layout
+from ops.stack.starting import journal_of
+from ops.stack.submit import run_job
+from ops.stack.supervisor import Supervisor
+from wire.findings import verified
+from wire.kafka import bounds, settled_ends
+
+# Nobody waits for a finding, and each checkpoint costs: every state that has changed since the last one is written.
+CHECKPOINT_INTERVAL_MS = 10_000
+# A job that does not come to run within this cannot run here; a JobManager that is killed is back long before.
+RUNNING_S = 90
+POLL_S = 0.5
+
+Say = Callable[[str], None]
+Progress = Callable[[int, int], None]  # offsets that lie behind, and all
+
+
+@dataclass
+class Run:
+    """A replay in the cluster. `seconds`: how long the job took, by the JobManager's clock."""
+
+    name: str
+    job_id: str
+    parallelism: int
+    ends: dict[int, int]
+    seconds: float = 0.0
+    hosts: set[str] = field(default_factory=set)
+
+
+def arguments(name: str, ends: dict[int, int]) -> list[str]:
+    """What the job's `main()` is told besides; of what is said twice the last counts."""
+    until = ",".join(f"{partition}:{end}" for partition, end in sorted(ends.items()))
+    return ["--checkpoint-interval-ms", str(CHECKPOINT_INTERVAL_MS), "--run", name, "--journal-end", until]
+
+
+def verify(settings: Settings, app: str | None, name: str, parallelism: int, say: Say, progress: Progress) -> Run:
+    """Replay the journal to its end as of now; returns when the job has FINISHED.
+
+    Raises Trouble where it cannot run, or does not come to its end."""
+    settings, layout = changed(settings, {"app": app, "parallelism": parallelism}), Layout(settings.state_dir)
+    lifecycle.check_local(settings)
+    _check_room(settings, parallelism)
+    lifecycle.ensure_wire(settings, say)
+    if findings.read(settings, name).is_there:
+        raise Trouble(f"There are findings of a run {name!r} already.", "Give this one another name.")
+    ends = settled_ends(settings.bootstrap, journal_of(settings))
+    total = sum(high - low for low, high in bounds(settings.bootstrap, journal_of(settings)).values())
+    if not total:
+        raise Trouble("The journal holds no decision.", "`threadlog send` begins a thread.")
+    folder, code = pack(layout, settings.app)
+    check(settings.app, folder)
+    job_id = run_job(settings, layout, settings.app, flink.REPLAY, folder, "", arguments(name, ends))
+    run = Run(name, job_id, parallelism, ends)
+    say(f"  replay {name} submitted as {job_id}")
+    try:
+        _wait(settings, run, lambda: progress(verified(settings.bootstrap, settings.namespace, name), total))
+    except KeyboardInterrupt:
+        raise Trouble(
+            f"The replay goes on as job {job_id}.", f"When it has ended, `threadlog replay --run {name}` tells."
+        ) from None
+    finally:
+        if records.code_on_taskmanagers(layout) not in ("", code):
+            _refresh(layout, run.hosts)
+    return run
+
+
+def _check_room(settings: Settings, parallelism: int) -> None:
+    if job := flink.live_jobs(settings).get(flink.REPLAY):
+        raise Trouble(f"A replay runs already: job {job.id}.", "Wait until it has ended.")
+    free = http.call(f"{settings.flink_rest}/overview")["slots-available"]
+    if free < parallelism:
+        raise Trouble(
+            f"The cluster has {free} free slots, and a replay takes {parallelism}.",
+            "Give a smaller --parallelism, or start the stack with more TaskManagers.",
+        )
+
+
+def _wait(settings: Settings, run: Run, tell: Callable[[], None]) -> None:
+    until = time.monotonic() + RUNNING_S
+    while True:
+        try:
+            job: dict[str, Any] = http.call(f"{settings.flink_rest}/jobs/{run.job_id}")
+            if job["state"] not in flink.ENDED:
+                run.hosts |= set(flink.hosts(settings, run.job_id))
+        except http.HttpError:
+            job = {"state": "", "vertices": []}
+        if job["state"] == "FINISHED":
+            run.seconds = job["duration"] / 1000
+            return
+        if job["vertices"] and {vertex["status"] for vertex in job["vertices"]} <= {"RUNNING", "FINISHED"}:
+            until = time.monotonic() + RUNNING_S
+        if job["state"] in flink.ENDED or time.monotonic() > until:
+            raise _failed(settings, run, job["state"])
+        tell()
+        time.sleep(POLL_S)
+
+
+def _failed(settings: Settings, run: Run, state: str) -> Trouble:
+    """Why the job did not come to its end; it is gone afterwards."""
+    why = flink.last_failure(settings, run.job_id)
+    if state not in flink.ENDED:
+        flink.cancel(settings, flink.Job(flink.REPLAY, run.job_id, state, {}))
+    return Trouble(
+        f"The replay did not come to its end: {why or state or 'no answer'}", "`threadlog logs jobmanager` says more."
+    )
+
+
+def _refresh(layout: Layout, hosts: set[str]) -> None:
+    """Restart the TaskManagers of the local stack that the replay ran on."""
+    supervisor = Supervisor(layout)
+    names = sorted(hosts & supervisor.info().keys())
+    supervisor.stop(names)
+    supervisor.begin(names)

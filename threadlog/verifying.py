@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One partition of the journal, verified record by record: the reader's rule, then each decision made again.
+
+    record ─► entry ─► does it continue its thread? ─► decided again ─► equal, or a finding; each is counted
+
+A thread lives in one partition, so a partition is verified by itself and its records are counted without a gap.
+
+States of threads of late are kept decoded. They are written into `threads` when `store` is called, right before a
+checkpoint, or when a thread makes room for another: to write a state after each of its decisions costs more than to
+decide.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import msgspec
+from msgspec.structs import replace
+
+from schemas.errors import Unreadable
+from threadlog.app import App
+from threadlog.differences import Differences, Field
+from threadlog.entry import Entry
+from threadlog.following import advance
+from threadlog.inputs import Input
+from threadlog.limits import Limits
+from threadlog.live import LiveRuns
+from threadlog.replay import Divergence, Outcome, Replay
+from threadlog.state import MAPS, SMALL, MemoryMaps, State, dump
+
+# Of one partition, some 10 kB each. A thread that was left out is read from `threads` again.
+THREADS_KEPT_MAX = 5_000
+# A finding must fit a record, whatever it is about: so many effects of each side around the first that differs, ...
+LINES_MAX = 40
+# ... and so much of each.
+CHARS_MAX = 1_000
+
+
+class Threads(Protocol):
+    """Where states lie as JSON, by thread."""
+
+    def get(self, thread: str) -> str | None:
+        """What was put last, None where nothing was."""
+
+    def put(self, thread: str, state: str) -> None:
+        """Keep a state."""
+
+
+class Checked(msgspec.Struct):
+    """What of a partition was verified: the offsets of its first and last record, -1 before any, and counts.
+
+    `standings` counts the entries by how they stand; an entry that stands before the first snapshot of a thread, where
+    the beginning of the partition is gone, is `lost` instead. `cut` threads begin at a snapshot.
+    """
+
+    first: int = -1
+    last: int = -1
+    last_log_ms: int = 0
+    records: int = 0
+    threads: int = 0
+    cut: int = 0
+    lost: int = 0
+    standings: dict[str, int] = msgspec.field(default_factory=dict)
+    other_limits: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A record of the journal as it could be read. `thread` is its key; `error`: why there is no entry, or no input."""
+
+    offset: int
+    log_time_ms: int
+    thread: str
+    entry: Entry | None = None
+    input: Input | None = None
+    error: Unreadable | None = None
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something that is not as it should be, and where. `divergence` is None for a void entry."""
+
+    what: Literal["divergence", "void"]
+    thread: str
+    seq: int
+    offset: int
+    log_time_ms: int
+    reason: str
+    divergence: Divergence | None = None
+
+
+class _Thread(msgspec.Struct):
+    """A thread as it is stored: its state as from `dump`, and the run that went its own way, or ""."""
+
+    state: dict[str, Any]
+    diverged: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_thread = msgspec.json.Decoder(_Thread).decode
+
+
+@dataclass(eq=False)
+class Verifier:
+    """Verifies the records of one partition in their order. `checked` is where it stands; `live` may be shared."""
+
+    app: App
+    threads: Threads
+    checked: Checked
+    live: LiveRuns = field(default_factory=LiveRuns)
+    limits: Limits = field(default_factory=Limits)
+    kept_max: int = THREADS_KEPT_MAX
+
+    def __post_init__(self) -> None:
+        self._states: OrderedDict[str, State] = OrderedDict()
+        self._replay = Replay(self.app, self.limits, self.live, states=self._states)
+        self._changed = set[str]()
+
+    def take(self, read: Read) -> Finding | None:
+        """Verify the next record; what is wrong with it."""
+        checked, entry = self.checked, read.entry
+        checked.records += 1
+        checked.first = read.offset if checked.first < 0 else checked.first
+        checked.last, checked.last_log_ms = read.offset, read.log_time_ms
+        if entry is None:
+            return self._void(read, 0, str(read.error))
+        if entry.thread != read.thread:
+            return self._void(read, entry.seq, f"wrong key: the entry is of thread {entry.thread}")
+        is_new = not self._load(entry.thread)
+        if is_new and entry.seq > 1 and entry.snapshot is None and checked.first > 0:
+            checked.lost += 1
+            return None
+        outcome = self._check(entry, read)
+        if outcome.standing == "void":
+            return self._left_out(read, entry, is_new)
+        self._count(entry.thread, outcome.standing, is_new)
+        if outcome.divergence is None:
+            return None
+        return _divergence(read, outcome.divergence)
+
+    def store(self) -> None:
+        """Write down the states that have changed since they were; `checked` is the caller's to keep."""
+        for thread in self._changed:
+            self._write(thread, self._states[thread])
+        self._changed.clear()
+
+    def _check(self, entry: Entry, read: Read) -> Outcome:
+        if read.error is not None:
+            return self._replay.unreadable(entry, read.error)
+        return self._replay.check(entry, read.input)
+
+    def _load(self, thread: str) -> bool:
+        """Bring a thread's state to hand; False where it has none yet."""
+        if thread in self._states:
+            return True
+        stored = self.threads.get(thread)
+        if stored is None:
+            return False
+        kept = _decode_thread(stored)
+        maps = MemoryMaps({name: kept.state[name] for name in MAPS})
+        self._states[thread] = State({name: kept.state[name] for name in SMALL}, maps)
+        if kept.diverged:
+            self._replay.diverged[thread] = kept.diverged
+        return True
+
+    def _count(self, thread: str, standing: str, is_new: bool) -> None:
+        checked, replay = self.checked, self._replay
+        checked.standings[standing] = checked.standings.get(standing, 0) + 1
+        if is_new:
+            checked.threads += 1
+            checked.cut += replay.cut.pop(thread, None) is not None
+        if replay.other_limits:
+            [(digest, _)] = replay.other_limits.items()
+            checked.other_limits[digest] = checked.other_limits.get(digest, 0) + 1
+            replay.other_limits.clear()
+        self._states.move_to_end(thread)
+        self._changed.add(thread)
+        while len(self._states) > self.kept_max:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        thread, state = self._states.popitem(last=False)
+        if thread in self._changed:
+            self._changed.remove(thread)
+            self._write(thread, state)
+        self._replay.diverged.pop(thread, None)
+        self.live.drop(thread)
+
+    def _write(self, thread: str, state: State) -> None:
+        self.threads.put(thread, _encode(_Thread(dump(state), self._replay.diverged.get(thread, ""))).decode())
+
+    def _left_out(self, read: Read, entry: Entry, is_new: bool) -> Finding:
+        """Why an entry does not continue its thread. One that nobody has heard of is none for that."""
+        state = self._states[entry.thread]
+        reason = advance(State(state.small, MemoryMaps()), entry, self.limits).reason
+        if is_new:
+            del self._states[entry.thread]
+            self._replay.cut.pop(entry.thread, None)
+        self._replay.other_limits.clear()
+        return self._void(read, entry.seq, reason)
+
+    def _void(self, read: Read, seq: int, reason: str) -> Finding:
+        standings = self.checked.standings
+        standings["void"] = standings.get("void", 0) + 1
+        return Finding("void", read.thread, seq, read.offset, read.log_time_ms, _cut(reason))
+
+
+def _divergence(read: Read, found: Divergence) -> Finding:
+    of = found.differences
+    reason = f"{of.kind}: {of.about}" if of.about else of.kind
+    shown = replace(found, differences=_bounded(of), note="\n".join(map(_cut, found.note.splitlines())))
+    return Finding("divergence", found.thread, found.seq, read.offset, read.log_time_ms, _cut(reason), shown)
+
+
+def _bounded(of: Differences) -> Differences:
+    """The differences as a record can hold them."""
+    first = max(0, (of.at or 0) - LINES_MAX // 4)
+    sides = ([_cut(line) for line in side[first : first + LINES_MAX]] for side in (of.recorded, of.now))
+    recorded, now = sides
+    fields = [Field(_cut(one.path), _side(one.recorded), _side(one.now)) for one in of.fields]
+    return Differences(of.kind, _cut(of.about), recorded, now, fields, of.at)
+
+
+def _side(value: str | None) -> str | None:
+    return None if value is None else _cut(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CHARS_MAX else f"{text[: CHARS_MAX - 1]}…"
