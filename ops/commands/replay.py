@@ -156,6 +156,7 @@ def _as_json(tally: Tally, seconds: float, workers: int) -> dict[str, Any]:
         "summary": True, "threads": tally.threads, "decisions": tally.decisions, "threads_diverged": tally.diverged,
         "standings": dict(sorted(tally.standings.items())), "voids": tally.voids, "threads_cut": tally.cut,
         "entries_lost": tally.lost, "other_limits": dict(sorted(tally.other_limits.items())),
+        "older_states": tally.older_states,
         "open_runs": tally.open_runs, "parked_runs": tally.parked_runs, "breaches": len(tally.breaches),
         "seconds": round(seconds, 3), "decisions_per_s": round(tally.decisions / max(seconds, 0.001)),
         "workers": workers,

@@ -18,8 +18,9 @@ from wire.control import CONVERSATION
 @click.option("--job", type=click.Choice([*flink.JOBS, "both"]), default="both", help="Which job (default: both).")
 @click.option("--from-savepoint", "savepoint", default="", help="Begin with this state (one job only).")
 @click.option("--rebuild", is_flag=True, help="Make the conversation's state anew, from its journal alone.")
+@click.option("--parallelism", type=int, help="Subtasks of each job; TaskManagers come and go with them.")
 @pass_context
-def command(ctx: Context, app: str | None, job: str, savepoint: str, rebuild: bool) -> None:
+def command(ctx: Context, app: str | None, job: str, savepoint: str, rebuild: bool, parallelism: int | None) -> None:
     """Start the jobs that do not run, the conversation never behind its journal.
 
     Where nothing was decided since the last stop it goes on from there. Otherwise the state that was found, or given,
@@ -29,8 +30,11 @@ def command(ctx: Context, app: str | None, job: str, savepoint: str, rebuild: bo
         raise Trouble("A savepoint belongs to one job.", "Say which with --job conversation or --job tools.")
     if savepoint and rebuild:
         raise Trouble("A state is rebuilt from nothing, or a savepoint goes on.", "Give one of the two.")
-    settings, layout = changed(ctx.settings, {"app": app}), Layout(ctx.settings.state_dir)
+    settings, layout = ctx.settings, Layout(ctx.settings.state_dir)
     lifecycle.check_local(settings)
+    if parallelism is not None:
+        settings = lifecycle.resize(settings, parallelism, ctx.say)
+    settings = changed(settings, {"app": app})
     live = flink.live_jobs(settings)
     wanted = list(flink.JOBS) if job == "both" else [job]
     for kind in wanted:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ops import http
 from ops.settings import Settings, remember_app
-from ops.stack import archives, flink, health, records, starting
+from ops.stack import archives, flink, health, records, starting, versions
 from ops.stack.code import app_digest, check, pack
 from ops.stack.layout import FLINK, Layout
 from ops.stack.parts import LIGHT, flat_yaml, flink_environment
@@ -220,6 +220,10 @@ def begin(
     return {kind: run.result() for kind, run in runs.items()}
 
 
+def _lacks(settings: Settings, layout: Layout, kinds: list[str], has: frozenset[str]) -> str:
+    return versions.missing(settings, layout, has) if CONVERSATION in kinds else ""
+
+
 def submit(
     settings: Settings,
     layout: Layout,
@@ -233,16 +237,22 @@ def submit(
     """Bring these jobs to run this app's code; a running one is stopped and goes on from its own savepoint.
 
     `savepoint` overrides from where they start, which `find` tells otherwise. Returns the job ids by kind. Raises
-    AppCodeError before anything is stopped, SubmitFailed afterwards."""
+    AppCodeError before anything is stopped, SubmitFailed for code that lacks a version with open runs, and later."""
     packed = pack(layout, spec)
-    check(spec, packed[0])
+    has = check(spec, packed[0])
+    if lacks := _lacks(settings, layout, kinds, has):
+        raise SubmitFailed(f"{lacks}: keep it in the code beside newer ones. Nothing was stopped or submitted.")
     end_jobs(settings, layout, kinds, say)
+    if lacks := _lacks(settings, layout, kinds, has):
+        raise SubmitFailed(f"{lacks}; it began while the jobs were stopped for this. They go on with code that has it.")
     if records.code_on_taskmanagers(layout) not in ("", packed[1]):
         recycle_taskmanagers(settings, layout, say)
     records.note_code(layout, packed[1])
     points = {kind: savepoint or find(settings, layout, kind) for kind in kinds}
     points = ready_points(settings, layout, spec, points, packed, say)
     ids = begin(settings, layout, spec, points, packed, say)
+    if CONVERSATION in kinds:
+        versions.note(layout, has)
     remember_app(settings.state_dir, spec)
     if wait and (waiting := flink.wait_running(settings, kinds, RUNNING_S)):
         hint = "Mend the app and submit again, or read `threadlog logs jobmanager`."
