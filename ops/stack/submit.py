@@ -97,8 +97,29 @@ def run_job(
     (layout.logs / f"submit-{kind}.log").write_text(done.stdout + done.stderr)
     found = re.search(r"JobID ([0-9a-f]{32})", done.stdout)
     if found is None:
-        raise SubmitFailed(f"{kind}: `flink run` started no job:\n{_essence(done.stdout + done.stderr)}")
+        raise SubmitFailed(f"{kind}: {_why(done.stdout + done.stderr)}")
     return found.group(1)
+
+
+# What Flink refuses to start, to be told in a sentence: in its words the cause stands in the middle of a page.
+REFUSALS = (
+    (
+        r"Cannot map checkpoint/savepoint state for operator (\w+)",
+        "the savepoint holds the state of an operator that this code lacks (the hash of its uid is {}). Its uid was "
+        "changed, or it was taken out: give it back. Flink would drop the state, so nothing was submitted.",
+    ),
+    (
+        r"no UID or hash has been assigned to operator (\S+)",
+        "operator {} has no uid, by which its state would be found again. Nothing was submitted.",
+    ),
+)
+
+
+def _why(output: str) -> str:
+    for pattern, sentence in REFUSALS:
+        if found := re.search(pattern, output):
+            return sentence.format(found.group(1))
+    return f"`flink run` started no job:\n{_essence(output)}"
 
 
 def _essence(output: str) -> str:
@@ -240,7 +261,7 @@ def submit(
     AppCodeError before anything is stopped, SubmitFailed for code that lacks a version with open runs, and later."""
     packed = pack(layout, spec)
     has = check(spec, packed[0])
-    if lacks := _lacks(settings, layout, kinds, has):
+    if records.read(layout, CONVERSATION) is not None and (lacks := _lacks(settings, layout, kinds, has)):
         raise SubmitFailed(f"{lacks}: keep it in the code beside newer ones. Nothing was stopped or submitted.")
     end_jobs(settings, layout, kinds, say)
     if lacks := _lacks(settings, layout, kinds, has):

@@ -130,6 +130,7 @@ def test_submit_of_code_that_lacks_a_version_begins_nothing(
 ) -> None:
     """Asked before anything is stopped; and again, because a run may have begun until then."""
     stopped_for: list[str] = []
+    stopped(settings, "conversation")
     monkeypatch.setattr(versions, "missing", lambda settings, layout, has: told.pop(0))
     monkeypatch.setattr(submit, "end_jobs", lambda settings, layout, kinds, say: stopped_for.append("it"))
     monkeypatch.setattr(submit, "run_job", lambda *given: pytest.fail("a job was begun"))
@@ -144,3 +145,22 @@ def test_submit_writes_down_the_versions_that_run(settings: Settings, monkeypatc
     go(settings)
     found = records.read(Layout(settings.state_dir), "conversation")
     assert found is not None and tuple(found.versions) == ("go/1",)
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        (
+            "x\nCaused by: E: Cannot map checkpoint/savepoint state for operator 27ab to the",
+            "lacks (the hash of its uid",
+        ),
+        (
+            "E: disabled but no UID or hash has been assigned to operator counted\n\tat a",
+            "operator counted has no uid,",
+        ),
+        ("something else", "`flink run` started no job:\n  | something else"),
+    ],
+)
+def test_submit_tells_in_a_sentence_what_flink_refuses(output: str, told: str) -> None:
+    """The cause, and not the page around it; of what is not known, the lines that say why."""
+    assert told in submit._why(output)
