@@ -41,8 +41,7 @@ def aside(followed: World) -> Iterator[World]:
     followed.cli("stop")
     before = {path: path.read_text() for path in jobs.glob("*.json")}
     yield followed
-    if flink.live_jobs(followed.settings):
-        followed.cli("--namespace", golden.NAMESPACE, "stop")
+    followed.cli("--namespace", golden.NAMESPACE, "stop")
     for path, text in before.items():
         path.write_text(text)
     followed.cli("--namespace", followed.settings.namespace, "start", "--app", followed.settings.app)

@@ -118,6 +118,8 @@ def test_runbook_upgrades_an_app_with_runs_in_flight(world: World, console: Cons
     assert new.endswith("version 2")
     versions = {entry.version for seen in world.log.threads[thread_of(open_run)] if (entry := seen.entry).run_id}
     assert versions == {1}
+    assert thread_of(open_run) not in console.run(APP, 3)
+    assert thread_of(open_run) not in console.run(APP, 4)
 
 
 def test_runbook_adds_a_field_to_an_event(world: World, console: Console) -> None:
