@@ -16,6 +16,7 @@ from ops.settings import Settings, SettingsError
 from ops.stack.lifecycle import StackFailed
 from ops.stack.submit import SubmitFailed
 from schemas.errors import WireError
+from threadlog.errors import NewerState
 from wire.app_code import AppCodeError
 from wire.registry import Incompatible
 
@@ -36,7 +37,12 @@ def trouble(error: Exception, settings: Settings | None) -> Trouble | None:
         case KafkaException():
             where = settings.bootstrap if settings else "the broker"
             return Trouble(f"Kafka at {where} does not do what is asked: {error.args[0].str()}.", STATUS)
-        case WireError() | Incompatible():
+        case NewerState():
+            return Trouble(f"{str(error)[:1].upper()}{str(error)[1:]}.", "Its state moves on with that code alone.")
+        case Incompatible():
+            hint = "Give a new field a default, and leave old ones in: what lies in the log must stay readable."
+            return Trouble(f"{error}.", hint)
+        case WireError():
             return Trouble(f"{str(error)[:1].upper()}{str(error)[1:]}.", STATUS)
         case sqlite3.Error():
             return Trouble(

@@ -86,7 +86,7 @@ def _decision(turn: Turn, by_reference: bool = False) -> Decision:
     if _snapshot_is_due(turn.state.small, turn.limits):
         entry = _with_snapshot(turn, entry)
     entry = entry.sealed()
-    small, writes = evolve(turn.state, entry, patch, turn.limits.seen_window_ms)
+    small, writes = evolve(turn.stored, entry, patch, turn.limits.seen_window_ms)
     return Decision(entry, turn.effects, small, writes)
 
 
@@ -135,7 +135,7 @@ def _smaller(turn: Turn, decision: Decision, live: Execution | None) -> tuple[De
     if live is not None:
         live.close()
     error = LimitError("entry_bytes", _size(decision.entry), turn.limits.entry_bytes)
-    again = partial(Turn, turn.state, turn.input, turn.app, turn.limits)
+    again = partial(Turn, turn.stored, turn.input, turn.app, turn.limits)
     fewest = 1 if turn.input.kind == "timer" and turn.input.id == CHAIN_TIMER else 0
     if turn.chained > fewest:
         alone = again(chain_runs_max=fewest)

@@ -15,6 +15,7 @@
     ├── ToolError                raised by a tool: a final no of the application
     ├── Retryable                raised by a tool: it did not run, try again
     ├── NotOfThisJournal         the operator: a state was restored that another history has made
+    ├── NewerState               the operator: a state or journal of newer code than this
     └── BrokenInvariant          us: a crash, never data
 
 Every error keeps its fields as attributes and survives pickling, because Flink carries errors between processes.
@@ -148,6 +149,20 @@ class NotOfThisJournal(ThreadlogError):
         return (
             f"the restored state is not of this journal: thread {self.thread[:100]!r} stands at seq {self.seq} with an "
             f"entry that its journal does not have there; rebuild the state from the journal alone"
+        )
+
+
+class NewerState(ThreadlogError):
+    """A thread's state is of a version that this code does not know. Fields: `thread`, `version`, `known`."""
+
+    def __init__(self, thread: str, version: int, known: int) -> None:
+        super().__init__(thread, version, known)
+        self.thread, self.version, self.known = thread, version, known
+
+    def __str__(self) -> str:
+        return (
+            f"the state of thread {self.thread[:100]!r} is of version {self.version}, this code knows {self.known}: "
+            f"run the threadlog that wrote it, or a newer one"
         )
 
 

@@ -85,6 +85,8 @@ def advance(state: State, entry: Entry, limits: Limits) -> Followed:
         if entry.state_hash != chain(core["state_hash"], entry.patch):
             return Followed("void", f"wrong state: seq {entry.seq} leads from another state", head)
         patch = read_patch(entry.patch)
+        if patch["put"].get("core", {}).get("v", core["v"]) < core["v"]:
+            return Followed("void", f"wrong patch: that of seq {entry.seq} is of an older version than its state", head)
     except (UnicodeError, msgspec.DecodeError, RecursionError):
         return Followed("void", f"wrong patch: that of seq {entry.seq} cannot be read", head)
     small, maps = evolve(state, entry, patch, limits.seen_window_ms)

@@ -75,7 +75,7 @@ def broken(state: State, app: App, limits: Limits) -> tuple[Place | None, str, s
         return None, str(error), "version"
     except NondeterminismError as error:
         place, now = _asked(error.asked, turn.get("run", "id"), places)
-        was = _recorded(error.recorded, state)
+        was = _recorded(error.recorded, turn.state)
         return place or places.raised or places.last, f"at {error.where}\n- {was}\n+ {now}", "nondeterminism"
     except Exception as error:
         return places.raised or places.last, f"{type(error).__name__}: {error}", "crash"

@@ -35,6 +35,7 @@ from threadlog.places import Place
 from threadlog.recorded import Recorded
 from threadlog.snapshots import state_before
 from threadlog.state import MemoryMaps, State, new_state
+from threadlog.upcasting import newest
 
 Decode = Callable[[bytes], tuple[str, int, Any]]  # bytes of the log → (type, schema id, plain JSON), or Unreadable
 # equal: to the bit. diverged: `divergence` says how. consequence: of an earlier divergence in the same run. unchecked:
@@ -97,8 +98,9 @@ class Replay:
 
     `live` is the cache of executions: LiveRuns(0) executes every run again from its start at every step. `cut` counts
     per thread the seq at which it began where the history before is gone; `other_limits` the decisions that were made
-    under limits of another digest, which may decide otherwise; `diverged` names the run of a thread that went its own
-    way.
+    under limits of another digest, which may decide otherwise; `older_states` those that were made on a state of an
+    older version: their patches are of that form, so verdict and effects are compared, patch and snapshot are not.
+    `diverged` names the run of a thread that went its own way.
     """
 
     app: App
@@ -108,6 +110,7 @@ class Replay:
     states: dict[str, State] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
     other_limits: Counter[str] = field(default_factory=Counter)
+    older_states: int = 0
     diverged: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -125,6 +128,7 @@ class Replay:
             return self._followed(entry, "unchecked" if input is None else "consequence")
         if entry.limits_digest != self.limits.digest:
             self.other_limits[entry.limits_digest] += 1
+        self.older_states += _on_older_form(state, entry)
         app = self._recorded.app_of(entry)
         decision, mine, crash = self._decide(state, input, app, entry)
         for other in () if mine == entry else self._recorded.older(input.type, app):
@@ -183,6 +187,9 @@ class Replay:
         mine = None if decision is None else decision.entry
         if mine is not None and entry.limits_digest != mine.limits_digest:
             mine = replace(mine, limits_digest=entry.limits_digest).sealed()
+        if mine is not None and _on_older_form(state, entry):
+            older = {"patch": entry.patch, "state_hash": entry.state_hash, "snapshot": entry.snapshot}
+            mine = replace(mine, **older).sealed()
         return decision, mine, ""
 
     def _how(self, entry: Entry, mine: Entry | None, crash: str) -> Differences:
@@ -211,3 +218,15 @@ class Replay:
             entry.thread, entry.seq, entry.kind, entry.verdict, came.topic, came.partition, came.offset, entry.time_ms,
             entry.agent, entry.version, entry.run_id, found, place, note,
         ))  # fmt: skip
+
+
+def _on_older_form(state: State, entry: Entry) -> bool:
+    """Whether an entry was decided on a state of an older version than this code works with."""
+    version = state.small["core"]["v"]
+    if version == newest():
+        return False
+    try:
+        patch = msgspec.json.decode(entry.patch)
+        return bool(patch["put"].get("core", {}).get("v", version) < newest())
+    except (msgspec.DecodeError, LookupError, TypeError, AttributeError):  # such an entry is void
+        return False

@@ -16,7 +16,7 @@ import msgspec
 
 from threadlog.canonical import digest, text
 from threadlog.entry import Entry
-from threadlog.state import SMALL, MemoryMaps, State, dump
+from threadlog.state import State, dump, state_of
 
 _IDENTITY_BYTES, _TIME_BYTES = 12, 6
 _EVENT_BYTES = _IDENTITY_BYTES + _TIME_BYTES
@@ -50,12 +50,11 @@ def snapshot_of(entry: Entry) -> dict[str, Any] | None:
 
 def state_before(entry: Entry) -> State | None:
     """The same as a state with maps in memory; None too where a section is missing."""
-    whole, maps = snapshot_of(entry), MemoryMaps()
+    whole = snapshot_of(entry)
     if whole is None:
         return None
     try:
-        maps.sections.update({name: dict(whole[name]) for name in maps.sections})
-        return State({name: dict(whole[name]) for name in SMALL}, maps)
+        return state_of(whole)
     except (LookupError, TypeError, ValueError):
         return None
 

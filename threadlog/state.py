@@ -13,6 +13,8 @@ dearer with the conversation:
     orphans    effect calls whose run is gone  orphan_values  what they returned, by call id
     window     bounds of the ring in `seen`, and the newest log time of an event
 
+`core` names the version of the whole in `v`; `upcasting` tells what becomes of older ones.
+
 A patch is `{"put": {section: {key: value}}, "del": {section: [key]}}`. Positions and `seen` follow from the entry's
 input and are not in the patch, so the state hash does not depend on where the log holds a record.
 """
@@ -27,8 +29,9 @@ import msgspec
 
 from threadlog.canonical import digest
 from threadlog.entry import Entry
+from threadlog.upcasting import newest, upcast
 
-STATE_VERSION = 1
+FIRST_VERSION = 1  # of every new thread: whoever follows it from its first entry knows no other
 SMALL = ("core", "run", "vars", "calls", "timers", "positions", "orphans", "window")
 MAPS = ("steps", "asks", "queue", "history", "doubts", "orphan_values", "seen")
 _SECTIONS = {*SMALL, *MAPS}
@@ -83,7 +86,7 @@ class State:
 
 def new_small(thread: str) -> Small:
     """The small sections of a thread that has decided nothing yet."""
-    core = {"v": STATE_VERSION, "thread": thread, "seq": 0, "head": GENESIS, "state_hash": GENESIS, "outbox": GENESIS}
+    core = {"v": FIRST_VERSION, "thread": thread, "seq": 0, "head": GENESIS, "state_hash": GENESIS, "outbox": GENESIS}
     core |= {"outbox_seq": 0, "now": 0, "queue": [], "queue_next": 0, "history_first": 0, "history_next": 0}
     core |= {"snapshot_seq": 0}
     return {"core": core, **{name: {} for name in SMALL[1:]}}
@@ -102,7 +105,7 @@ class _Sections(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _read_patch = msgspec.json.Decoder(_Sections).decode
-_CORE = {"queue": list, "queue_next": int, "outbox_seq": int, "history_first": int, "history_next": int}
+_CORE = {"v": int, "queue": list, "queue_next": int, "outbox_seq": int, "history_first": int, "history_next": int}
 
 
 def read_patch(text: str) -> Patch:
@@ -117,7 +120,20 @@ def read_patch(text: str) -> Patch:
 
 
 def evolve(state: State, entry: Entry, patch: Patch, seen_window_ms: int) -> tuple[Small, Patch]:
-    """The small state after `entry`, and everything to write into the maps. The only place where state changes."""
+    """The small state after `entry`, and everything to write into the maps. The only place where state changes.
+
+    A patch of a newer version says so: the state is brought to that first, and all its maps are written anew."""
+    version = patch["put"].get("core", {}).get("v", state.small["core"]["v"])
+    if version == state.small["core"]["v"]:
+        return _evolved(state, entry, patch, seen_window_ms)
+    newer, maps = _parts(_brought_to(state, version))
+    small, writes = _evolved(State(newer, maps), entry, patch, seen_window_ms)
+    maps.write(writes)
+    gone = {name: [key for key, _ in state.maps.items(name) if key not in maps.sections[name]] for name in MAPS}
+    return small, {"put": maps.sections, "del": gone}
+
+
+def _evolved(state: State, entry: Entry, patch: Patch, seen_window_ms: int) -> tuple[Small, Patch]:
     small = {name: dict(values) for name, values in state.small.items()}
     writes: Patch = {"put": {}, "del": {}}
     for section, pairs in patch["put"].items():
@@ -183,3 +199,24 @@ def position_key(topic: str, partition: int) -> str:
 def dump(state: State) -> dict[str, Any]:
     """The whole state as plain JSON: for snapshots and comparisons."""
     return {**state.small, **{name: dict(state.maps.items(name)) for name in MAPS}}
+
+
+def state_of(whole: dict[str, Any]) -> State:
+    """The state of which `dump` has made this. Raises LookupError where a section is missing that its version has."""
+    if whole["core"]["v"] < newest():
+        whole = {**{name: {} for name in _SECTIONS}, **whole}
+    return State(*_parts(whole))
+
+
+def _brought_to(state: State, version: int) -> dict[str, Any]:
+    """A state that lacks sections of today was kept before there were any."""
+    return upcast({**{name: {} for name in SMALL}, **dump(state)}, version)
+
+
+def _parts(whole: dict[str, Any]) -> tuple[Small, MemoryMaps]:
+    return {name: dict(whole[name]) for name in SMALL}, MemoryMaps({name: dict(whole[name]) for name in MAPS})
+
+
+def of_today(state: State) -> State:
+    """The state as this code works with it, which is most often the very one. Raises NewerState."""
+    return state if state.small["core"]["v"] == newest() else State(*_parts(_brought_to(state, newest())))

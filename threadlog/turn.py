@@ -11,14 +11,17 @@ from threadlog.app import App
 from threadlog.canonical import chain
 from threadlog.inputs import TIMER_TOPIC, Input
 from threadlog.limits import Limits
-from threadlog.state import Patch, State
+from threadlog.state import Patch, State, of_today
+from threadlog.upcasting import newest
 
 _GONE = object()
 
 
 @dataclass(eq=False)
 class Turn:
-    """Reads through to the state, writes into a patch, collects effects. Thrown away when the step fails."""
+    """Reads through to the state, writes into a patch, collects effects. Thrown away when the step fails.
+
+    `stored`: the state as it was given, which older code may have left; `state` is what this code makes of it."""
 
     state: State
     input: Input
@@ -32,9 +35,11 @@ class Turn:
     chained: int = 0
     chain_runs_max: int = 0
     held: Exception | None = None  # why no handler may go on in this step: its open run is parked for this
+    stored: State = field(init=False)
     _writes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.stored, self.state = self.state, of_today(self.state)
         before = self.state.small["core"]["now"]
         clock = self.input.log_time_ms if self.input.topic == TIMER_TOPIC else self.input.clock_ms
         self.now = max(before, clock)
@@ -121,6 +126,8 @@ class Turn:
                     continue  # the entry has a field of its own for it
                 else:
                     puts.setdefault(section, {})[key] = value
+        if self.state is not self.stored:  # from here on, whoever follows the thread has to upcast it too
+            puts.setdefault("core", {})["v"] = newest()
         return {"put": puts, "del": {section: sorted(keys) for section, keys in dels.items()}}
 
     def _stored(self, section: str, key: str) -> bool:

@@ -11,7 +11,7 @@ from threadlog.app import App
 from threadlog.limits import Limits
 from threadlog.locating import broken
 from threadlog.places import Place
-from threadlog.state import State
+from threadlog.state import State, of_today
 
 
 class Breach(msgspec.Struct, frozen=True):
@@ -36,7 +36,7 @@ class Breach(msgspec.Struct, frozen=True):
 
 def breaches(state: State, app: App, limits: Limits) -> Iterator[Breach]:
     """What would break; nothing for a run that is parked already, except for its calls and what waits behind it."""
-    small = state.small
+    small = of_today(state).small
     run, core = small["run"], small["core"]
     where = (core["thread"], core["seq"])
     subject = (run.get("id", ""), run.get("agent", ""), run.get("version", 0))

@@ -58,6 +58,8 @@ def environment(parallelism: int, checkpoint_interval_ms: int, checkpoint_dir: s
         "execution.checkpointing.mode": "EXACTLY_ONCE",
         "execution.checkpointing.interval": f"{checkpoint_interval_ms} ms",
         "execution.checkpointing.dir": checkpoint_dir,
+        # State is found again by an operator's uid. One without would be given an id that changes with the graph.
+        "pipeline.auto-generate-uids": "false",
         # Two at once would mean two open transactions per sink.
         "execution.checkpointing.max-concurrent-checkpoints": "1",
         # What `by_partition` sends before a barrier must arrive before it.

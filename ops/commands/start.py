@@ -22,8 +22,18 @@ from wire.control import CONVERSATION
 @click.option("--rebuild", is_flag=True, help="Make the conversation's state anew, from its journal alone.")
 @click.option("--take-over", "over", is_flag=True, help="End copies that run first, stuck ones too.")
 @click.option("--accept-lost-inputs", "accept", is_flag=True, help="Go on without inputs that retention has deleted.")
+@click.option("--parallelism", type=int, help="Subtasks of each job; TaskManagers come and go with them.")
 @pass_context
-def command(ctx: Context, app: str | None, job: str, savepoint: str, rebuild: bool, over: bool, accept: bool) -> None:
+def command(
+    ctx: Context,
+    app: str | None,
+    job: str,
+    savepoint: str,
+    rebuild: bool,
+    over: bool,
+    accept: bool,
+    parallelism: int | None,
+) -> None:
     """Start the jobs that do not run, the conversation never behind its journal.
 
     Where nothing was decided since the last stop it goes on from there. Otherwise the state that was found, or given,
@@ -41,6 +51,8 @@ def command(ctx: Context, app: str | None, job: str, savepoint: str, rebuild: bo
         _accept(ctx, wanted)
         return
     lifecycle.check_local(settings)
+    if parallelism is not None:
+        settings = changed(lifecycle.resize(ctx.settings, parallelism, ctx.say), {"app": app})
     if over:
         take_over(settings, layout, wanted, ctx.say)
     live = flink.live_jobs(settings)

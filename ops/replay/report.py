@@ -122,6 +122,8 @@ def notes(tally: Tally) -> Iterator[str]:
         yield f"{_number(tally.cut, 'thread')} begin at a snapshot: their history before it is cut"
     if tally.lost:
         yield f"{_number(tally.lost, 'decision')} stand before their thread's first snapshot, what is before is cut"
+    if of := tally.older_states:
+        yield f"{of:,} were decided on states of an older version: their effects are compared, their patches are not"
     for digest, of in sorted(tally.other_limits.items()):
         yield f"{of:,} were decided under other limits ({digest}, here {Limits().digest}), and may differ for that"
 

@@ -33,6 +33,7 @@ class Tally(msgspec.Struct):
     lost: int = 0  # entries before a thread's first snapshot, where the history before them is cut
     groups: dict[str, Group] = msgspec.field(default_factory=dict)
     other_limits: Counter[str] = msgspec.field(default_factory=Counter)
+    older_states: int = 0  # decisions made on a state of an older version, compared without their patches
     voids: int = 0
     voids_told: list[str] = msgspec.field(default_factory=list)
     open_runs: int = 0
@@ -66,7 +67,7 @@ class Tally(msgspec.Struct):
         self.other_limits.update(other.other_limits)
         for group in other.groups.values():
             self._group(group)
-        for name in ("threads", "diverged", "cut", "lost", "voids", "open_runs", "parked_runs"):
+        for name in ("threads", "diverged", "cut", "lost", "older_states", "voids", "open_runs", "parked_runs"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.voids_told = [*self.voids_told, *other.voids_told][:VOIDS_KEPT]
         self.breaches = sorted([*self.breaches, *other.breaches], key=lambda one: one.thread)

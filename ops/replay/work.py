@@ -134,6 +134,7 @@ def _end(job: Job, app: App, source: Source, replay: Replay, tally: Tally) -> No
     tally.cut += len(replay.cut)
     tally.lost += source.cut.total()
     tally.other_limits.update(replay.other_limits)
+    tally.older_states += replay.older_states
     for void in source.voids:
         tally.void(f"{void.thread} at {void.partition}/{void.offset}: {void.reason}")
     for state in replay.states.values():

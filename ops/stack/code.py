@@ -18,12 +18,13 @@ from wire.app_code import IGNORED, AppCodeError, files_digest, package_root, spl
 
 PACKAGES = ("schemas", "threadlog", "wire", "udfs", "jobs")
 IMPORT_S = 60
-# Its last line is what went wrong, in one sentence; the app may print as it likes before.
+# Of stderr the last line is what went wrong, in one sentence, of stdout the agents' versions; the app may print before.
 PROBE = """
 import os, sys, traceback
 from wire.app_code import AppCodeError, load_app
 try:
-    load_app(sys.argv[1])
+    app = load_app(sys.argv[1])
+    print("\\n" + " ".join(f"{name}/{version}" for name, version in sorted(app.agents)), flush=True)
 except AppCodeError as error:
     sys.exit(str(error))
 except BaseException as error:
@@ -88,9 +89,10 @@ def app_digest(spec: str, folder: Path) -> str:
     return files_digest([package if is_package else package.parent if len(module) > 1 else package.with_suffix(".py")])
 
 
-def check(spec: str, folder: Path) -> None:
-    """Import the app from the packed folder in a process of its own. Raises AppCodeError when that is not an app.
+def check(spec: str, folder: Path) -> frozenset[str]:
+    """Import the app from the packed folder in a process of its own; its agents' versions, as NAME/VERSION.
 
+    Raises AppCodeError when that is not an app.
     What it imports beside its package must be installed: nothing else is on its path, as on a TaskManager."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     try:
@@ -110,3 +112,4 @@ def check(spec: str, folder: Path) -> None:
     if done.returncode:
         said = done.stderr.strip().splitlines()
         raise AppCodeError(said[-1] if said else f"{spec} cannot be imported: its process ended ({done.returncode})")
+    return frozenset(done.stdout.splitlines()[-1].split())

@@ -91,6 +91,13 @@ def checks(settings: Settings) -> dict[str, Check]:
     return {**SERVICES, **{name: taskmanager(name) for name in managers}}
 
 
+def wait_unregistered(settings: Settings, names: list[str], seconds: float) -> None:
+    """Wait until the JobManager has noticed that these TaskManagers are gone, or until the time is over."""
+    until = time.monotonic() + seconds
+    while any(taskmanager(name)(settings) is None for name in names) and time.monotonic() < until:
+        time.sleep(POLL_S)
+
+
 def _until_well(check: Check, settings: Settings, until: float) -> str | None:
     while (complaint := check(settings)) and time.monotonic() < until:
         time.sleep(POLL_S)

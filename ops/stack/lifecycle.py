@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ops import http
-from ops.settings import Settings, remember, remembered
+from ops.settings import Settings, changed, remember, remembered
 from ops.stack import flink, health, ports, processes, records
 from ops.stack.code import check, pack
 from ops.stack.layout import BUILD, OURS, ROOT, VENV, Layout
@@ -165,6 +165,31 @@ def up(settings: Settings, say: Say, with_jobs: bool = True) -> None:
         if with_jobs:
             ensure_jobs(settings, layout, settings.app, say, cold)
             say(f"  both jobs running after {time.monotonic() - began:.1f} s")
+
+
+def resize(settings: Settings, parallelism: int, say: Say) -> Settings:
+    """Make room for so many subtasks of each job, with as many TaskManagers to spare as before; the settings then.
+
+    Raises StackFailed while a job runs, SettingsError for a number that cannot be."""
+    layout, now = Layout(settings.state_dir), len(flink.JOBS) * settings.parallelism
+    managers = len(flink.JOBS) * parallelism + max(0, settings.taskmanagers - now)
+    if parallelism > settings.partitions:
+        hint = "Topics keep the number of partitions that they were made with."
+        raise StackFailed(f"A topic has {settings.partitions} partitions: more subtasks would idle.", hint)
+    wanted = changed(settings, {"parallelism": parallelism, "taskmanagers": managers})
+    with alone(layout):
+        _check_same(settings)
+        if live := sorted(flink.live_jobs(settings)):
+            raise StackFailed(f"{' and '.join(live)} run with {settings.parallelism}.", "`threadlog stop` them first.")
+        render(wanted, layout)
+        added, removed = Supervisor(layout).read_again()
+        remember(wanted)
+        say(f"  {managers} TaskManagers, {parallelism} for each job" + (f": {', '.join(added)} new" if added else ""))
+        for name, complaint in health.wait(settings, added, WELL_S):
+            if complaint:
+                raise StackFailed(f"{name} {complaint} after {WELL_S} s.", f"Read `threadlog logs {name}`.")
+        health.wait_unregistered(settings, removed, GRACE_S)
+    return wanted
 
 
 def _stop_jobs_if_possible(settings: Settings, layout: Layout, say: Say) -> None:

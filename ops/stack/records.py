@@ -17,7 +17,9 @@ from ops.stack.layout import Layout
 
 @dataclass(frozen=True)
 class Record:
-    """One submission. `began_from` is where it started; `savepoint` is set when it was stopped properly afterwards."""
+    """One submission. `began_from` is where it started; `savepoint` is set when it was stopped properly afterwards.
+
+    `versions`: those of the code's agents, as NAME/VERSION; of the conversation only."""
 
     kind: str
     job_id: str
@@ -25,6 +27,7 @@ class Record:
     code: str
     savepoint: str = ""
     began_from: str = ""
+    versions: tuple[str, ...] = ()
 
 
 def _path(layout: Layout, kind: str) -> Path:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ops import http
 from ops.settings import Settings, remember_app
-from ops.stack import archives, flink, health, records, starting
+from ops.stack import archives, flink, health, records, starting, versions
 from ops.stack.code import app_digest, check, pack
 from ops.stack.layout import FLINK, Layout
 from ops.stack.parts import LIGHT, flat_yaml, flink_environment
@@ -98,8 +98,29 @@ def run_job(
     (layout.logs / f"submit-{kind}.log").write_text(done.stdout + done.stderr)
     found = re.search(r"JobID ([0-9a-f]{32})", done.stdout)
     if found is None:
-        raise SubmitFailed(f"{kind}: `flink run` started no job:\n{_essence(done.stdout + done.stderr)}")
+        raise SubmitFailed(f"{kind}: {_why(done.stdout + done.stderr)}")
     return found.group(1)
+
+
+# What Flink refuses to start, to be told in a sentence: in its words the cause stands in the middle of a page.
+REFUSALS = (
+    (
+        r"Cannot map checkpoint/savepoint state for operator (\w+)",
+        "the savepoint holds the state of an operator that this code lacks (the hash of its uid is {}). Its uid was "
+        "changed, or it was taken out: give it back. Flink would drop the state, so nothing was submitted.",
+    ),
+    (
+        r"no UID or hash has been assigned to operator (\S+)",
+        "operator {} has no uid, by which its state would be found again. Nothing was submitted.",
+    ),
+)
+
+
+def _why(output: str) -> str:
+    for pattern, sentence in REFUSALS:
+        if found := re.search(pattern, output):
+            return sentence.format(found.group(1))
+    return f"`flink run` started no job:\n{_essence(output)}"
 
 
 def _essence(output: str) -> str:
@@ -222,6 +243,10 @@ def begin(
     return {kind: run.result() for kind, run in runs.items()}
 
 
+def _lacks(settings: Settings, layout: Layout, kinds: list[str], has: frozenset[str]) -> str:
+    return versions.missing(settings, layout, has) if CONVERSATION in kinds else ""
+
+
 def submit(
     settings: Settings,
     layout: Layout,
@@ -235,16 +260,22 @@ def submit(
     """Bring these jobs to run this app's code; a running one is stopped and goes on from its own savepoint.
 
     `savepoint` overrides from where they start, which `find` tells otherwise. Returns the job ids by kind. Raises
-    AppCodeError before anything is stopped, SubmitFailed afterwards."""
+    AppCodeError before anything is stopped, SubmitFailed for code that lacks a version with open runs, and later."""
     packed = pack(layout, spec)
-    check(spec, packed[0])
+    has = check(spec, packed[0])
+    if records.read(layout, CONVERSATION) is not None and (lacks := _lacks(settings, layout, kinds, has)):
+        raise SubmitFailed(f"{lacks}: keep it in the code beside newer ones. Nothing was stopped or submitted.")
     end_jobs(settings, layout, kinds, say)
+    if lacks := _lacks(settings, layout, kinds, has):
+        raise SubmitFailed(f"{lacks}; it began while the jobs were stopped for this. They go on with code that has it.")
     if records.code_on_taskmanagers(layout) not in ("", packed[1]):
         recycle_taskmanagers(settings, layout, say)
     records.note_code(layout, packed[1])
     points = {kind: savepoint or find(settings, layout, kind) for kind in kinds}
     points = ready_points(settings, layout, spec, points, packed, say)
     ids = begin(settings, layout, spec, points, packed, say)
+    if CONVERSATION in kinds:
+        versions.note(layout, has)
     remember_app(settings.state_dir, spec)
     if wait and (waiting := flink.wait_running(settings, kinds, RUNNING_S)):
         hint = "Mend the app and submit again, or read `threadlog logs jobmanager`."

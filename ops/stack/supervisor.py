@@ -65,6 +65,16 @@ class Supervisor:
         for name in names:
             self._rpc.startProcess(name, False)
 
+    def read_again(self) -> tuple[list[str], list[str]]:
+        """Take over its changed configuration: what is new in it begins, what is gone is stopped. The names of both."""
+        [[added, _, removed]] = self._rpc.reloadConfig()
+        self.stop(removed)
+        for name in removed:
+            self._rpc.removeProcessGroup(name)
+        for name in added:
+            self._rpc.addProcessGroup(name)
+        return added, removed
+
     def shut_down(self) -> None:
         """Stop the supervisor and what it still runs."""
         process = processes.supervisor(self.layout)

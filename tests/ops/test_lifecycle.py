@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.settings import DEFAULTS, Settings, remember
-from ops.stack import lifecycle, ports
+from ops.settings import DEFAULTS, Settings, SettingsError, load, remember
+from ops.stack import flink, lifecycle, ports
 from ops.stack.layout import BUILD, OURS, ROOT, Layout
 from ops.stack.parts import Part
 from ops.stack.render import render
@@ -157,3 +157,50 @@ def test_settings_in_the_documents_are_those_that_there_are() -> None:
     """docs/operations.md lists every setting with its default."""
     found = re.findall(r"^\| `(\w+)` \| (.*?) ?\|", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
     assert dict(found) == {key: str(value) for key, value in DEFAULTS.items()}
+
+
+class Managers:
+    """A supervisor and a JobManager that know which TaskManagers there are."""
+
+    def __init__(self, stopped: Layout, monkeypatch: pytest.MonkeyPatch, *live: str) -> None:
+        self.layout, self.run, self.gone = stopped, self.configured(stopped), list[str]()
+        monkeypatch.setattr(lifecycle, "Supervisor", lambda layout: self)
+        monkeypatch.setattr(flink, "live_jobs", lambda settings: dict.fromkeys(live))
+        monkeypatch.setattr(lifecycle.health, "wait", lambda settings, names, seconds: iter([(n, None) for n in names]))
+        monkeypatch.setattr(lifecycle.health, "wait_unregistered", lambda s, names, seconds: self.gone.extend(names))
+
+    @staticmethod
+    def configured(layout: Layout) -> list[str]:
+        return re.findall(r"\[program:(taskmanager-\d+)\]", layout.supervisor_conf.read_text())
+
+    def read_again(self) -> tuple[list[str], list[str]]:
+        now, before = self.configured(self.layout), self.run
+        self.run = now
+        return [name for name in now if name not in before], [name for name in before if name not in now]
+
+
+def test_resize_keeps_as_many_taskmanagers_to_spare(stopped: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot for each subtask of both jobs and the spare, there and back; the size is remembered."""
+    managers = Managers(stopped, monkeypatch)
+    sizes = []
+    for parallelism in (2, 3, 1, 1):
+        settings = lifecycle.resize(load({"state_dir": stopped.state}, {}, stopped.state), parallelism, print)
+        sizes.append((settings.parallelism, settings.taskmanagers, len(managers.run)))
+    assert sizes == [(2, 5, 5), (3, 7, 7), (1, 3, 3), (1, 3, 3)]
+    assert managers.gone == ["taskmanager-4", "taskmanager-5", "taskmanager-6", "taskmanager-7"]
+    assert load({"state_dir": stopped.state}, {}, stopped.state).taskmanagers == 3
+
+
+@pytest.mark.parametrize(
+    ("parallelism", "live", "words"),
+    [(9, (), "A topic has 8 partitions"), (2, ("tools",), "tools run with 1"), (0, (), "parallelism = 0, expected")],
+)
+def test_resize_that_cannot_be_changes_nothing(
+    stopped: Layout, monkeypatch: pytest.MonkeyPatch, parallelism: int, live: tuple[str, ...], words: str
+) -> None:
+    """A job that runs would lose its TaskManagers, or go on at another size than its next start."""
+    managers = Managers(stopped, monkeypatch, *live)
+    before = stopped.supervisor_conf.read_text()
+    with pytest.raises((lifecycle.StackFailed, SettingsError), match=words):
+        lifecycle.resize(load({"state_dir": stopped.state}, {}, stopped.state), parallelism, print)
+    assert (stopped.supervisor_conf.read_text(), managers.gone) == (before, [])

@@ -10,7 +10,7 @@ import pytest
 
 from ops import http
 from ops.settings import Settings, load, remember
-from ops.stack import flink, records, starting, submit
+from ops.stack import flink, records, starting, submit, versions
 from ops.stack.layout import Layout
 from wire.app_code import AppCodeError
 
@@ -24,7 +24,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     Layout(tmp_path).make()
     remember(settings)
     monkeypatch.setattr(submit, "pack", lambda layout, spec: (tmp_path, "code"))
-    monkeypatch.setattr(submit, "check", lambda spec, folder: None)
+    monkeypatch.setattr(submit, "check", lambda spec, folder: frozenset({"go/1"}))
+    monkeypatch.setattr(versions, "missing", lambda settings, layout, has: "")
     monkeypatch.setattr(submit, "end_jobs", lambda settings, layout, kinds, say: None)
     monkeypatch.setattr(submit, "is_empty", lambda bootstrap, topic: True)
     monkeypatch.setattr(starting, "ready", lambda s, layout, point, mine, run, say: point)
@@ -121,3 +122,45 @@ def test_submit_is_remembered_by_the_next_up(settings: Settings, monkeypatch: py
     monkeypatch.setattr(submit, "run_job", lambda s, la, spec, kind, folder, point: "e" * 32)
     go(settings)
     assert load({"state_dir": settings.state_dir}, {}, Path(os.devnull)).app == "m:new"
+
+
+@pytest.mark.parametrize(("told", "stops"), [(["lacks go"], 0), (["", "lacks go"], 1)])
+def test_submit_of_code_that_lacks_a_version_begins_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, told: list[str], stops: int
+) -> None:
+    """Asked before anything is stopped; and again, because a run may have begun until then."""
+    stopped_for: list[str] = []
+    stopped(settings, "conversation")
+    monkeypatch.setattr(versions, "missing", lambda settings, layout, has: told.pop(0))
+    monkeypatch.setattr(submit, "end_jobs", lambda settings, layout, kinds, say: stopped_for.append("it"))
+    monkeypatch.setattr(submit, "run_job", lambda *given: pytest.fail("a job was begun"))
+    with pytest.raises(submit.SubmitFailed, match="lacks go"):
+        go(settings)
+    assert len(stopped_for) == stops
+
+
+def test_submit_writes_down_the_versions_that_run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By them the next start sees whether any has gone."""
+    monkeypatch.setattr(submit, "run_job", lambda s, la, spec, kind, folder, point: "e" * 32)
+    go(settings)
+    found = records.read(Layout(settings.state_dir), "conversation")
+    assert found is not None and tuple(found.versions) == ("go/1",)
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        (
+            "x\nCaused by: E: Cannot map checkpoint/savepoint state for operator 27ab to the",
+            "lacks (the hash of its uid",
+        ),
+        (
+            "E: disabled but no UID or hash has been assigned to operator counted\n\tat a",
+            "operator counted has no uid,",
+        ),
+        ("something else", "`flink run` started no job:\n  | something else"),
+    ],
+)
+def test_submit_tells_in_a_sentence_what_flink_refuses(output: str, told: str) -> None:
+    """The cause, and not the page around it; of what is not known, the lines that say why."""
+    assert told in submit._why(output)

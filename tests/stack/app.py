@@ -104,6 +104,12 @@ async def _word(thread: Thread, event: Event, number: int, word: str) -> str:
             return f"does not know {verb}"
 
 
+@app.agent(on="it.Ticket")
+async def ticket(thread: Thread, event: Event) -> None:
+    """Tell a field that not every event has."""
+    await thread.reply(f"urgent: {event.get('urgent', 'not said')}")
+
+
 @app.agent(on="it.Go", awaits=("it.More",))
 async def go(thread: Thread, event: Event) -> None:
     """Do what the event says, and tell what came of it."""

@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.threadlog.desk import Desk, desk, refund
 from tests.udfs.fakes import FakeMap
-from threadlog.state import MemoryMaps, Patch, State, new_small
+from threadlog import upcasting
+from threadlog.engine import follow, step
+from threadlog.limits import Limits
+from threadlog.state import MAPS, MemoryMaps, Patch, State, dump, new_small
+from threadlog.upcasting import Whole
 from udfs.thread_state import NEAR_CHARS_MAX, NO_TIMER, Kept, ThreadState
 
 
@@ -192,3 +197,40 @@ def test_thread_state_begins_anew_from_a_whole_state() -> None:
     assert list(store.maps.items("history")) == [("both", 4), ("new", long)]
     assert list(store.maps.items("seen")) == [("new", long)]
     assert [store.maps.get(section, "old") for section in ("history", "seen")] == [None, None]
+
+
+@pytest.mark.parametrize("store", [InFlink, far, kept, kept_far])
+def test_thread_state_of_an_older_version_is_written_whole(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decision that upcasts a thread says all that is in its maps then; what lay far is replaced or removed."""
+
+    def second(whole: Whole) -> Whole:
+        return {
+            **whole,
+            "orphan_values": {key: f"{value}!" for key, value in whole["orphan_values"].items() if key != "1"},
+        }
+
+    def story(thread: Desk) -> Desk:
+        thread.send(order="o")
+        thread.answer({"total": 5})
+        return thread
+
+    flink, thread = store(), story(desk(refund))
+    flink.write({"put": {"orphan_values": {"0": "a", "1": "b"}}, "del": {}})
+    thread.state.maps.write({"put": {"orphan_values": {"0": "a", "1": "b"}}, "del": {}})  # type: ignore[attr-defined]
+    kept = flink.maps
+    whole = dump(thread.state)
+    kept.follow(thread.state.small, {"put": {name: whole[name] for name in MAPS}, "del": {}})
+    kept.store(NO_TIMER)
+    monkeypatch.setattr(upcasting, "UPCASTERS", (second,))
+    kept = flink.maps
+    before = kept.small
+    decision = step(State(kept.small, kept), thread.result(thread.calls()[0], "r"), thread.app, Limits())
+    assert decision is not None and kept.small == before
+    kept.follow(decision.state, decision.maps)
+    kept.store(NO_TIMER)
+    thread.state = follow(thread.state, decision)
+    expected = dump(thread.state)
+    loaded = flink.maps
+    found = {**loaded.small, **{name: dict(loaded.items(name)) for name in MAPS}}
+    assert found == expected
+    assert "1" not in found["orphan_values"] and found["orphan_values"]["0"] == "a!" and found["core"]["v"] == 2

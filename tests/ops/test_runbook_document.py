@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runbook holds nothing that no test executes."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.runbook import DOCUMENT, Block, Step, recipes
+
+STACK = Path(__file__).resolve().parents[1] / "stack"
+EXECUTING = ("test_runbook.py", "test_golden_savepoints.py")
+RECIPES = recipes(DOCUMENT.read_text("utf-8"))
+BLOCKS = [(recipe, number, block) for recipe, blocks in RECIPES.items() for number, block in enumerate(blocks)]
+
+
+def functions(file: str) -> dict[str, ast.FunctionDef]:
+    """The functions of a test file by name."""
+    tree = ast.parse((STACK / file).read_text("utf-8"))
+    return {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def strings(node: ast.AST) -> set[str]:
+    """The words that a piece of code writes out."""
+    return {one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+
+
+def run_calls() -> set[tuple[str, int]]:
+    """(recipe, number) of each `….run(RECIPE, number…)` in a test; recipes are named by the constants of its file."""
+    found = set()
+    for file in EXECUTING:
+        text = (STACK / file).read_text("utf-8")
+        names = dict(re.findall(r'\b([A-Z]+)(?:, [A-Z]+)? = "([^"]+)"', text))
+        for pair in re.findall(r'^([A-Z]+), ([A-Z]+) = "([^"]+)", "([^"]+)"$', text, re.MULTILINE):
+            names |= {pair[0]: pair[2], pair[1]: pair[3]}
+        tests = [node for name, node in functions(file).items() if name.startswith("test_")]
+        for call in (one for test in tests for one in ast.walk(test) if isinstance(one, ast.Call)):
+            if isinstance(call.func, ast.Attribute) and call.func.attr == "run":
+                name, number = call.args[0], call.args[1]
+                assert isinstance(name, ast.Name) and isinstance(number, ast.Constant)
+                found.add((names[name.id], int(number.value)))
+    return found
+
+
+def test_runbook_has_recipes_for_all_that_may_be_done_to_a_running_stack() -> None:
+    """One below each heading."""
+    headings = re.findall(r"^## (.*)$", DOCUMENT.read_text("utf-8"), re.MULTILINE)
+    assert list(RECIPES) == headings
+
+
+@pytest.mark.parametrize(("recipe", "number", "block"), BLOCKS, ids=[f"{recipe}-{n}" for recipe, n, _ in BLOCKS])
+def test_runbook_recipe_is_executed(recipe: str, number: int, block: Block) -> None:
+    """By the runbook's own test as it stands there, or by the named one, which gives `threadlog` the same words."""
+    assert block.steps and all(step.prints for step in block.steps)
+    if block.elsewhere is None:
+        assert (recipe, number) in run_calls()
+        return
+    file, test = block.elsewhere
+    said = strings(functions(file)[test])
+    for step in block.steps:
+        command, *words = shlex.split(step.command)
+        assert command == "threadlog"
+        assert {word for word in words if not word.startswith("$")} <= said
+
+
+def test_runbook_comparison_sees_what_differs() -> None:
+    """A line that is not printed, one that is not told, another exit code; `…` alone allows more lines."""
+    step = Step("x", ["a … c", "last"], 0)
+    assert step.differences("a b c\nlast\n", 0) == []
+    assert step.differences("a b\nmore\n", 3) == [
+        "not printed: a … c", "not printed: last", "not told: a b", "not told: more", "exit code 3, not 0",
+    ]  # fmt: skip
+    assert Step("x", ["…", "last"]).differences("more\nlast", 0) == []
