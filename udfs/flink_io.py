@@ -87,8 +87,8 @@ def source(
     """Committed records of the topics as Row(key, frame), where there is no checkpoint from the beginning or `first`.
 
     From `first` on no record is passed over: where one is gone, the job fails. The key is the record's, or the value of
-    `key_header`. `until`: the source ends before these offsets, and waits for
-    the transactions that are open below them. The group only shows progress to tools; offsets are state."""
+    `key_header`. `until`: the source ends before these offsets, and waits for the transactions that are open below
+    them. Offsets are state; what the group commits with each checkpoint says outside of Flink how far the job is."""
     builder = (
         KafkaSource.builder()
         .set_bootstrap_servers(bootstrap)

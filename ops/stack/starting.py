@@ -18,6 +18,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from ops import http
+from ops.context import Trouble
 from ops.settings import Settings
 from ops.stack import flink, records
 from ops.stack.layout import Layout
@@ -102,15 +103,15 @@ def remember_end(settings: Settings, job_id: str, say: Say) -> None:
 def check_inputs(settings: Settings, kinds: list[str], accept: bool, say: Say) -> None:
     """See that no input of these jobs is lost, or, with `accept`, write down that they go on without what is.
 
-    Raises SubmitFailed, KafkaException, WireError."""
+    Raises Trouble, KafkaException, WireError."""
     for kind in kinds:
         looked = look(settings.bootstrap, settings.namespace, _codec(settings), kind)
         if not looked.gaps:
             continue
         if not accept:
-            raise SubmitFailed(
-                f"{kind}: {sentence(looked.gaps)}. Whatever they asked for is decided by nobody. "
-                f"`threadlog start --accept-lost-inputs` goes on without them."
+            raise Trouble(
+                f"{kind}: {sentence(looked.gaps)}. Whatever they asked for is decided by nobody.",
+                "`threadlog start --accept-lost-inputs` goes on without them.",
             )
         mark = Mark(ACCEPTED, kind, "", "", {}, inputs=looked.reached)
         write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 
+from ops.context import Trouble
 from ops.settings import Settings
 from ops.stack import flink, starting
 from ops.stack.layout import Layout
-from ops.stack.starting import Say, SubmitFailed
+from ops.stack.starting import Say
 from ops.stack.submit import end_catch_ups, stop_jobs
 from schemas.codec import Codec
 from wire.control import CONVERSATION
@@ -24,7 +25,7 @@ _POLL_S = 1.0
 def take_over(settings: Settings, layout: Layout, kinds: list[str], say: Say) -> None:
     """End every copy of these jobs, with a savepoint where it gives one, and wait until none renews a lease.
 
-    Raises SubmitFailed where a copy runs elsewhere; HttpError, KafkaException, WireError."""
+    Raises Trouble where a copy runs elsewhere; HttpError, KafkaException, WireError."""
     if CONVERSATION in kinds:
         _wait_begun(settings, say)
         end_catch_ups(settings, say)
@@ -38,9 +39,9 @@ def take_over(settings: Settings, layout: Layout, kinds: list[str], say: Say) ->
     if CONVERSATION in kinds and (
         place := living(settings.bootstrap, settings.namespace, _codec(settings), CONVERSATION)
     ):
-        raise SubmitFailed(
-            f"conversation: a copy of it runs in process {place} and renews its lease, and this cluster has none. Stop "
-            f"it where it runs."
+        raise Trouble(
+            f"A copy of the conversation runs in process {place} and renews its lease, and this cluster has none.",
+            "Stop it where it runs.",
         )
 
 

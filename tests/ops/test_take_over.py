@@ -12,11 +12,11 @@ import pytest
 
 from ops import http
 from ops.commands import start
+from ops.context import Trouble
 from ops.settings import Settings
 from ops.stack import flink, starting, take_over
 from ops.stack.flink import CATCH_UP, Job
 from ops.stack.layout import Layout
-from ops.stack.starting import SubmitFailed
 from tests.ops.fakes import FakeKafka, objects, run
 from wire.control import ACCEPTED, ENDED, Mark
 from wire.inputs import Gap, Looked
@@ -94,7 +94,7 @@ def test_take_over_of_a_job_that_runs_leaves_its_savepoint(cluster: Cluster) -> 
 def test_take_over_of_a_copy_elsewhere_is_refused(cluster: Cluster) -> None:
     """It is out of this cluster's reach, and named."""
     cluster.place = "far/7"
-    with pytest.raises(SubmitFailed, match="a copy of it runs in process far/7 and renews its lease"):
+    with pytest.raises(Trouble, match="A copy of the conversation runs in process far/7 and renews its lease"):
         cluster.take_over("conversation")
 
 
@@ -108,7 +108,7 @@ def test_take_over_waits_for_what_becomes_of_another_start(cluster: Cluster) -> 
 def test_lost_inputs_stop_a_start_unless_accepted(cluster: Cluster) -> None:
     """What is accepted is written down for each job that has lost any, and said."""
     cluster.gaps = {"tools": [Gap("tool-invocations", 1, 5, 9)]}
-    with pytest.raises(SubmitFailed, match="tools: 4 input offsets were deleted before they were handled: tool-inv"):
+    with pytest.raises(Trouble, match="tools: 4 input offsets were deleted before they were handled: tool-inv"):
         starting.check_inputs(Settings(), ["conversation", "tools"], False, cluster.said.append)
     assert cluster.marks == []
     starting.check_inputs(Settings(), ["conversation", "tools"], True, cluster.said.append)
