@@ -22,6 +22,7 @@ from ops.context import Trouble
 from ops.reading import codec_of
 from ops.settings import Settings
 from schemas.errors import Unreadable
+from schemas.limits import JOURNAL_MESSAGE_BYTES
 from schemas.topics import TOPICS, kafka_name
 from wire.admin import delete_before, ensure_topics
 from wire.control import BRANCHED, TOOLS, Mark, here, write_mark
@@ -137,7 +138,7 @@ class _Copying:
     """Writes records into given partitions, in order; leaves only when all are acknowledged. Raises KafkaException."""
 
     def __init__(self, bootstrap: str) -> None:
-        self._sender: Producer = producer(bootstrap)
+        self._sender: Producer = producer(bootstrap, record_bytes=JOURNAL_MESSAGE_BYTES)
         self._failed: KafkaError | None = None
 
     def __enter__(self) -> _Copying:

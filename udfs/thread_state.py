@@ -121,6 +121,7 @@ class Kept:
 
     def begin(self, state: State) -> None:
         """Take over a whole state in place of what is there."""
+        self.far = None
         if self.thread.far:
             for key in [key for key, _ in self.maps.items()]:
                 self.maps.remove(key)

@@ -32,11 +32,11 @@ _LEADERLESS = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_
 WARNINGS, SILENT = 4, 0
 
 
-def producer(bootstrap: str, log_level: int = WARNINGS) -> Producer:
+def producer(bootstrap: str, log_level: int = WARNINGS, record_bytes: int = 2 * 1024 * 1024) -> Producer:
     """An idempotent producer: acks=all, the same partitioner as Flink and the Java clients, small batches at once."""
     return Producer({
         "bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all", "linger.ms": 1,
-        "partitioner": "murmur2_random", "message.max.bytes": 2 * 1024 * 1024,
+        "partitioner": "murmur2_random", "message.max.bytes": record_bytes,
         "log_level": log_level,
     })  # fmt: skip
 

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from ops import branching
 from ops.branching import Point, point_of
 from ops.replay.moments import moment_ms
+from schemas.limits import JOURNAL_MESSAGE_BYTES
 from tests.ops.fakes import FakeKafka, objects, run
 from tests.threadlog.desk import Desk, desk
 from threadlog import Event, Thread
@@ -41,7 +42,8 @@ class Broker:
         ends = {p: max((r.offset + 1 for r in lying if r.partition == p), default=0) for p in (0, 1)}
         return {p: (0, self.ends.get(topic, end)) for p, end in ends.items()}
 
-    def producer(self, bootstrap: str) -> Broker:
+    def producer(self, bootstrap: str, record_bytes: int) -> Broker:
+        assert record_bytes == JOURNAL_MESSAGE_BYTES  # what the journal takes, the branch's must
         return self
 
     def produce(self, topic: str, value: Any, key: Any, partition: int, headers: Any, on_delivery: Any) -> None:

@@ -190,7 +190,9 @@ def test_thread_state_begins_anew_from_a_whole_state() -> None:
     whole.small["vars"]["x"] = 1
     whole.maps.sections["history"]["both"] = 4  # type: ignore[attr-defined]
     begun = store.maps
+    assert len(list(begun.items("history"))) == 2
     begun.begin(whole)
+    assert list(begun.items("history")) == [("both", 4)]
     begun.store(NO_TIMER)
     store.write({"put": {"history": {"new": long}, "seen": {"new": long}}, "del": {}})
     assert store.maps.small == whole.small
