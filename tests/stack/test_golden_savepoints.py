@@ -71,7 +71,8 @@ def test_golden_savepoints_are_gone_on_from_by_a_later_release(version: str, asi
     release.run(RELEASE, 1, CONVERSATION=points["conversation"], TOOLS=points["tools"])
 
     world = World(settings, Follower(settings), aside.ledger, aside.app)
-    world.more(work["event"], "go on")
+    # Ids that no thread has seen: numbers of today may be those of that time.
+    world.produce([world.event(thread_of(work["event"]), "it.More", {"text": "go on"}, id="golden-more")])
     world.open(golden.GATE)
     new = world.go("look pay", thread=fresh("g"))
     ended = work.pop("nothing")
@@ -80,7 +81,7 @@ def test_golden_savepoints_are_gone_on_from_by_a_later_release(version: str, asi
     assert told["event"].startswith("heard go on; paid ")
     assert told["message behind it"].endswith("run 1")
     assert world.wait_replied([new])[0].endswith("run 0")
-    again = world.go("look", thread=thread_of(ended))
+    again = world.go("look", thread=thread_of(ended), id="golden-again")
     assert world.wait_replied([again])[0].endswith("run 1")
     world.log.stop()
 

@@ -45,6 +45,12 @@ def subtasks(world: World) -> dict[str, set[int]]:
     return {kind: {vertex["parallelism"] for vertex in job["vertices"]} for kind, job in jobs.items()}
 
 
+def vertices(world: World, kind: str) -> list[dict[str, str]]:
+    job = flink.live_jobs(world.settings)[kind]
+    found: list[dict[str, str]] = http.call(f"{world.settings.flink_rest}/jobs/{job.id}")["vertices"]
+    return found
+
+
 def with_operator(checkout: Path, uid: str) -> str:
     """Add an operator to the conversation of a copy; its line."""
     (checkout / "udfs" / "counted.py").write_text(COUNTED)
@@ -54,9 +60,8 @@ def with_operator(checkout: Path, uid: str) -> str:
     return added
 
 
-def test_runbook_rescales_and_adds_an_operator(world: World, console: Console, tmp_path: Path) -> None:
-    """1 → 2 → 1 with open work; the way back under code whose conversation has one operator more. Code that has lost an
-    operator's uid, or renamed it, is refused instead."""
+def test_runbook_rescales_there_and_back(world: World, console: Console) -> None:
+    """1 → 2 → 1, both jobs, with work of every kind open over all of it."""
     gate = fresh("rescaled")
     world.wait_running()
     work = open_work(world, gate)
@@ -64,25 +69,34 @@ def test_runbook_rescales_and_adds_an_operator(world: World, console: Console, t
     assert subtasks(world) == {"conversation": {2}, "tools": {2}}
     for number in range(20):  # both subtasks decide
         work[f"at two {number}"] = world.go("look pay")
+    console.run(RESCALE, 1)
+    console.run(RESCALE, 2)
+    assert subtasks(world) == {"conversation": {1}, "tools": {1}}
+    check_all_end(world, work, gate)
+
+
+@pytest.mark.chaos
+def test_runbook_adds_an_operator(world: World, console: Console, tmp_path: Path) -> None:
+    """Code that has no uid for it, or has renamed one, is refused; with a uid, open work goes on, and goes on again
+    under code without it, as it had no state."""
+    gate = fresh("operator")
+    world.wait_running()
+    work = open_work(world, gate)
     later = console.of(another_checkout(tmp_path / "later"))
     without = with_operator(later.checkout, uid="")
-    console.run(RESCALE, 1)
+    world.cli("stop", "--job", "conversation")
     later.run(OPERATOR, 0)
     edit(later.checkout, "jobs/conversation.py", (without, ADDED.format(uid='.uid("counted")')))
     edit(later.checkout, "jobs/conversation.py", ('THREADS_UID = "threads"', 'THREADS_UID = "turns"'))
     later.run(OPERATOR, 1)
+    assert "conversation" not in flink.live_jobs(world.settings)
     edit(later.checkout, "jobs/conversation.py", ('THREADS_UID = "turns"', 'THREADS_UID = "threads"'))
-    later.run(RESCALE, 2)
-    assert subtasks(world) == {"conversation": {1}, "tools": {1}}
-    names = {vertex["name"] for vertex in vertices(world, "conversation")}
-    assert any("counted" in name for name in names)
+    later.run(OPERATOR, 2)
+    assert any("counted" in vertex["name"] for vertex in vertices(world, "conversation"))
     check_all_end(world, work, gate)
-
-
-def vertices(world: World, kind: str) -> list[dict[str, str]]:
-    job = flink.live_jobs(world.settings)[kind]
-    found: list[dict[str, str]] = http.call(f"{world.settings.flink_rest}/jobs/{job.id}")["vertices"]
-    return found
+    world.cli("stop", "--job", "conversation")
+    world.cli("start")
+    world.wait_replied([world.go("look pay") for _ in range(10)])
 
 
 SECOND = '''
