@@ -46,7 +46,7 @@ def said_twice(entry: Any, effects: Any, *rest: Any) -> Decision:
 
 
 def clock_only(turn: Turn) -> None:
-    turn.now = turn.input.clock_ms
+    turn.stored, turn.now = turn.state, turn.input.clock_ms
 
 
 def no_chain(turn: Turn, call_id: str) -> tuple[int, str, str]:
