@@ -215,7 +215,7 @@ def test_gate_begins_at_a_snapshot_with_open_calls_in_order() -> None:
 def test_gate_does_not_begin_at_a_snapshot_that_is_none(calls: Any) -> None:
     """Its digest is right and its calls cannot be read: then the thread has not begun."""
     _, second = paying()
-    state = {"core": {"thread": "t", "seq": 1, "head": second.prev}, "asks": calls}
+    state = {"core": {"thread": "t", "seq": 1, "head": second.prev}, "asks": calls, "seen": "", "window": {}}
     snapshot = gate_snapshot(state)
     assert take(Kept(), replace(second, snapshot=snapshot).sealed(), "t", HERE, is_cut=True).asks == []
     good = gate_snapshot({**state, "asks": {}})
