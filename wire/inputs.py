@@ -32,7 +32,7 @@ from wire.kafka import progress, read_topic
 # harm too: what has none is fired again under its key.
 INPUTS = {
     CONVERSATION: ("agent-events", "human-feedback", "tool-results", "agent-signals"),
-    TOOLS: ("tool-invocations",),
+    TOOLS: (JOURNAL,),
 }
 NAMED_MAX = 3
 NEXT = "`threadlog start --accept-lost-inputs` goes on without them"

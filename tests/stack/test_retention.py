@@ -17,11 +17,11 @@ from ops.stack import flink, lifecycle
 from ops.stack.layout import PYTHON, ROOT, Layout
 from ops.stack.submit import client_environment, pack, run_command, stop_jobs
 from schemas.topics import kafka_name
-from tests.stack.test_start import assert_refused, flink_run, mark, some_runs
+from tests.stack.test_start import assert_refused, flink_run, mark
 from tests.stack.world import Event, World, fresh, wait_until
 from threadlog.entry import Entry
 from wire.admin import delete_before
-from wire.kafka import bounds, producer, progress, read_topic
+from wire.kafka import bounds, producer, read_topic
 
 LONG = 520  # entries; a snapshot comes with the 500th
 
@@ -208,16 +208,3 @@ def test_of_two_starts_at_the_same_moment_one_goes_on(aged: Aged) -> None:
     assert flink.live_jobs(aged.settings)["conversation"].id != first
     aged.send(thread, 2)
     aged.wait_seq(thread, 4)
-
-
-def test_marker_behind_the_last_ask_that_is_deleted_too_is_no_loss(world: World) -> None:
-    """Where a quiet partition of a topic written in transactions is emptied, the offset that the job wants next is
-    gone with the marker that lay there: the tools job goes on, from the savepoint that wants it."""
-    some_runs(world)
-    world.cli("stop", "--job", "tools")
-    topic = kafka_name(world.settings.namespace, "tool-invocations")
-    known = progress(world.settings.bootstrap, f"{world.settings.namespace}.tools", [topic])
-    assert any(committed == high - 1 for committed, _, high in known.values()), known
-    delete_before(world.settings.bootstrap, {place: high for place, (_, _, high) in known.items() if high})
-    world.cli("start", "--job", "tools")
-    some_runs(world)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobs.conversation import INPUTS
-from jobs.tools import INPUTS as ASKS
+from jobs.tools import JOURNAL as ASKS
 from schemas.codec import Codec, FixedSchemas
 from schemas.topics import EOS, TOPICS
 from tests.threadlog.desk import desk
@@ -145,10 +145,10 @@ def test_marker_behind_the_last_record_of_a_transaction_is_no_loss(log: Log) -> 
 
 def test_inputs_of_the_tools_job_are_its_asks_with_an_effect(log: Log) -> None:
     """Reads are asked again, and results only free what is fired again; the journal knows nothing of this job."""
-    log.at("tool-invocations", 7, 10)
+    log.at("agent-decisions", 7, 10)
     log.at("tool-reads", 7, 10)
     log.at("tool-results", 7, 10)
-    assert (log.gaps("tools"), log.asked) == ([Gap("tool-invocations", 0, 7, 10)], ["marks"])
+    assert (log.gaps("tools"), log.asked) == ([Gap("agent-decisions", 0, 7, 10)], ["marks"])
 
 
 def test_loss_is_told_in_one_sentence() -> None:
@@ -162,4 +162,4 @@ def test_loss_is_told_in_one_sentence() -> None:
 def test_conversation_is_looked_after_in_all_its_inputs() -> None:
     """As the job reads them; of the tools job those that matter."""
     assert inputs.INPUTS["conversation"] == INPUTS
-    assert set(inputs.INPUTS["tools"]) < set(ASKS)
+    assert inputs.INPUTS["tools"] == ASKS
