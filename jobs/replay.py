@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The replay: the whole journal, decided again by today's code, as a bounded job.
 
-    agent-decisions, from ──► by partition, in batches ──► ReplayFunction ──► replay-findings, one transaction
-    its beginning to its                                                      per checkpoint
+    agent-decisions, from ──► by partition ──► ReplayFunction ──► replay-findings, one transaction per checkpoint
+    its beginning to its
     end as of now
 
 It ends when all of it is verified, with a finding for each partition that sums up. It may be stopped and go on, from a
@@ -20,7 +20,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from jobs.arguments import parse_replay
 from schemas.topics import kafka_name
-from udfs.flink_io import FRAME, by_partition, environment, source, write_transactional
+from udfs.flink_io import FRAME, environment, keyed, source, spread_keys, write_transactional
 from udfs.replay_function import ReplayFunction
 from wire.findings import TOPIC, group
 
@@ -28,7 +28,6 @@ JOURNAL = "agent-decisions"
 
 # State and transactions are found again by these names: changing one needs a migration.
 SOURCE_UID = "journal"
-BATCHES_UID = "batches"
 VERIFY_UID = "verify"
 FINDINGS_UID = "findings"
 
@@ -38,10 +37,13 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
     journal, findings = ([kafka_name(args.namespace, topic)] for topic in (JOURNAL, TOPIC))
     env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir)
 
-    verify = ReplayFunction(args.app, args.app_digest, args.namespace, args.registry, args.run, args.journal_end)
+    verify = ReplayFunction(
+        args.app, args.app_digest, args.namespace, args.registry, args.bootstrap, args.run, args.journal_end
+    )
+    keys = spread_keys(max(args.journal_end) + 1)
     read_by = group(args.namespace, args.run)
-    told = source(env, SOURCE_UID, args.bootstrap, journal, read_by, until=args.journal_end)
-    found = by_partition(told, BATCHES_UID).process(verify, FRAME).uid(VERIFY_UID).name(VERIFY_UID)
+    told = source(env, SOURCE_UID, args.bootstrap, journal, read_by, until=args.journal_end, partition_keys=keys)
+    found = keyed(told).process(verify, FRAME).uid(VERIFY_UID).name(VERIFY_UID)
     write_transactional(found, FINDINGS_UID, args.bootstrap, findings, prefix=f"{args.namespace}-replay")
     return env
 

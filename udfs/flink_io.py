@@ -13,6 +13,7 @@ Every arrow that Flink could lose state over has a uid, given by the caller as a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 from pyflink.common import Configuration, Types, WatermarkStrategy
@@ -62,8 +63,6 @@ def environment(parallelism: int, checkpoint_interval_ms: int, checkpoint_dir: s
         "pipeline.auto-generate-uids": "false",
         # Two at once would mean two open transactions per sink.
         "execution.checkpointing.max-concurrent-checkpoints": "1",
-        # What `by_partition` sends before a barrier must arrive before it.
-        "execution.checkpointing.unaligned.enabled": "false",
     }
     configuration = Configuration()
     for key, value in settings.items():
@@ -83,12 +82,14 @@ def source(
     key_header: str | None = None,
     first: Offsets | None = None,
     until: Offsets | None = None,
+    partition_keys: list[str] | None = None,
 ) -> DataStream:
     """Committed records of the topics as Row(key, frame), where there is no checkpoint from the beginning or `first`.
 
     From `first` on no record is passed over: where one is gone, the job fails. The key is the record's, or the value of
-    `key_header`. `until`: the source ends before these offsets, and waits for the transactions that are open below
-    them. Offsets are state; what the group commits with each checkpoint says outside of Flink how far the job is."""
+    `key_header`, or by partition one of `partition_keys`. `until`: the source ends before these offsets, and waits for
+    the transactions that are open below them. Offsets are state; what the group commits with each checkpoint says
+    outside of Flink how far the job is."""
     builder = (
         KafkaSource.builder()
         .set_bootstrap_servers(bootstrap)
@@ -99,7 +100,9 @@ def source(
     )
     if until is not None:
         builder.set_bounded(_offsets(topics, until))
-    builder._j_builder.setDeserializer(get_gateway().jvm.threadlog.KafkaInput(key_header))
+    jvm = get_gateway().jvm
+    keys = None if partition_keys is None else to_jarray(jvm.java.lang.String, partition_keys)
+    builder._j_builder.setDeserializer(jvm.threadlog.KafkaInput(key_header, keys))
     return env.from_source(builder.build(), WatermarkStrategy.no_watermarks(), uid).uid(uid)
 
 
@@ -133,14 +136,20 @@ def keyed(stream: DataStream) -> KeyedStream:
     return KeyedStream(stream._j_data_stream.keyBy(selector, key_type.get_java_type_info()), FRAME, stream)
 
 
-def by_partition(stream: DataStream, uid: str) -> KeyedStream:
-    """Frames by the partition that they come from, in batches (`wire/frames.py`): for who needs no latency.
+def spread_keys(partitions: int) -> list[str]:
+    """A key for each partition of a topic, `PARTITION.SALT`: with these the partitions lie at equal distances among the
+    key groups, so that subtasks get as many as each other. Eight keys left to chance may go five and three."""
+    jvm = get_gateway().jvm
+    assign = jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment.assignToKeyGroup
 
-    The operator is told of a checkpoint by an empty batch for each partition right before it begins, and of the end of
-    a bounded source by the timers that it has registered for the end of time."""
-    row = Types.ROW([Types.STRING(), FRAME])
-    batches = stream._j_data_stream.transform(uid, row.get_java_type_info(), get_gateway().jvm.threadlog.ByPartition())
-    return keyed(DataStream(batches).uid(uid))
+    def group(key: str) -> int:
+        return int(assign(jvm.org.apache.flink.types.Row.of(to_jarray(jvm.Object, [key])), MAX_PARALLELISM))
+
+    def key(partition: int) -> str:
+        wanted = int(f"{partition:032b}"[::-1], 2) * MAX_PARALLELISM >> 32  # of all groups 0, 1/2, 1/4, 3/4, 1/8, …
+        return next(key for salt in count() if group(key := f"{partition}.{salt}") == wanted)
+
+    return [key(partition) for partition in range(partitions)]
 
 
 def lane(name: str) -> OutputTag:

@@ -12,7 +12,7 @@ A length stands before its bytes; -1 is null. One array crosses from Java to Pyt
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 
 import msgspec
@@ -74,20 +74,6 @@ def pack_in(record: Record) -> bytes:
     place = _PLACE.pack(record.partition, record.offset, record.timestamp_ms)
     parts = [_U16.pack(len(topic)), topic, place, *_sized(record.key), *_sized(record.value)]
     return b"".join([*parts, *_headers(record.headers), b"\1" if record.legal_key else b"\0"])
-
-
-def unpack_batch(batch: bytes) -> Iterator[bytes]:
-    """The frames in a batch, as ByPartition puts them together."""
-    at = 0
-    while at < len(batch):
-        size = _I32.unpack_from(batch, at)[0]
-        at += 4 + size
-        yield batch[at - size : at]
-
-
-def pack_batch(frames: Iterable[bytes]) -> bytes:
-    """The batch of frames: for tests."""
-    return b"".join(_I32.pack(len(frame)) + frame for frame in frames)
 
 
 def pack_out(records: Iterable[OutRecord]) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from threadlog.limits import Limits
+from wire.journal import thread_in
 
 TOPICS = ("agent-events", "human-feedback", "tool-results", "agent-signals")
 # Before that a suspicion is not worth reading for: two subtasks commit apart, and a reader may be behind.
@@ -71,13 +71,3 @@ class Undecided:
         """These are accounted for."""
         for topic, partition, offset in places:
             self.waiting.get((topic, partition), {}).pop(offset, None)
-
-
-def thread_in(key: bytes | None) -> str:
-    """The thread that a key names, "" where it names none; the same judgement as that of the connector's KafkaInput."""
-    try:
-        thread = (key or b"").decode("utf-8")
-    except UnicodeDecodeError:
-        return ""
-    legal = len(key or b"") <= Limits().thread_id_bytes and not any(c < " " or "\x7f" <= c <= "\x9f" for c in thread)
-    return thread if legal else ""

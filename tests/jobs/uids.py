@@ -34,7 +34,6 @@ EXPECTED = {
     ],
     "replay": [
         "Sink Committer: findings",
-        "batches",
         "findings",
         "findings-cut",
         "journal",

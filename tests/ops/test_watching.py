@@ -13,7 +13,7 @@ from ops.settings import Settings
 from ops.stack import flink
 from ops.watching import jobs
 from ops.watching.alarms import Alarms, Wrong
-from ops.watching.inputs import PASSED_S, Undecided, thread_in
+from ops.watching.inputs import PASSED_S, Undecided
 from ops.watching.leases import Leases
 from ops.watching.transactions import HELD_S, Held
 from ops.watching.watch import Watch
@@ -22,6 +22,7 @@ from tests.ops.fakes import FakeKafka, objects, run
 from tests.ops.test_journal import story
 from threadlog.entry import Entry
 from wire.frames import Record
+from wire.journal import thread_in
 from wire.leases import HELD, OBSERVE_S, RELEASED, TYPE
 
 WRONG = Wrong("job", "it does not run", "Start it", 10, "tools")

@@ -20,9 +20,9 @@ from ops.reading import Journal, whole_topic
 from ops.settings import Settings
 from ops.stack import flink, processes, records
 from ops.stack.layout import PYTHON, ROOT, Layout
-from ops.watching.inputs import thread_in
 from tests.stack.laws import INPUTS
 from tests.stack.world import Event, World, wait_until
+from wire.journal import thread_in
 from wire.transactions import Open, conversations, open_transactions
 
 # Less than a recovery takes would be no outage; the local broker looks for timed-out transactions every five seconds.

@@ -259,7 +259,7 @@ def pay_for_valid_entries_alone(world: World, settings: Settings, folder: Path) 
 
     job = folder / "jobs" / "tools.py"
     code = job.read_text()
-    opened = code.replace("gate = OutboxGate(", "gate = OpenGate(").replace("\ndef build(", IMPORTS + NO_GATE, 1)
+    opened = code.replace("= OutboxGate(", "= OpenGate(").replace("\ndef build(", IMPORTS + NO_GATE, 1)
     assert opened.count("OpenGate") == 2
     job.write_text(opened)
     assert flink_run(settings, folder, "", "tools").returncode == 0

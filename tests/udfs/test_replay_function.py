@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator that verifies the journal, over Flink in memory: batches in, findings out, state at checkpoints only."""
+"""The operator that verifies the journal, over Flink in memory: records in, findings out, state now and then."""
 
 from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from threadlog.places import Place
 from udfs import replay_function
 from udfs.replay_function import ReplayFunction, seen_from_path
 from wire.app_code import load_app
-from wire.frames import OutRecord, Record, pack_batch, pack_in, unpack_batch
+from wire.frames import OutRecord, Record, pack_in
 from wire.sealed import Sealed
 
 KEY = "3.17"
@@ -44,6 +45,27 @@ def record_of(entry: Entry, offset: int) -> Record:
     return Record("ns.agent-decisions", 3, offset, 1_000 + offset, entry.thread.encode(), value, [])
 
 
+class Log:
+    """The journal's partition as a client reads it, and the ranges that were asked for."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self.records, self.asked = records, list[tuple[int, int]]()
+
+    def __call__(self, bootstrap: str, topic: str) -> Log:
+        assert (bootstrap, topic) == ("broker:1", "ns.agent-decisions")
+        return self
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        pass
+
+    def read(self, first: dict[int, int], end: dict[int, int]) -> Iterator[Record]:
+        self.asked.append((first[3], end[3]))
+        return (replace(one, legal_key=True) for one in self.records if first[3] <= one.offset < end[3])
+
+
 class Replaying:
     """The operator over a Flink in memory, which is given a partition of the journal."""
 
@@ -53,18 +75,16 @@ class Replaying:
 
     def restarted(self) -> None:
         """A new function over the same state."""
-        self.flink.function = ReplayFunction(self.app, "d" * 64, "ns", "http://registry", "run-1", {3: 200})
+        self.flink.function = ReplayFunction(self.app, "d" * 64, "ns", "http://registry", "broker:1", "run-1", {3: 200})
         self.flink.open()
 
-    def read(self, records: list[Record], batch: int = 7) -> None:
+    def read(self, records: list[Record]) -> None:
         """Give it these records."""
-        for at in range(0, len(records), batch):
-            frames = pack_batch(map(pack_in, records[at : at + batch]))
-            self.found += self.flink.give(KEY, frames)[0]
+        for record in records:
+            self.found += self.flink.give(KEY, pack_in(record))[0]
 
     def checkpoint(self) -> Keyed:
         """What a checkpoint holds, to go on from."""
-        assert self.flink.give(KEY, b"") == ([], [])
         return Keyed(None, 0, stored=deepcopy(self.flink.stored), event_timers=set(self.flink.event_timers))
 
     def end(self) -> Json:
@@ -97,29 +117,40 @@ def test_replay_function_finds_the_mix_equal_and_sums_up() -> None:
     }  # fmt: skip
 
 
-def test_replay_function_touches_flinks_state_at_checkpoints_only() -> None:
-    """A state that is written after each decision costs more than to decide."""
+def test_replay_function_writes_states_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state that is written after each decision costs more than to decide; that a partition was begun is."""
+    monkeypatch.setattr(replay_function, "STORE_RECORDS", 60)
     replaying = Replaying()
-    replaying.read(records())
-    assert dict(replaying.flink.stored["threads"]) == {KEY: {}}
-    replaying.checkpoint()
+    replaying.read(records()[:59])
+    assert (dict(replaying.flink.stored["threads"]), list(replaying.flink.stored["checked"])) == ({KEY: {}}, [KEY])
+    replaying.read(records()[59:])
     assert set(replaying.flink.stored["threads"][KEY]) == {entry.thread for entry in mix(120)}
 
 
-@pytest.mark.parametrize("after", [0, 1, 50, 119, 120])
-def test_replay_function_goes_on_from_a_checkpoint(after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was read since is read once more; the findings together, and the sum, are those of a straight run."""
+@pytest.mark.parametrize("stored", [7, 1_000])
+@pytest.mark.parametrize("after", [0, 1, 50, 119, 123])
+def test_replay_function_goes_on_from_a_checkpoint(
+    after: int, stored: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies between the states that were stored and where the source goes on is decided once more, and told no
+    second time; the findings together, and the sum, are those of a straight run."""
     spec = changed(tmp_path, monkeypatch, ("amount=amount)", "amount=min(amount, 9_000))"))
+    bad = [Record("ns.agent-decisions", 3, 120 + n, 0, b"\xff", b"x", [], legal_key=False) for n in range(3)]
+    whole, log = [*records(), *bad], Log([*records(), *bad])
+    monkeypatch.setattr(replay_function, "STORE_RECORDS", stored)
+    monkeypatch.setattr(replay_function, "TopicReader", log)
     straight, crashing = Replaying(spec), Replaying(spec)
-    straight.read(records())
-    crashing.read(records()[:after])
+    straight.read(whole)
+    crashing.read(whole[:after])
     kept, state = list(crashing.found), crashing.checkpoint()
-    crashing.read(records()[after:])  # of this nothing is committed
+    crashing.read(whole[after:])  # of this nothing is committed
     again = Replaying(spec, state)
-    again.read(records()[after:])
-    assert straight.found != []
+    again.read(whole[after:])
+    assert len(straight.found) > 3
     assert [*kept, *again.found] == straight.found
     assert again.end() == straight.end()
+    last = whole[after].offset if after < len(whole) else 200
+    assert log.asked == ([(after // stored * stored, last)] if after else [])
 
 
 def test_replay_function_tells_what_diverges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,13 +220,6 @@ def test_replay_function_sums_up_each_partition_once() -> None:
     replaying.read(records(10))
     replaying.end()
     assert replaying.flink.end() == []
-
-
-def test_batch_holds_its_frames() -> None:
-    """None is split, none lost, and there is an empty one."""
-    frames = [b"a", b"", b"b" * 70_000]
-    assert list(unpack_batch(pack_batch(frames))) == frames
-    assert list(unpack_batch(b"")) == []
 
 
 def test_place_is_seen_from_where_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def frame() -> str:
         optional,
     )
     rows = jvm.java.util.ArrayList()
-    jvm.threadlog.KafkaInput(None).deserialize(record, collector(rows))
+    jvm.threadlog.KafkaInput(None, None).deserialize(record, collector(rows))
     return bytes(rows[0].getField(1)).hex()
 
 
