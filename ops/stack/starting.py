@@ -22,6 +22,7 @@ from ops.context import Trouble
 from ops.settings import Settings
 from ops.stack import flink, records
 from ops.stack.layout import Layout
+from ops.stack.savepoints import source_offsets
 from schemas.codec import Codec
 from schemas.errors import WireError
 from schemas.topics import kafka_name
@@ -37,7 +38,7 @@ from wire.control import (
     refusal,
     write_mark,
 )
-from wire.inputs import committed, look, sentence
+from wire.inputs import INPUTS, committed, look, sentence
 from wire.journal import without_beginning
 from wire.kafka import bounds, read_topic, settled_ends
 from wire.registry import Registry
@@ -87,6 +88,8 @@ def remember(settings: Settings, what: str, job_id: str, savepoint: str, known: 
     Raises KafkaException, WireError."""
     ends = settled_ends(settings.bootstrap, journal_of(settings)) if known.kind == CONVERSATION else {}
     read = committed(settings.bootstrap, settings.namespace, known.kind)
+    for place, offset in source_offsets(savepoint, settings.namespace, INPUTS[known.kind]).items():
+        read[place] = max(offset, read.get(place, 0))
     mark = Mark(what, known.kind, job_id, savepoint, ends, known.app, known.code, inputs=read)
     write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
 

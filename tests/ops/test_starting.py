@@ -62,7 +62,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     )
     monkeypatch.setattr(starting, "last_mark", lambda bootstrap, namespace, codec: made.mark)
     monkeypatch.setattr(starting, "write_mark", lambda bootstrap, namespace, codec, mark: made.written.append(mark))
-    monkeypatch.setattr(starting, "committed", lambda bootstrap, namespace, job: {f"of-{job}/0": 3})
+    monkeypatch.setattr(
+        starting, "committed", lambda bootstrap, namespace, job: {f"of-{job}/0": 3, "tool-results/0": 9}
+    )
+    monkeypatch.setattr(
+        starting, "source_offsets", lambda point, ns, topics: {f"{topics[0]}/1": 5, "tool-results/0": 7}
+    )
     monkeypatch.setattr(starting, "without_beginning", lambda *given: made.lost)
     grown = [kafka.add("agent-decisions", b"t", b"v") for _ in range(3)]
     monkeypatch.setattr(starting, "read_topic", lambda bootstrap, topic, first: iter(grown[: made.more]))
@@ -202,8 +207,14 @@ def test_stop_of_the_conversation_is_recorded(
     else:
         marks = {mark.job: mark for mark in cluster.written}
         assert {job: (m.what, m.job_id, m.savepoint, m.journal, m.inputs) for job, m in marks.items()} == {
-            "conversation": (STOPPED, "conversation", LEFT, {0: 9}, {"of-conversation/0": 3}),
-            "tools": (STOPPED, "tools", LEFT, {}, {"of-tools/0": 3}),
+            "conversation": (
+                STOPPED,
+                "conversation",
+                LEFT,
+                {0: 9},
+                {"of-conversation/0": 3, "agent-events/1": 5, "tool-results/0": 9},
+            ),
+            "tools": (STOPPED, "tools", LEFT, {}, {"of-tools/0": 3, "tool-invocations/1": 5, "tool-results/0": 9}),
         }
 
 

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is read out of a savepoint: the offsets of its Kafka sources."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from ops.stack.savepoints import source_offsets
+
+ENDLESS = -(2**63)
+
+
+def split(topic: str, partition: int, offset: int, end: int = ENDLESS) -> bytes:
+    """As Flink's connector writes it."""
+    return struct.pack(">H", len(topic)) + topic.encode() + struct.pack(">iqq", partition, offset, end)
+
+
+def test_savepoint_tells_how_far_its_sources_are(tmp_path: Path) -> None:
+    """The enumerator has each split as it was given out, a reader as far as it is: the further one counts. What was
+    never read says nothing, nor does another namespace, nor what is cut off."""
+    assigned = b"".join(split("ns.agent-events", partition, -2) for partition in range(3))
+    (tmp_path / "_metadata").write_bytes(b"junk" + assigned + b"ns.agent-events" + split("ns.agent-events", 0, 7))
+    more = split("ns.agent-events", 1, 2**40) + split("ns.agent-events", 0, 5) + split("ns.tool-results", 2, 0)
+    others = (
+        split("other.agent-events", 2, 9) + split("ns.agent-events", 2, 9, end=12) + split("ns.agent-events", -1, 9)
+    )
+    (tmp_path / "a-file-of-state").write_bytes(more + others + split("ns.agent-events", 2, 9)[:-1])
+    wanted = {"agent-events/0": 7, "agent-events/1": 2**40, "tool-results/2": 0}
+    for point in (f"file:{tmp_path}", f"file://{tmp_path}/_metadata", str(tmp_path)):
+        assert source_offsets(point, "ns", ["agent-events", "tool-results"]) == wanted
+    assert source_offsets(f"file:{tmp_path}", "ns", ["human-feedback"]) == {}
+
+
+def test_savepoint_that_is_elsewhere_tells_nothing(tmp_path: Path) -> None:
+    """On another disk, or gone."""
+    assert source_offsets("s3://bucket/savepoint", "ns", ["agent-events"]) == {}
+    assert source_offsets(f"file:{tmp_path}/gone", "ns", ["agent-events"]) == {}
