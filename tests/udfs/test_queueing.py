@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.threadlog.desk import app_of
@@ -214,6 +214,7 @@ def test_queue_fires_again_what_was_asked_before_its_process_began() -> None:
     assert [(a.do, a.again) for a in pays.accept(ask(4))] == [("fire", False)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["ask", "result", "crash"]), st.integers(0, 5)), max_size=40))
 def test_queue_answers_every_ask_and_never_exceeds_its_concurrency(moves: list[tuple[str, int]]) -> None:
     """Whatever the order: at most one in flight, and working off the rest answers everything that was asked."""
