@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transactions as their readers see them, and the end of one that nobody else will end.
+"""Transactions as their readers see them.
 
 A reader of committed records stops at the first open transaction of a partition, its last stable offset. What a killed
 job left open holds up every reader until the job's own sink, or the broker after the timeout, ends it.
@@ -10,11 +10,11 @@ Of each record only the fields that every version of it begins with are read."""
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from confluent_kafka import IsolationLevel, Producer, TopicPartition
+from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from wire.kafka import SILENT, read_topic
@@ -26,7 +26,6 @@ OPEN = {1: "ongoing", 2: "to be committed", 3: "to be aborted", 7: "to be aborte
 _VALUE = struct.Struct(">hqhib")
 _KEY = struct.Struct(">hh")
 _ASK_S = 5.0
-_END_S = 30.0
 
 Place = tuple[str, int]
 
@@ -91,10 +90,3 @@ def _open(name: str, value: bytes | None, changed_ms: int) -> Open | None:
         return None
     _, _, _, timeout_ms, state = _VALUE.unpack_from(value)
     return Open(name, OPEN[state], changed_ms, timeout_ms) if state in OPEN else None
-
-
-def end(bootstrap: str, name: str, make: Callable[[dict[str, object]], Producer] = Producer) -> None:
-    """Abort the transaction of that name, as its next user would: whoever still holds it is fenced.
-
-    Raises KafkaException."""
-    make({"bootstrap.servers": bootstrap, "transactional.id": name, "log_level": SILENT}).init_transactions(_END_S)

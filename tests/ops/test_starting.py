@@ -214,7 +214,7 @@ def test_stop_of_the_conversation_is_recorded(
                 {0: 9},
                 {"of-conversation/0": 3, "agent-events/1": 5, "tool-results/0": 9},
             ),
-            "tools": (STOPPED, "tools", LEFT, {}, {"of-tools/0": 3, "tool-invocations/1": 5, "tool-results/0": 9}),
+            "tools": (STOPPED, "tools", LEFT, {}, {"of-tools/0": 3, "agent-decisions/1": 5, "tool-results/0": 9}),
         }
 
 

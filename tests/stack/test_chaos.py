@@ -16,21 +16,18 @@ from pathlib import Path
 
 import pytest
 
-from ops.stack import flink, lifecycle, processes
+from ops.stack import flink, lifecycle
 from ops.stack.layout import Layout
 from ops.stack.submit import pack, stop_jobs, submit
 from ops.watching.jobs import restarts
 from tests.stack import chaos
 from tests.stack.follower import Follower
-from tests.stack.test_start import flink_run, savepoint
+from tests.stack.test_start import flink_run
 from tests.stack.world import Event, Traffic, World, fresh, wait_until
-from wire.kafka import producer
-from wire.transactions import end
 
 pytestmark = pytest.mark.chaos
 OUTAGES_MAX = 8
 TOLD = ("copies", "void", "restarts")
-PAUSES_S = (4, 6, 8, 5, 7)
 # After a checkpoint was written; the interval is 200 ms, so the last ones lie in or behind the next.
 DELAYS_MS = (0, 100, 190, 210, 230)
 
@@ -113,22 +110,6 @@ def test_outage_beyond_the_transaction_timeout_is_seen_and_healed(world: World, 
     }
 
 
-def test_transactions_fenced_by_another_producer_are_seen_and_healed(world: World, tmp_path: Path) -> None:
-    """Somebody who begins under the names of the job's transactions takes away what was to be committed."""
-    names = [f"{world.settings.namespace}-conversation-0-{number}" for number in range(2)]
-    with chaos.watching(world, tmp_path / "watch", "--heal") as watch:
-        with Traffic(world, pause_s=0.01) as traffic:
-            until, tries = time.monotonic() + 90, 0
-            while not watch.lines(heal="begun") and time.monotonic() < until:
-                end(world.settings.bootstrap, names[tries % 2])
-                tries += 1
-        print(f"fenced {tries} times; watch: {watch.lines(heal='begun')}")
-        assert watch.lines(heal="begun"), "no commit was lost"
-        watch.wait(heal="done")
-        chaos.check(world, traffic.sent)
-        assert watch.lines(heal="failed") == []
-
-
 def test_transaction_that_hangs_is_seen_and_ended_by_the_next_start(empty: World, tmp_path: Path) -> None:
     """A job that is killed and cancelled leaves its transactions open, at whatever moment of a checkpoint that is: the
     watch and `threadlog doctor` tell of them, and the next start ends or commits each."""
@@ -156,64 +137,6 @@ def test_transaction_that_hangs_is_seen_and_ended_by_the_next_start(empty: World
             if left:
                 watch.wait(alarm="transaction", over=True)
     chaos.check(world, sent)
-    assert chaos.valid(world.settings)[2].voids == []
-
-
-def test_hanging_taskmanager_breaks_nothing(world: World, tmp_path: Path) -> None:
-    """Stopped past its heartbeat and woken, again and again: another one has taken over, and what the woken one still
-    does changes nothing. Should a commit be lost all the same, the watch would tell."""
-    sent = list[Event]()
-    with chaos.watching(world, tmp_path / "watch") as watch:
-        for pause_s in PAUSES_S:
-            world.wait_running()
-            before = world.attempts()
-            with Traffic(world) as traffic:
-                wait_until("a good start", lambda sent=traffic.sent: len(sent) > 50)
-                process = world.process(flink.job_hosts(world.settings)["conversation"][0])
-                processes.send(process, signal.SIGSTOP)
-                time.sleep(pause_s)
-                processes.send(process, signal.SIGCONT)
-                world.wait_restarted("conversation", before)
-                world.wait_replied([world.go("look pay")])
-            sent += traffic.sent
-            print(f"stopped for {pause_s} s; alarms: {[line['alarm'] for line in watch.lines() if 'alarm' in line]}")
-        chaos.check(world, sent)
-        assert watch.lines(alarm="void") + watch.lines(alarm="lost") == []
-    assert chaos.valid(world.settings)[2].voids == []
-
-
-def three_topics(world: World, count: int) -> list[Event]:
-    """Events to three inputs of a few threads, one after the other: results of their calls come as a fourth."""
-    sender, events = producer(world.settings.bootstrap), list[Event]()
-    for number in range(count):
-        event = world.event(f"u{number % 8}", "it.Go", {"plan": ("pay", "", "look")[number // 8 % 3]})
-        topic = ("agent-events", "human-feedback", "agent-signals")[number % 3]
-        name = f"{world.settings.namespace}.{topic}"
-        sender.produce(name, event.value, event.key, headers=event.headers)
-        sender.flush(10)
-        events.append(event)
-    return events
-
-
-def all_decided(world: World) -> None:
-    """Wait until every input has a valid entry."""
-    wait_until("all are decided", lambda: not chaos.undecided(world.settings), 90)
-
-
-def test_older_savepoint_with_inputs_of_several_topics_is_caught_up(world: World) -> None:
-    """`threadlog start` from it: the journal is followed, whatever order its topics would be read in; nothing is void.
-    tests/stack/test_start.py shows the fork that the same steps make where nothing guards the start."""
-    events = three_topics(world, 60)
-    all_decided(world)
-    older = savepoint(world.settings)
-    events += three_topics(world, 120)
-    all_decided(world)
-    world.cli("--namespace", world.settings.namespace, "stop", "--job", "conversation")
-    events += three_topics(world, 30)
-    start = ("start", "--job", "conversation", "--from-savepoint", older)
-    world.cli("--namespace", world.settings.namespace, *start)
-    events += three_topics(world, 30)
-    chaos.check(world, events)
     assert chaos.valid(world.settings)[2].voids == []
 
 
