@@ -14,6 +14,7 @@ from tests.stack.bad import BATCHES, Bad, good_around
 from tests.stack.follower import Place, original_headers, reasons
 from tests.stack.world import Event, World, fresh, thread_of
 from threadlog.calls import call_key
+from threadlog.canonical import chain
 from wire.frames import Record
 
 
@@ -143,8 +144,8 @@ def ask_of(
 
 
 def test_bad_asks_are_never_fired(world: World) -> None:
-    """An ask that is forged, altered, unreadable or in a foreign place is a dead letter; the service hears nothing. In
-    the outbox it is nothing at all: effects are asked for by the journal."""
+    """An ask that is forged, altered, unreadable or in a foreign place is a dead letter; the service hears nothing. One
+    that continues the outbox is nothing at all: effects are asked for by the journal."""
     before, gate = world.attempts(), fresh("asks")
     (event, look), (effect, pay) = open_call(world, gate, "look"), open_call(world, gate)
     good = ask_of(world, look, "look")
@@ -162,7 +163,8 @@ def test_bad_asks_are_never_fired(world: World) -> None:
         (Bad("an event", lambda _, e: e, "misplaced"), replace(good, value=event.value)),
     ]
     key = call_key(thread_of(effect), pay["run_id"], "7", "pay", pay["args_digest"])
-    world.produce([ask_of(world, pay, "pay", "tool-invocations", ordinal="7", call_id=key)])
+    link = {"outbox_seq": 2, "outbox_prev": pay["outbox_hash"], "outbox_hash": chain(pay["outbox_hash"], key)}
+    world.produce([ask_of(world, pay, "pay", "tool-invocations", ordinal="7", call_id=key, **link)])
     places = world.produce([one for _, one in made])
     check_letters(world, [(bad, one, place) for (bad, one), place in zip(made, places, strict=True)])
     world.open(gate)
