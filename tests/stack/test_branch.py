@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from ops.reading import Journal, codec_of
 from schemas.topics import kafka_name
 from tests.stack.world import World, fresh, wait_until
@@ -13,6 +15,7 @@ from wire.kafka import bounds, producer, read_topic
 NEW = "rewound"
 
 
+@pytest.mark.chaos
 def test_branch_goes_on_with_the_history_and_without_effects(world: World) -> None:
     """A thread's next event is decided behind the last one that the branch has of it; a read is performed, a call with
     an effect is rejected, and nobody is paid. The original goes on as if nothing had been."""

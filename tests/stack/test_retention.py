@@ -159,6 +159,7 @@ def test_inputs_that_retention_has_deleted_stop_a_start(aged: Aged) -> None:
     aged.wait_seq(thread, 5)
 
 
+@pytest.mark.chaos
 def test_inputs_that_are_deleted_while_a_job_restarts_keep_it_from_going_on(aged: Aged) -> None:
     """Flink restarts it by itself, and no `main()` looks: the job says what is lost, decides nothing, and goes on by
     itself once the loss is accepted."""
@@ -182,6 +183,7 @@ def test_inputs_that_are_deleted_while_a_job_restarts_keep_it_from_going_on(aged
     aged.world.wait_again(host, before)
 
 
+@pytest.mark.chaos
 def test_of_two_starts_at_the_same_moment_one_goes_on(aged: Aged) -> None:
     """The other is refused, in a sentence; the one that runs can be taken over, and nothing is decided twice."""
     thread = fresh("race")

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ops import http
 from ops.reading import Journal, codec_of, whole_topic
 from ops.settings import Settings
@@ -150,6 +152,7 @@ def effects_that_arrived(world: World, events: list[Event]) -> list[str]:
     return sorted(line["key"] for line in heard)
 
 
+@pytest.mark.chaos
 def test_an_older_savepoint_forks_the_journal_without_the_guard(world: World) -> None:
     """The same steps with the guard cut out of the job: decided twice, and nothing says so but the journal. What the
     void entries ask for does not run; it would without the gate. The repair is a rebuild: every event then has one
