@@ -15,6 +15,9 @@ def parse_catch_up() -> argparse.Namespace:
     """The arguments of the catch-up: those of the conversation, and what it is to read."""
     parser = _parser("catchup")
     parser.add_argument("--generation", required=True, help="a name that no catch-up had before")
+    parser.add_argument(
+        "--journal-begin", required=True, type=_offsets, help="PARTITION:OFFSET,…, the first record that each still has"
+    )
     _add_journal_end(parser)
     return parser.parse_args()
 
@@ -28,9 +31,6 @@ def parse_replay() -> argparse.Namespace:
 
 
 def _add_journal_end(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--journal-begin", required=True, type=_offsets, help="PARTITION:OFFSET,…, the first record that each still has"
-    )
     parser.add_argument(
         "--journal-end",
         required=True,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The replay: the whole journal, decided again by today's code, as a bounded job.
 
-    agent-decisions, from ──► by partition ──► ReplayFunction ──► replay-findings, one transaction per checkpoint
-    its beginning to its
-    end as of now
+    agent-decisions, from ──► by partition ──► ReplayFunction ──► replay-findings, one transaction
+    its beginning to its                             ▲            per checkpoint
+    end as of now                                    └─ after a restore: the journal since the states that were stored
 
 It ends when all of it is verified, with a finding for each partition that sums up. It may be stopped and go on, from a
 checkpoint or a savepoint, with the same arguments. It performs no call, decides nothing and moves no live state. One
@@ -20,7 +20,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from jobs.arguments import parse_replay
 from schemas.topics import kafka_name
-from udfs.flink_io import FRAME, environment, keyed, source, spread_keys, write_transactional
+from udfs.flink_io import FRAME, environment, keyed, partition_keys, source, write_transactional
 from udfs.replay_function import ReplayFunction
 from wire.findings import TOPIC, group
 
@@ -40,9 +40,8 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
     verify = ReplayFunction(
         args.app, args.app_digest, args.namespace, args.registry, args.bootstrap, args.run, args.journal_end
     )
-    keys = spread_keys(max(args.journal_end) + 1)
-    read_by = group(args.namespace, args.run)
-    told = source(env, SOURCE_UID, args.bootstrap, journal, read_by, until=args.journal_end, partition_keys=keys)
+    read_by, keys = group(args.namespace, args.run), partition_keys(max(args.journal_end) + 1)
+    told = source(env, SOURCE_UID, args.bootstrap, journal, read_by, until=args.journal_end, keys=keys)
     found = keyed(told).process(verify, FRAME).uid(VERIFY_UID).name(VERIFY_UID)
     write_transactional(found, FINDINGS_UID, args.bootstrap, findings, prefix=f"{args.namespace}-replay")
     return env

@@ -5,9 +5,9 @@
 
 A thread lives in one partition, so a partition is verified by itself and its records are counted without a gap.
 
-States of threads of late are kept decoded. They are written into `threads` when `store` is called, right before a
-checkpoint, or when a thread makes room for another: to write a state after each of its decisions costs more than to
-decide.
+States of threads of late are kept decoded. They are written into `threads` when `store` is called, and never else: to
+write a state after each of its decisions costs more than to decide, and states of different moments are none to go on
+from. So who keeps `checked` at the same time has a partition as it was after the record `checked.last`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from threadlog.state import MAPS, SMALL, MemoryMaps, State, dump
 
 # Of one partition, some 10 kB each. A thread that was left out is read from `threads` again.
 THREADS_KEPT_MAX = 5_000
+# Records from one time to store to the next. So many are verified again after a restore: some two seconds of work.
+STORE_EVERY = 10_000
 # A finding must fit a record, whatever it is about: so many effects of each side around the first that differs, ...
 LINES_MAX = 40
 # ... and so much of each.
@@ -111,11 +113,18 @@ class Verifier:
     live: LiveRuns = field(default_factory=LiveRuns)
     limits: Limits = field(default_factory=Limits)
     kept_max: int = THREADS_KEPT_MAX
+    store_every: int = STORE_EVERY
 
     def __post_init__(self) -> None:
         self._states: OrderedDict[str, State] = OrderedDict()
         self._replay = Replay(self.app, self.limits, self.live, states=self._states)
         self._changed = set[str]()
+        self._due = 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to `store`: at the first record, every so often, or for want of room."""
+        return self.checked.records >= self._due or len(self._states) > self.kept_max
 
     def take(self, read: Read) -> Finding | None:
         """Verify the next record; what is wrong with it."""
@@ -144,6 +153,8 @@ class Verifier:
         for thread in self._changed:
             self._write(thread, self._states[thread])
         self._changed.clear()
+        self._due = self.checked.records + self.store_every
+        self._make_room()
 
     def _check(self, entry: Entry, read: Read) -> Outcome:
         if read.error is not None:
@@ -176,16 +187,14 @@ class Verifier:
             replay.other_limits.clear()
         self._states.move_to_end(thread)
         self._changed.add(thread)
-        while len(self._states) > self.kept_max:
-            self._make_room()
+        self._make_room()
 
     def _make_room(self) -> None:
-        thread, state = self._states.popitem(last=False)
-        if thread in self._changed:
-            self._changed.remove(thread)
-            self._write(thread, state)
-        self._replay.diverged.pop(thread, None)
-        self.live.drop(thread)
+        """Let go of threads that were not seen for longest, as far as they are stored."""
+        while len(self._states) > self.kept_max and (thread := next(iter(self._states))) not in self._changed:
+            del self._states[thread]
+            self._replay.diverged.pop(thread, None)
+            self.live.drop(thread)
 
     def _write(self, thread: str, state: State) -> None:
         self.threads.put(thread, _encode(_Thread(dump(state), self._replay.diverged.get(thread, ""))).decode())

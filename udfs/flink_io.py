@@ -12,7 +12,7 @@ Every arrow that Flink could lose state over has a uid, given by the caller as a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -82,13 +82,13 @@ def source(
     key_header: str | None = None,
     first: Offsets | None = None,
     until: Offsets | None = None,
-    partition_keys: list[str] | None = None,
+    keys: Sequence[str] | None = None,
 ) -> DataStream:
     """Committed records of the topics as Row(key, frame), where there is no checkpoint from the beginning or `first`.
 
-    From `first` on no record is passed over: where one is gone, the job fails. The key is the record's, or the value of
-    `key_header`, or by partition one of `partition_keys`. `until`: the source ends before these offsets, and waits for
-    the transactions that are open below them. Offsets are state; what the group commits with each checkpoint says
+    From `first` on no record is passed over: where one is gone, the job fails. The key is the record's, or the value
+    of `key_header`, or what `keys` holds for its partition. `until`: the source ends before these offsets, and waits
+    for the transactions that are open below them. Offsets are state; what the group commits with each checkpoint says
     outside of Flink how far the job is."""
     builder = (
         KafkaSource.builder()
@@ -101,8 +101,8 @@ def source(
     if until is not None:
         builder.set_bounded(_offsets(topics, until))
     jvm = get_gateway().jvm
-    keys = None if partition_keys is None else to_jarray(jvm.java.lang.String, partition_keys)
-    builder._j_builder.setDeserializer(jvm.threadlog.KafkaInput(key_header, keys))
+    by_partition = None if keys is None else to_jarray(jvm.java.lang.String, list(keys))
+    builder._j_builder.setDeserializer(jvm.threadlog.KafkaInput(key_header, by_partition))
     return env.from_source(builder.build(), WatermarkStrategy.no_watermarks(), uid).uid(uid)
 
 
@@ -136,20 +136,24 @@ def keyed(stream: DataStream) -> KeyedStream:
     return KeyedStream(stream._j_data_stream.keyBy(selector, key_type.get_java_type_info()), FRAME, stream)
 
 
-def spread_keys(partitions: int) -> list[str]:
-    """A key for each partition of a topic, `PARTITION.SALT`: with these the partitions lie at equal distances among the
-    key groups, so that subtasks get as many as each other. Eight keys left to chance may go five and three."""
+def partition_keys(partitions: int) -> list[str]:
+    """A key for each partition, "PARTITION.SALT", for `source`: a stream by partition, as even as it can be.
+
+    The salts put the partitions at equal distances among the key groups, so that subtasks get as many as each other."""
     jvm = get_gateway().jvm
-    assign = jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment.assignToKeyGroup
+    row, group_of = (
+        jvm.org.apache.flink.types.Row(1),
+        jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment.assignToKeyGroup,
+    )
 
-    def group(key: str) -> int:
-        return int(assign(jvm.org.apache.flink.types.Row.of(to_jarray(jvm.Object, [key])), MAX_PARALLELISM))
+    def lies_in(key: str, group: int) -> bool:
+        row.setField(0, key)
+        return bool(group_of(row, MAX_PARALLELISM) == group)
 
-    def key(partition: int) -> str:
-        wanted = int(f"{partition:032b}"[::-1], 2) * MAX_PARALLELISM >> 32  # of all groups 0, 1/2, 1/4, 3/4, 1/8, …
-        return next(key for salt in count() if group(key := f"{partition}.{salt}") == wanted)
-
-    return [key(partition) for partition in range(partitions)]
+    # 0, 1/2, 1/4, 3/4, 1/8, … of all groups: even for any number of partitions.
+    groups = [int(f"{partition:032b}"[::-1], 2) * MAX_PARALLELISM >> 32 for partition in range(partitions)]
+    salted = ((f"{partition}.{salt}" for salt in count()) for partition in range(partitions))
+    return [next(key for key in keys if lies_in(key, group)) for keys, group in zip(salted, groups, strict=True)]
 
 
 def lane(name: str) -> OutputTag:

@@ -2,12 +2,17 @@
 """The operator that verifies the journal: it hands records to `threadlog.verifying`, and writes down what that finds.
 
 An adapter only. Its key is a partition of the journal. Tools are never run, and while handlers are, this thread reaches
-nothing. The sum of a partition is told when its source has ended, by a timer for the end of time.
+nothing.
 
-States of threads are written to Flink's state now and then, with the offset up to which they are true; to do so after
-each decision costs more than to decide. So after a restore the source goes on behind that offset. What lies between was
-verified before the checkpoint, and its findings are in the transaction that the checkpoint has committed: it is read
-from the journal and decided once more, for states and counts, and what is found there is not told again.
+States are written to Flink's state now and then, with how far they are true; a checkpoint takes them as of then, and
+what has come since is not in it. So after a restore, before the first record of a partition:
+
+    states as of `last` ──► the journal behind `last` is read here and verified, nothing is told ──► the first record
+
+All of that lay before the checkpoint: what it found is in the transaction that the checkpoint committed.
+
+The sum of a partition is told when its source has ended, by a timer for the end of time. A partition that has no record
+left after a restore is brought up to its end there.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -37,9 +42,9 @@ from threadlog.verifying import Checked, Finding, Read, Verifier
 from udfs.app_guard import AppCode
 from udfs.thread_function import COLLECT_AFTER, patiently
 from wire.findings import SOURCE, SUMMARY, TOPIC, TYPE
-from wire.frames import OutRecord, Record, pack_out, unpack_in
+from wire.frames import OutRecord, Record, pack_out, thread_in, unpack_in
 from wire.journal import TOPIC as JOURNAL
-from wire.journal import entry_of, thread_in
+from wire.journal import entry_of
 from wire.kafka import TopicReader
 from wire.registry import Registry
 from wire.sealed import sealed
@@ -49,8 +54,6 @@ END_OF_TIME = 2**63 - 2
 # Executions kept live, a few KB each; threads of a log are mixed, and one that was dropped is executed from its start.
 LIVE_RUNS = 20_000
 KEY_BYTES_SHOWN = 100  # of a key that names no thread
-# After so many records of a partition its states are written: what a restart may have to decide again of each.
-STORE_RECORDS = 20_000
 _decode_checked = msgspec.json.Decoder(Checked).decode
 
 
@@ -70,7 +73,7 @@ class ReplayFunction(KeyedProcessFunction):
         """run: the name of this replay; ends: for each partition the offset at which the source ends."""
         self._code, self._registry_url, self._bootstrap = AppCode(app, app_digest), registry_url, bootstrap
         self._journal, self._topic, self._run = kafka_name(namespace, JOURNAL), kafka_name(namespace, TOPIC), run
-        self._ends = {str(partition): end for partition, end in sorted(ends.items())}
+        self._ends = dict(sorted(ends.items()))
 
     def open(self, context: RuntimeContext) -> None:
         self._app = self._code.load()
@@ -81,63 +84,67 @@ class ReplayFunction(KeyedProcessFunction):
         patiently(partial(schemas.id_of, TYPE))
         self._threads = context.get_map_state(MapStateDescriptor("threads", Types.STRING(), Types.STRING()))
         self._checked = context.get_state(ValueStateDescriptor("checked", Types.STRING()))
-        self._verifiers: dict[str, Verifier] = {}
-        self._unstored: dict[str, int] = {}
+        self._verifiers: dict[int, Verifier] = {}
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> list[bytes]:
-        key, record = ctx.get_current_key(), unpack_in(value, with_headers=False)
-        verifier = self._verifier(key, record.offset, ctx)
+        record = unpack_in(value, with_headers=False)
+        verifier = self._verifiers.get(record.partition) or self._begin(record.partition, record.offset, ctx)
+        found = self._take(verifier, record)
+        return [] if found is None else [pack_out([self._finding(record.partition, found)])]
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> list[bytes]:
+        partition = int(ctx.get_current_key().partition(".")[0])  # the rest spreads the partitions among the subtasks
+        verifier = self._verifiers.get(partition) or self._begin(partition, self._ends[partition], ctx)
+        checked = verifier.checked
+        detail = {**msgspec.to_builtins(checked), "ends": {str(p): end for p, end in self._ends.items()}}
+        place = {"thread": "", "seq": 0, "offset": checked.last, "log_time_ms": checked.last_log_ms}
+        return [pack_out([self._record(partition, SUMMARY, **place, reason="", detail=text(detail))])]
+
+    def _begin(self, partition: int, before: int, ctx: Any) -> Verifier:
+        """The verifier of the current partition, which has everything behind it that lies before an offset."""
+        stored = self._checked.value()
+        checked = Checked() if stored is None else _decode_checked(stored)
+        verifier = Verifier(self._app, self._threads, checked, self._live)
+        if stored is None:  # the first record of all, and what it leaves is stored at once
+            ctx.timer_service().register_event_time_timer(END_OF_TIME)
+        else:
+            for record in self._behind(partition, checked.last, before):
+                self._take(verifier, record)
+            self._store(verifier)  # or a job that dies often would do the same again and again
+        self._verifiers[partition] = verifier
+        return verifier
+
+    def _behind(self, partition: int, last: int, before: int) -> Iterator[Record]:
+        """The records of the journal between two offsets. Raises RuntimeError where some may be gone."""
+        if last + 1 >= before:
+            return
+        with TopicReader(self._bootstrap, self._journal) as reader:
+            if reader.marks()[partition][0] > last + 1:
+                raise RuntimeError(
+                    f"{self._journal}/{partition}: what follows offset {last} was deleted by retention while it was"
+                    " verified: replay under another name"
+                )
+            yield from reader.read({partition: last + 1}, {partition: before})
+
+    def _take(self, verifier: Verifier, record: Record) -> Finding | None:
         read = patiently(lambda: self._read(record))
         with sealed():
             found = verifier.take(read)
-        self._unstored[key] = self._unstored.get(key, 0) + 1
-        if self._unstored[key] >= STORE_RECORDS:
-            self._store(key, verifier)
-        return [] if found is None else [pack_out([self._finding(key, found)])]
-
-    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> list[bytes]:
-        key = ctx.get_current_key()
-        checked = self._verifier(key, self._ends[str(_partition(key))], ctx).checked
-        detail = {**msgspec.to_builtins(checked), "ends": self._ends}
-        place = {"thread": "", "seq": 0, "offset": checked.last, "log_time_ms": checked.last_log_ms}
-        return [pack_out([self._record(key, SUMMARY, **place, reason="", detail=text(detail))])]
-
-    def _verifier(self, key: str, before: int, ctx: Any) -> Verifier:
-        """That of the current partition, which has verified all that lies before an offset."""
-        found = self._verifiers.get(key)
-        if found is not None:
-            return found
-        stored = self._checked.value()
-        checked = Checked() if stored is None else _decode_checked(stored)
-        found = self._verifiers[key] = Verifier(self._app, self._threads, checked, self._live)
-        if stored is None:
-            ctx.timer_service().register_event_time_timer(END_OF_TIME)
-            self._store(key, found)  # that it was begun: the source may be far when it is restored
-        else:
-            self._decide_once_more(key, found, before)
+        if verifier.is_due:
+            self._store(verifier)
         return found
 
-    def _decide_once_more(self, key: str, verifier: Verifier, before: int) -> None:
-        """What was verified behind the last stored states, and told; they are not there in memory any more."""
-        partition, first = _partition(key), verifier.checked.last + 1
-        with TopicReader(self._bootstrap, self._journal) as reader:
-            for record in reader.read({partition: first}, {partition: before}):
-                judged = replace(record, legal_key=thread_in(record.key) != "")
-                read = patiently(partial(self._read, judged))
-                with sealed():
-                    verifier.take(read)
-
-    def _store(self, key: str, verifier: Verifier) -> None:
+    def _store(self, verifier: Verifier) -> None:
+        """Write down the current partition: states and where they stand are of the same moment."""
         verifier.store()
         self._checked.update(text(msgspec.to_builtins(verifier.checked)))
-        self._unstored[key] = 0
 
     def _read(self, record: Record) -> Read:
         place = record.offset, record.timestamp_ms
-        if record.key is None or not record.legal_key:
+        thread = thread_in(record.key)
+        if not thread:
             shown = (record.key or b"")[:KEY_BYTES_SHOWN].decode("utf-8", "backslashreplace")
             return Read(*place, shown, error=Unreadable("illegal_key", "its key names no thread"))
-        thread = record.key.decode("utf-8")
         try:
             entry = entry_of(record.value, self._codec)
         except Unreadable as error:
@@ -147,15 +154,14 @@ class ReplayFunction(KeyedProcessFunction):
         except Unreadable as error:
             return Read(*place, thread, entry, error=error)
 
-    def _finding(self, key: str, found: Finding) -> OutRecord:
+    def _finding(self, partition: int, found: Finding) -> OutRecord:
         detail = found.divergence
         if detail is not None and detail.place is not None:
             detail = replace(detail, place=seen_from_path(detail.place))
         fields = {name: getattr(found, name) for name in ("thread", "seq", "offset", "log_time_ms", "reason")}
-        return self._record(key, found.what, **fields, detail=text(msgspec.to_builtins(detail)))
+        return self._record(partition, found.what, **fields, detail=text(msgspec.to_builtins(detail)))
 
-    def _record(self, key: str, what: str, **fields: Any) -> OutRecord:
-        partition = _partition(key)
+    def _record(self, partition: int, what: str, **fields: Any) -> OutRecord:
         fields |= {
             "run": self._run, "what": what, "partition": partition, "app": self._code.spec,
             "app_digest": self._code.digest,
@@ -167,10 +173,6 @@ class ReplayFunction(KeyedProcessFunction):
             traceparent=root_traceparent(SOURCE, id),
         )  # fmt: skip
         return OutRecord(self._topic, subject.encode(), value, headers)
-
-
-def _partition(key: str) -> int:
-    return int(key.partition(".")[0])  # the rest spreads the partitions among the subtasks
 
 
 def seen_from_path(place: Place) -> Place:

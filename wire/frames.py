@@ -3,7 +3,6 @@
 
     in    u16 topic | i32 partition | i64 offset | i64 timestamp | i32 key | i32 value
           | u16 count | (u16 name, i32 value)* | u8 legal key
-    batch u32 length of what follows | in    repeated, of one partition; nothing at all says that a checkpoint begins
     out   u32 length of what follows | u16 topic | i32 key | i32 value | u16 count | (u16 name, i32 value)*    repeated
 
 A length stands before its bytes; -1 is null. One array crosses from Java to Python far cheaper than a row with a map.
@@ -17,10 +16,13 @@ from functools import lru_cache
 
 import msgspec
 
+from threadlog.limits import Limits
+
 _PLACE = struct.Struct(">iqq")
 _U16 = struct.Struct(">H")
 _I32 = struct.Struct(">i")
 _NULL = _I32.pack(-1)
+_KEY_BYTES_MAX = Limits().thread_id_bytes
 _SIZES = [_I32.pack(size) for size in range(512)]  # of nearly every header
 
 Headers = list[tuple[str, bytes | None]]
@@ -48,6 +50,16 @@ class OutRecord(msgspec.Struct, frozen=True):
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+
+def thread_in(key: bytes | None) -> str:
+    """The thread that a key names, "" where it names none; the same judgement as that of the connector's KafkaInput."""
+    try:
+        thread = (key or b"").decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
+    legal = len(key or b"") <= _KEY_BYTES_MAX and not any(c < " " or "\x7f" <= c <= "\x9f" for c in thread)
+    return thread if legal else ""
 
 
 def unpack_in(frame: bytes, with_headers: bool = True) -> Record:

@@ -8,7 +8,6 @@ from collections.abc import Container
 from schemas.codec import Codec
 from schemas.errors import Unreadable
 from threadlog.entry import Entry
-from threadlog.limits import Limits
 from threadlog.snapshots import snapshot_of
 from wire.kafka import read_topic
 
@@ -38,13 +37,3 @@ def without_beginning(bootstrap: str, topic: str, codec: Codec, partitions: Cont
         else:
             open_.add(record.key)
     return sorted(key.decode("utf-8", "backslashreplace") for key in open_)
-
-
-def thread_in(key: bytes | None) -> str:
-    """The thread that a key names, "" where it names none; the same judgement as that of the connector's KafkaInput."""
-    try:
-        thread = (key or b"").decode("utf-8")
-    except UnicodeDecodeError:
-        return ""
-    legal = len(key or b"") <= Limits().thread_id_bytes and not any(c < " " or "\x7f" <= c <= "\x9f" for c in thread)
-    return thread if legal else ""

@@ -27,7 +27,7 @@ from ops.stack.supervisor import Supervisor
 from wire.findings import verified
 from wire.kafka import bounds, settled_ends
 
-# Nobody waits for a finding, and each checkpoint costs: every state that has changed since the last one is written.
+# Nobody waits for a finding, and each checkpoint costs; after a crash what came since the last one is verified again.
 CHECKPOINT_INTERVAL_MS = 10_000
 # A job that does not come to run within this cannot run here; a JobManager that is killed is back long before.
 RUNNING_S = 90

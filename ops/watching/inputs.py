@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from wire.journal import thread_in
+from wire.frames import thread_in
 
 TOPICS = ("agent-events", "human-feedback", "tool-results", "agent-signals")
 # Before that a suspicion is not worth reading for: two subtasks commit apart, and a reader may be behind.

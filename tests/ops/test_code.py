@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.arguments import parse
+from jobs.arguments import parse, parse_catch_up, parse_replay
+from ops.replay import cluster
+from ops.settings import Settings
+from ops.stack import starting
 from ops.stack.code import PACKAGES, app_digest, check, pack
 from ops.stack.layout import Layout
+from ops.stack.submit import arguments
 from tests.ops.fakes import objects, run
 from wire.app_code import AppCodeError, digest, files_digest
 
@@ -127,6 +131,20 @@ def test_pack_prints_what_a_job_takes(home: Path, monkeypatch: pytest.MonkeyPatc
         "s3://bucket/checkpoints",
     )
     assert args.app_digest == digest("single_app:app") == conversation["app_digest"]
+
+
+def test_jobs_that_read_the_journal_take_what_they_are_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No argument that is required is left out, and none is given that is unknown."""
+    folder, _ = pack(Layout(home), "single_app:app")
+    base = arguments(Settings(), "single_app:app", folder, "file:///c")
+    monkeypatch.setattr(sys, "argv", ["replay.py", *base, *cluster.arguments("r-1", {1: 7, 0: 12})])
+    replay = parse_replay()
+    assert (replay.run, replay.journal_end) == ("r-1", {0: 12, 1: 7})
+    assert replay.checkpoint_interval_ms == cluster.CHECKPOINT_INTERVAL_MS
+    held = {0: (2, 12), 1: (0, 7)}
+    monkeypatch.setattr(sys, "argv", ["catchup.py", *base, *starting.catch_up_arguments("g-1", held)])
+    catch_up = parse_catch_up()
+    assert (catch_up.generation, catch_up.journal_begin, catch_up.journal_end) == ("g-1", {0: 2, 1: 0}, {0: 12, 1: 7})
 
 
 def test_pack_restores_one_job_from_its_savepoint(home: Path) -> None:

@@ -21,8 +21,7 @@ from schemas.codec import Codec, FixedSchemas
 from tests.ops.fakes import FakeKafka, objects, run
 from tests.ops.test_journal import story
 from threadlog.entry import Entry
-from wire.frames import Record
-from wire.journal import thread_in
+from wire.frames import Record, thread_in
 from wire.leases import HELD, OBSERVE_S, RELEASED, TYPE
 
 WRONG = Wrong("job", "it does not run", "Start it", 10, "tools")

@@ -22,7 +22,7 @@ from ops.stack import flink, processes, records
 from ops.stack.layout import PYTHON, ROOT, Layout
 from tests.stack.laws import INPUTS
 from tests.stack.world import Event, World, wait_until
-from wire.journal import thread_in
+from wire.frames import thread_in
 from wire.transactions import Open, conversations, open_transactions
 
 # Less than a recovery takes would be no outage; the local broker looks for timed-out transactions every five seconds.

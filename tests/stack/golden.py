@@ -120,6 +120,7 @@ def begin(world: World) -> dict[str, Event]:
     work["message behind it"] = world.go(PLANS["message behind it"], thread=thread_of(work["effect in flight"]))
     world.log.wait("all begun", lambda: all(world.log.threads.get(thread_of(event)) for event in work.values()))
     world.log.wait("both in one", lambda: len(world.log.threads[thread_of(work["effect in flight"])]) == 2)
+    assert world.cli("parked", "list") == []
     time.sleep(1)  # several checkpoints
     return work
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator that verifies the journal, over Flink in memory: records in, findings out, state now and then."""
+"""The operator that verifies the journal, over Flink in memory: frames in, findings out, state now and then."""
 
 from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from tests.ops.replays import APP, changed, mix, registered, source
 from tests.udfs.keyed import Keyed
 from threadlog.entry import Entry
 from threadlog.places import Place
+from threadlog.verifying import Verifier
 from udfs import replay_function
 from udfs.replay_function import ReplayFunction, seen_from_path
 from wire.app_code import load_app
 from wire.frames import OutRecord, Record, pack_in
 from wire.sealed import Sealed
 
-KEY = "3.17"
+KEY, END = "3.17", 200
 SCHEMAS = registered()
 CODEC = Codec(SCHEMAS)
 Json = dict[str, Any]
@@ -40,30 +42,40 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay_function.gc, "set_threshold", lambda *given: None)
 
 
-def record_of(entry: Entry, offset: int) -> Record:
-    value = CODEC.encode("threadlog.Decision", {**entry.to_dict(), "traceparent": ""})
-    return Record("ns.agent-decisions", 3, offset, 1_000 + offset, entry.thread.encode(), value, [])
+class Journal:
+    """The partition as a TopicReader has it: these records, the first of them at `low`; `asked` says who read what."""
 
+    def __init__(self, records: list[Record], low: int = 0) -> None:
+        self.records, self.low, self.asked = records, low, list[tuple[int, int]]()
 
-class Log:
-    """The journal's partition as a client reads it, and the ranges that were asked for."""
-
-    def __init__(self, records: list[Record]) -> None:
-        self.records, self.asked = records, list[tuple[int, int]]()
-
-    def __call__(self, bootstrap: str, topic: str) -> Log:
-        assert (bootstrap, topic) == ("broker:1", "ns.agent-decisions")
+    def __call__(self, bootstrap: str, topic: str) -> Journal:
+        assert (bootstrap, topic) == ("broker:9092", "ns.agent-decisions")
         return self
 
-    def __enter__(self) -> Log:
+    def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *raised: object) -> None:
         pass
 
-    def read(self, first: dict[int, int], end: dict[int, int]) -> Iterator[Record]:
+    def marks(self) -> dict[int, tuple[int, int]]:
+        return {3: (self.low, END)}
+
+    def read(self, first: Mapping[int, int], end: Mapping[int, int]) -> Iterator[Record]:
         self.asked.append((first[3], end[3]))
-        return (replace(one, legal_key=True) for one in self.records if first[3] <= one.offset < end[3])
+        return iter([record for record in self.records if first[3] <= record.offset < end[3]])
+
+
+def use(monkeypatch: pytest.MonkeyPatch, journal: Journal, **how: int) -> Journal:
+    """Let the operator read this journal, and keep and store states so."""
+    monkeypatch.setattr(replay_function, "TopicReader", journal)
+    monkeypatch.setattr(replay_function, "Verifier", partial(Verifier, **how))
+    return journal
+
+
+def record_of(entry: Entry, offset: int) -> Record:
+    value = CODEC.encode("threadlog.Decision", {**entry.to_dict(), "traceparent": ""})
+    return Record("ns.agent-decisions", 3, offset, 1_000 + offset, entry.thread.encode(), value, [])
 
 
 class Replaying:
@@ -75,7 +87,9 @@ class Replaying:
 
     def restarted(self) -> None:
         """A new function over the same state."""
-        self.flink.function = ReplayFunction(self.app, "d" * 64, "ns", "http://registry", "broker:1", "run-1", {3: 200})
+        self.flink.function = ReplayFunction(
+            self.app, "d" * 64, "ns", "http://registry", "broker:9092", "run-1", {3: END}
+        )
         self.flink.open()
 
     def read(self, records: list[Record]) -> None:
@@ -84,7 +98,7 @@ class Replaying:
             self.found += self.flink.give(KEY, pack_in(record))[0]
 
     def checkpoint(self) -> Keyed:
-        """What a checkpoint holds, to go on from."""
+        """What a checkpoint holds, to go on from; nobody tells the operator of it."""
         return Keyed(None, 0, stored=deepcopy(self.flink.stored), event_timers=set(self.flink.event_timers))
 
     def end(self) -> Json:
@@ -117,40 +131,92 @@ def test_replay_function_finds_the_mix_equal_and_sums_up() -> None:
     }  # fmt: skip
 
 
-def test_replay_function_writes_states_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A state that is written after each decision costs more than to decide; that a partition was begun is."""
-    monkeypatch.setattr(replay_function, "STORE_RECORDS", 60)
-    replaying = Replaying()
-    replaying.read(records()[:59])
-    assert (dict(replaying.flink.stored["threads"]), list(replaying.flink.stored["checked"])) == ({KEY: {}}, [KEY])
-    replaying.read(records()[59:])
-    assert set(replaying.flink.stored["threads"][KEY]) == {entry.thread for entry in mix(120)}
+def test_replay_function_touches_flinks_state_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the first record, which says that there was one, and then every so often: to write after each costs more than
+    to decide."""
+    use(monkeypatch, Journal([]), store_every=100)
+    replaying, written = Replaying(), list[int]()
+    for record in records():
+        before = deepcopy(replaying.flink.stored)
+        replaying.read([record])
+        written += [record.offset] * (before != replaying.flink.stored)
+    assert written == [0, 100]
+    assert set(replaying.flink.stored["threads"][KEY]) == {entry.thread for entry in mix(120)[:101]}
 
 
-@pytest.mark.parametrize("stored", [7, 1_000])
-@pytest.mark.parametrize("after", [0, 1, 50, 119, 123])
+@pytest.mark.parametrize("after", [0, 1, 2, 50, 119, 120])
+@pytest.mark.parametrize("how", [{"store_every": 7}, {"store_every": 1_000}, {"kept_max": 2, "store_every": 1_000}])
 def test_replay_function_goes_on_from_a_checkpoint(
-    after: int, stored: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    after: int, how: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What lies between the states that were stored and where the source goes on is decided once more, and told no
-    second time; the findings together, and the sum, are those of a straight run."""
+    """At any moment, through two of them: each finding is told once, and the sum is that of a straight run.
+
+    Offsets have gaps, as where transactions end; the keys of some records name no thread."""
     spec = changed(tmp_path, monkeypatch, ("amount=amount)", "amount=min(amount, 9_000))"))
-    bad = [Record("ns.agent-decisions", 3, 120 + n, 0, b"\xff", b"x", [], legal_key=False) for n in range(3)]
-    whole, log = [*records(), *bad], Log([*records(), *bad])
-    monkeypatch.setattr(replay_function, "STORE_RECORDS", stored)
-    monkeypatch.setattr(replay_function, "TopicReader", log)
+    whole = [replace(record, offset=n + n // 5) for n, record in enumerate(records())]
+    whole[7] = replace(whole[7], key=b"\xff", legal_key=False)
+    use(monkeypatch, Journal([replace(record, legal_key=True) for record in whole]), **how)
     straight, crashing = Replaying(spec), Replaying(spec)
     straight.read(whole)
     crashing.read(whole[:after])
     kept, state = list(crashing.found), crashing.checkpoint()
     crashing.read(whole[after:])  # of this nothing is committed
     again = Replaying(spec, state)
-    again.read(whole[after:])
-    assert len(straight.found) > 3
-    assert [*kept, *again.found] == straight.found
-    assert again.end() == straight.end()
-    last = whole[after].offset if after < len(whole) else 200
-    assert log.asked == ([(after // stored * stored, last)] if after else [])
+    again.read(whole[after : after + 3])
+    kept, state = [*kept, *again.found], again.checkpoint()
+    once_more = Replaying(spec, state)
+    once_more.read(whole[after + 3 :])
+    assert len(straight.found) > 1
+    assert [*kept, *once_more.found] == straight.found
+    assert once_more.end() == straight.end()
+
+
+def test_replay_function_reads_the_journal_after_a_restore_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies between the stored states and the first record; a gap by itself is a marker of a transaction."""
+    whole = [replace(record, offset=2 * record.offset) for record in records(20)]
+    journal = use(monkeypatch, Journal(whole), store_every=5)
+    replaying = Replaying()
+    replaying.read(whole[:9])
+    assert journal.asked == []
+    again = Replaying(flink=replaying.checkpoint())
+    again.read(whole[9:])
+    assert journal.asked == [(2 * 6 - 1, 2 * 9)]
+    assert again.end()["records"] == 20
+    assert len(journal.asked) == 1
+
+
+def test_replay_function_stores_what_it_has_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that dies again before it would have stored has less to make up for."""
+    journal = use(monkeypatch, Journal(records(20)), store_every=1_000)
+    replaying = Replaying()
+    replaying.read(records(20)[:10])
+    for first in (10, 11):
+        replaying = Replaying(flink=replaying.checkpoint())
+        replaying.read([records(20)[first]])
+    assert journal.asked == [(1, 10), (10, 11)]
+
+
+def test_replay_function_brings_a_partition_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a checkpoint had all of its records, none comes any more."""
+    journal = use(monkeypatch, Journal(records()), store_every=1_000)
+    replaying = Replaying()
+    replaying.read(records())
+    state = replaying.checkpoint()
+    again = Replaying(flink=state)
+    assert again.end() == replaying.end()
+    assert journal.asked == [(1, END)]
+
+
+def test_replay_function_fails_where_retention_was_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was deleted since cannot be verified again: better no sum than a wrong one."""
+    use(monkeypatch, Journal(records(20), low=2), store_every=1_000)
+    replaying = Replaying()
+    replaying.read(records(20)[:10])
+    at_once = Replaying(flink=replaying.checkpoint())
+    at_once.read([records(20)[1]])  # nothing lies between
+    again = Replaying(flink=replaying.checkpoint())
+    with pytest.raises(RuntimeError, match="what follows offset 0 was deleted by retention"):
+        again.read(records(20)[10:])
 
 
 def test_replay_function_tells_what_diverges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from pyflink.java_gateway import get_gateway
 from pyflink.util.java_utils import to_jarray
 
 from tests.wire.golden import CAME, LEAVES, shown
+from udfs.flink_io import MAX_PARALLELISM, partition_keys
 from wire.frames import Headers, OutRecord, pack_out
 
 
@@ -20,9 +21,10 @@ def kafka(name: str) -> Any:
     return getattr(get_gateway().jvm.org.apache.flink.kafka.shaded.org.apache.kafka, name)
 
 
-def frame() -> str:
+def came(partition_keys: list[str] | None) -> tuple[str, str]:
     """What KafkaInput makes of the record that comes in: the key of its stream, and the frame in hex."""
     jvm = get_gateway().jvm
+    keys = None if partition_keys is None else to_jarray(jvm.java.lang.String, partition_keys)
     headers = kafka("common").header.internals.RecordHeaders()
     for name, value in CAME.headers:
         headers.add(name, value)
@@ -42,8 +44,20 @@ def frame() -> str:
         optional,
     )
     rows = jvm.java.util.ArrayList()
-    jvm.threadlog.KafkaInput(None, None).deserialize(record, collector(rows))
-    return bytes(rows[0].getField(1)).hex()
+    jvm.threadlog.KafkaInput(None, keys).deserialize(record, collector(rows))
+    return rows[0].getField(0), bytes(rows[0].getField(1)).hex()
+
+
+def groups() -> list[int]:
+    """The key groups in which eight partitions lie."""
+    jvm = get_gateway().jvm
+    assign = jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment.assignToKeyGroup
+    found = []
+    for key in partition_keys(8):
+        row = jvm.org.apache.flink.types.Row(1)
+        row.setField(0, key)
+        found.append(assign(row, MAX_PARALLELISM))
+    return found
 
 
 def records() -> list[dict[str, Any]]:
@@ -72,4 +86,5 @@ def plain(value: Any) -> bytes | None:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"frame": frame(), "records": records()}))
+    keys = [f"p{partition}" for partition in range(CAME.partition + 1)]
+    print(json.dumps({"came": came(None), "by_partition": came(keys), "groups": groups(), "records": records()}))

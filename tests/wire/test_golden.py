@@ -93,8 +93,15 @@ def connector() -> dict[str, Any]:
 
 
 def test_golden_frame_is_what_kafka_input_makes(connector: dict[str, Any]) -> None:
-    """Java's side of what comes in."""
-    assert connector["frame"] == golden("frames")["in"]["frame"]
+    """Java's side of what comes in; the key of the stream is the thread, or what its partition is given."""
+    frame = golden("frames")["in"]["frame"]
+    assert connector["came"] == ["grüß", frame]
+    assert connector["by_partition"] == [f"p{CAME.partition}", frame]
+
+
+def test_partitions_lie_evenly_among_the_key_groups(connector: dict[str, Any]) -> None:
+    """Any number of subtasks up to theirs has as many of them as any other, give or take one."""
+    assert connector["groups"] == [0, 64, 32, 96, 16, 80, 48, 112]
 
 
 def test_golden_pack_is_what_kafka_output_cuts(connector: dict[str, Any]) -> None:

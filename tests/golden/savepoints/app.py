@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The app of the golden savepoints. It is never changed: their open runs were begun by it, and end on it.
 
-Keys and waits live for ten years, so that what was open when a savepoint was taken can go on whenever it is tried."""
+Keys live for ten years and waits for ever, so that what was open when a savepoint was taken goes on whenever it is
+tried."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ async def _word(thread: Thread, event: Event, number: int, word: str) -> str:
             await sleep(float(rest))
             return "slept"
         case "wait":
-            return f"heard {(await thread.wait_for('it.More', timeout_s=TEN_YEARS_S))['text']}"
+            return f"heard {(await thread.wait_for('it.More'))['text']}"
         case _:
             return f"does not know {verb}"
 

@@ -21,9 +21,11 @@ import org.apache.flink.util.Collector;
  * key | i32 length + value | u16 number of headers | each header: u16 length + name, i32 length + value | u8: 1 where the
  * key is legal. Length -1 is null.
  *
- * <p>The key is the record's key, the value of one header, or one that its partition was given. A key that cannot name a thread (absent, empty, not UTF-8,
+ * <p>The key is the record's key, or the value of one header. A key that cannot name a thread (absent, empty, not UTF-8,
  * too long, with control characters) becomes NUL + topic + "-" + partition: two malformed keys must not meet in the state
  * of one thread, and no legal key begins with NUL, so the function sees that there is no thread to account to.
+ *
+ * <p>Who wants a stream by partition gives the key of each partition instead.
  */
 public final class KafkaInput implements KafkaRecordDeserializationSchema<Row> {
     private static final long serialVersionUID = 1L;
@@ -35,8 +37,7 @@ public final class KafkaInput implements KafkaRecordDeserializationSchema<Row> {
 
     /**
      * @param keyHeader the header that holds the key, or null for the record's own key
-     * @param partitionKeys keys by partition, which the stream is keyed by instead, or null; the frame still says of the
-     *     record's own key whether it is legal
+     * @param partitionKeys by partition what the stream is keyed by instead, or null
      */
     public KafkaInput(String keyHeader, String[] partitionKeys) {
         this.keyHeader = keyHeader;
@@ -46,19 +47,19 @@ public final class KafkaInput implements KafkaRecordDeserializationSchema<Row> {
     @Override
     public void deserialize(ConsumerRecord<byte[], byte[]> record, Collector<Row> out) {
         String legal = legal(keyBytes(record));
-        out.collect(Row.of(key(record, legal), frame(record, legal != null)));
-    }
-
-    private String key(ConsumerRecord<byte[], byte[]> record, String legal) {
-        if (partitionKeys != null) {
-            return partitionKeys[record.partition()];
-        }
-        return legal != null ? legal : "\0" + record.topic() + "-" + record.partition();
+        out.collect(Row.of(streamKey(record, legal), frame(record, legal != null)));
     }
 
     @Override
     public TypeInformation<Row> getProducedType() {
         return Types.ROW(Types.STRING, Types.PRIMITIVE_ARRAY(Types.BYTE));
+    }
+
+    private String streamKey(ConsumerRecord<byte[], byte[]> record, String legal) {
+        if (partitionKeys != null) {
+            return partitionKeys[record.partition()];
+        }
+        return legal != null ? legal : "\0" + record.topic() + "-" + record.partition();
     }
 
     private byte[] keyBytes(ConsumerRecord<byte[], byte[]> record) {
