@@ -31,6 +31,8 @@ from wire.kafka import bounds, settled_ends
 CHECKPOINT_INTERVAL_MS = 10_000
 # A job that does not come to run within this cannot run here; a JobManager that is killed is back long before.
 RUNNING_S = 90
+# A TaskManager that was restarted for new code is back within this.
+ROOM_S = 30
 POLL_S = 0.5
 
 Say = Callable[[str], None]
@@ -89,12 +91,14 @@ def verify(settings: Settings, app: str | None, name: str, parallelism: int, say
 def _check_room(settings: Settings, parallelism: int) -> None:
     if job := flink.live_jobs(settings).get(flink.REPLAY):
         raise Trouble(f"A replay runs already: job {job.id}.", "Wait until it has ended.")
-    free = http.call(f"{settings.flink_rest}/overview")["slots-available"]
-    if free < parallelism:
-        raise Trouble(
-            f"The cluster has {free} free slots, and a replay takes {parallelism}.",
-            "Give a smaller --parallelism, or start the stack with more TaskManagers.",
-        )
+    until = time.monotonic() + ROOM_S
+    while (free := http.call(f"{settings.flink_rest}/overview")["slots-available"]) < parallelism:
+        if time.monotonic() > until:
+            raise Trouble(
+                f"The cluster has {free} free slots, and a replay takes {parallelism}.",
+                "Give a smaller --parallelism, or start the stack with more TaskManagers.",
+            )
+        time.sleep(POLL_S)
 
 
 def _wait(settings: Settings, run: Run, tell: Callable[[], None]) -> None:

@@ -263,9 +263,12 @@ def test_cluster_ends_a_replay_that_never_runs(
     assert made.cancelled == ["a" * 32]
 
 
-def test_cluster_refuses_a_replay_without_room(made: Flink, settings: Settings) -> None:
+def test_cluster_refuses_a_replay_without_room(
+    made: Flink, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Beside another one, which has the names of its transactions, and without slots."""
     made.free = 1
+    monkeypatch.setattr(cluster, "ROOM_S", 0)
     with pytest.raises(Trouble, match="1 free slots, and a replay takes 2"):
         made.verify(settings)
     made.live = {"replay": flink.Job("replay", "b" * 32, "RUNNING", {})}

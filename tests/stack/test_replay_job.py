@@ -65,7 +65,7 @@ def test_replay_job_tells_each_thing_once_through_a_kill(world: World, monkeypat
     assert (told["standings"], told["threads"]) == ({"equal": DECISIONS}, len({entry.thread for entry in made}))
     assert world.cli(*there, "--run", "equal")[0]["standings"] == {"equal": DECISIONS}
 
-    fill(settings.bootstrap, settings.namespace, schemas, [replace(made[-1], reason="changed")])
+    fill(settings.bootstrap, settings.namespace, schemas, [replace(made[-1], hash="0" * 64)])
     spec = slow_desk(world.app.parent)
     monkeypatch.setattr(cluster, "CHECKPOINT_INTERVAL_MS", 300)
     run, moment = killed_in_the_middle(world, settings, spec)
