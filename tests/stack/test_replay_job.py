@@ -52,6 +52,7 @@ def expected(made: list[Entry], schemas: FixedSchemas) -> tuple[Counter[str], li
     return Counter(one.standing for one in outcomes), [one.divergence for one in outcomes if one.divergence]
 
 
+@pytest.mark.chaos
 def test_replay_job_tells_each_thing_once_through_a_kill(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unchanged code is equal in every decision. Changed code, whose TaskManager is killed in the middle, diverges
     where it does here, and the sums add up; so does the one entry that does not count."""

@@ -136,6 +136,7 @@ def test_retention_leaves_threads_that_go_on_from_their_snapshots(aged: Aged) ->
     assert dict(last.headers)["generation"] == b"2"
 
 
+@pytest.mark.chaos
 def test_inputs_that_retention_has_deleted_stop_a_start(aged: Aged) -> None:
     """What was handled may be gone; what was not is named, by `threadlog start` and by plain `flink run`, until the
     loss is accepted. What came behind it is then decided."""

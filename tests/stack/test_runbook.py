@@ -60,6 +60,7 @@ def with_operator(checkout: Path, uid: str) -> str:
     return added
 
 
+@pytest.mark.chaos
 def test_runbook_rescales_there_and_back(world: World, console: Console) -> None:
     """1 → 2 → 1, both jobs, with work of every kind open over all of it."""
     gate = fresh("rescaled")
