@@ -28,7 +28,7 @@ from threadlog.inputs import Input
 from threadlog.limits import Limits
 from threadlog.live import LiveRuns
 from threadlog.replay import Divergence, Outcome, Replay
-from threadlog.state import MAPS, SMALL, MemoryMaps, State, dump
+from threadlog.state import MemoryMaps, State, dump, state_of
 
 # Of one partition, some 10 kB each. A thread that was left out is read from `threads` again.
 THREADS_KEPT_MAX = 5_000
@@ -169,8 +169,7 @@ class Verifier:
         if stored is None:
             return False
         kept = _decode_thread(stored)
-        maps = MemoryMaps({name: kept.state[name] for name in MAPS})
-        self._states[thread] = State({name: kept.state[name] for name in SMALL}, maps)
+        self._states[thread] = state_of(kept.state)
         if kept.diverged:
             self._replay.diverged[thread] = kept.diverged
         return True
