@@ -3,13 +3,18 @@
 
 async-profiler, fetched by Maven, is loaded into the two TaskManagers and the broker while the jobs are under load: the
 conversation under the support desk's mix, the tools job under calls of 10 ms. It samples CPU time, so what waits is not
-seen; Python frames have no names in it. Writes .build/bench/profile/NAME.html (a flame graph) and NAME.collapsed (raw).
+seen; Python frames have no names in it. Those are in a second graph of the same load: py-spy looks 200 times a second
+which function holds the interpreter; it needs the right to trace processes, as root or by `kernel.yama.ptrace_scope=0`.
+
+Writes .build/bench/profile/NAME.html (a flame graph), NAME.collapsed (raw) and NAME-python.svg.
 """
 
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
+import sys
 import time
 import zipfile
 from collections import Counter
@@ -26,15 +31,15 @@ from bench.latency import JOBS as LIVE_JOBS
 from bench.live import ASK
 from bench.session import FOLDER, Session, options, session
 from ops.context import Trouble
-from ops.stack.layout import BUILD
+from ops.stack.layout import BUILD, ROOT
 
-PROFILER = "tools.profiler:async-profiler:4.2"
-OUT = FOLDER / "profile"
+PROFILER, CONVERTER = "tools.profiler:async-profiler:4.2", "tools.profiler:jfr-converter:4.2"
+OUT, FETCHED = FOLDER / "profile", BUILD / "profiler"
 MIN_PERCENT = 0.3  # thinner frames are left out of the picture
 CALL_S = 0.01
 # What a thread of a JVM does, by its name; the first that fits.
 THREADS = (
-    ("operator: source chain, Python, sinks", r"-> |^Source|-process|ThreadFunction|Process"),
+    ("operators: source chain, Python, sinks", r"^(?!OutputFlusher).*(\(\d+/\d+|-> )"),
     ("RocksDB, native threads without a name", r"^\[tid=|rocksdb"),
     ("Kafka clients", r"kafka-producer|Fetcher|kafka-admin"),
     ("compiler", r"Compiler|^C[12]"),
@@ -47,16 +52,22 @@ THREADS = (
 
 def library() -> Path:
     """The profiler's library; fetched once."""
-    folder = BUILD / "profiler"
-    found = folder / "linux-x64" / "libasyncProfiler.so"
+    found = FETCHED / "linux-x64" / "libasyncProfiler.so"
     if not found.exists():
-        command = ["mvn", "-B", "-q", "dependency:copy", f"-Dartifact={PROFILER}", f"-DoutputDirectory={folder}"]
-        if subprocess.run(command, check=False).returncode:
-            raise Trouble(f"Maven could not fetch {PROFILER}.", "Is its repository within reach?")
-        (jar,) = folder.glob("async-profiler-*.jar")
-        with zipfile.ZipFile(jar) as archive:
-            archive.extract("linux-x64/libasyncProfiler.so", folder)
+        with zipfile.ZipFile(_fetched(PROFILER)) as archive:
+            archive.extract("linux-x64/libasyncProfiler.so", FETCHED)
     return found
+
+
+def _fetched(artifact: str) -> Path:
+    """A jar from Maven's repository; fetched once."""
+    _, name, version = artifact.split(":")
+    jar = FETCHED / f"{name}-{version}.jar"
+    if not jar.exists():
+        command = ["mvn", "-B", "-q", "dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={FETCHED}"]
+        if subprocess.run(command, check=False).returncode:
+            raise Trouble(f"Maven could not fetch {artifact}.", "Is its repository within reach?")
+    return jar
 
 
 def _agent(pid: int, arguments: str) -> None:
@@ -80,8 +91,39 @@ class Profile:
 
     def __exit__(self, *_: object) -> None:
         for name, pid in self._pids.items():
-            _agent(pid, f"dump,collapsed,threads,file={OUT / name}.collapsed")
-            _agent(pid, f"stop,flamegraph,threads,title={name},minwidth={MIN_PERCENT},file={OUT / name}.html")
+            _agent(pid, f"stop,collapsed,threads,file={OUT / name}.collapsed")
+            draw(name)
+
+
+def draw(name: str) -> None:
+    """A flame graph of what was sampled, without the folders of this machine."""
+    raw = OUT / f"{name}.collapsed"
+    raw.write_text(re.sub(r"(?<=;)/[^;]*/", "", raw.read_text()))
+    options = ["--title", name, "--minwidth", str(MIN_PERCENT)]
+    command = ["java", "-jar", str(_fetched(CONVERTER)), *options, str(raw), str(raw.with_suffix(".html"))]
+    if subprocess.run(command, check=False).returncode:
+        raise Trouble(f"{raw} could not be drawn.")
+
+
+class PythonProfile:
+    """Samples the Python of one process between `with` and its end, into NAME-python.svg."""
+
+    def __init__(self, run: Session, name: str) -> None:
+        self._path, self._pid = OUT / f"{name}-python.svg", run.meter.pids[run.hosts[name]]
+
+    def __enter__(self) -> PythonProfile:
+        OUT.mkdir(parents=True, exist_ok=True)
+        program = Path(sys.executable).with_name("py-spy")
+        options = ["--rate", "200", "--gil", "--duration", "unlimited", "--format", "flamegraph"]
+        command = [str(program), "record", "--pid", str(self._pid), *options, "--output", str(self._path)]
+        self._sampler = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._sampler.send_signal(signal.SIGINT)  # as a person would end it: it then draws
+        told = self._sampler.communicate(timeout=60)[1]
+        if self._sampler.returncode:
+            raise Trouble(f"py-spy could not look into process {self._pid}: {told.strip()[-300:]}")
 
 
 def shares(collapsed: str) -> dict[str, float]:
@@ -111,6 +153,7 @@ def _calls(run: Session, threads: int, prefix: str) -> None:
 
 @click.command()
 @click.option("--threads", type=click.IntRange(100), default=6_000, show_default=True, help="Under load.")
+@click.option("--write-docs", type=click.Path(path_type=Path, file_okay=False), help="Copy the graphs to a folder.")
 @options
 def main(**given: Any) -> None:
     """Draw flame graphs of both jobs and the broker under load."""
@@ -121,13 +164,22 @@ def main(**given: Any) -> None:
             bench.whole(f"warm-up-{number}", threads, 6)
         with Profile(run, {"conversation": run.hosts["conversation"], "broker": "kafka"}):
             bench.whole("profiled", threads, 6)
+        with PythonProfile(run, "conversation"):
+            bench.whole("python", threads, 6)
     time.sleep(1)
     with session({**given, "busy": True}, LIVE_APP, LIVE_JOBS) as run:  # the load is ours
         _calls(run, threads, "warm-up")
         with Profile(run, {"tools": run.hosts["tools"]}):
             _calls(run, threads, "profiled")
+        with PythonProfile(run, "tools"):
+            _calls(run, threads, "python")
     for name in ("conversation", "tools", "broker"):
         _tell(name)
+    if given["write_docs"] is not None:
+        given["write_docs"].mkdir(parents=True, exist_ok=True)
+        for graph in (*OUT.glob("*.html"), *OUT.glob("*.svg")):
+            text = graph.read_text().replace(f"{ROOT}/", "")  # py-spy writes its command line into the picture
+            (given["write_docs"] / graph.name).write_text(text)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from bench.live import ASK
 from bench.session import Session, options, session
 
 APP, JOBS = "bench.live:app", ("conversation", "tools")
-CALL_S, WINDOW_S, SETTLE_S = 20.0, 10.0, 4.0
+# A window begins when the last call has been fired for a while, and ends before the first has its answer.
+CALL_S, WINDOW_S, FIRED_S, SETTLE_S = 40.0, 10.0, 15.0, 4.0
 
 
 def _cores(run: Session) -> float:
@@ -30,7 +31,7 @@ def _while_waiting(run: Session, calls: int, prefix: str) -> float:
     with run.journal() as follower:
         run.send((f"{prefix}-{n}", ASK, {"text": f"look:{CALL_S}", "data": "{}"}) for n in range(calls))
         follower.wait(calls)
-        time.sleep(SETTLE_S)
+        time.sleep(FIRED_S)
         cores = _cores(run)
         follower.wait(2 * calls)
     time.sleep(SETTLE_S)
