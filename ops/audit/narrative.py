@@ -200,7 +200,11 @@ def _answer(data: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _effect(effect: dict[str, Any], calls: dict[str, Called]) -> str:
-    return _EFFECTS[effect["do"]](effect, calls)
+    return _EFFECTS.get(effect["do"], _told_as_it_is)(effect, calls)
+
+
+def _told_as_it_is(effect: dict[str, Any], calls: dict[str, Called]) -> str:
+    return f"<code>{shown(json.dumps(effect, ensure_ascii=False))}</code>"
 
 
 def _told_call(effect: dict[str, Any], calls: dict[str, Called]) -> str:

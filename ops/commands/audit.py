@@ -17,6 +17,7 @@ from ops.audit.collect import Collected, collect
 from ops.audit.heads import as_dict
 from ops.audit.selection import Selection
 from ops.audit.signing import Signer, rounds
+from ops.audit.words import counted
 from ops.context import Context, Trouble, pass_context
 from ops.voids import VOIDS_SHOWN
 
@@ -52,13 +53,13 @@ def sign(ctx: Context, key_file: Path, every: float | None) -> None:
             for head in made:
                 ctx.emit(**as_dict(head))
             if made or every is None:
-                ctx.say(f"{len(made)} heads signed.")
+                ctx.say(f"{counted(len(made), 'head')} signed.")
             _tell_faults(ctx, signer, told)
             if every is None:
                 break
     if told:
         raise Trouble(
-            f"Not signed, for the log is not what it should be: {len(told)} faults, told above.",
+            f"Not signed, for the log is not what it should be: {counted(len(told), 'fault')}, told above.",
             "docs/audit.md says what they mean.",
         )
 
@@ -123,16 +124,18 @@ def _tell_bundle(ctx: Context, found: Collected, out: Path, manifest: dict[str, 
     entries = sum(len(story.entries) for story in found.stories)
     unsigned = [s for s in found.stories if s.signed_seq < s.last_seq or s.signed_first_seq < s.first_seq]
     verifier = hashlib.sha256(Path(verify.__file__).read_bytes()).hexdigest()
-    ctx.say(f"{len(found.stories)} threads, {entries} entries: {out}")
+    ctx.say(f"{counted(len(found.stories), 'thread')}, {entries:,} entries: {out}")
     ctx.say(f"Read {out / 'narrative.html'}; verify with: python verify.py {out} --key PUBKEY")
     ctx.say(f"Give your readers the public key and verify.py (SHA-256 {verifier}) by another way than the bundle.")
     ctx.emit(bundle=str(out), threads=len(found.stories), entries=entries, unsigned=len(unsigned), verifier=verifier)
     if unsigned:
-        ctx.say(f"Not signed as they stand: {len(unsigned)} threads. `threadlog audit sign`, then export again.")
+        ctx.say(
+            f"Not signed as they stand: {counted(len(unsigned), 'thread')}. `threadlog audit sign`, then export again."
+        )
     voids = [void for story in found.stories for _, void in story.voids]
     if voids:
         told = "\n".join(f"  {v.thread} at {v.partition}/{v.offset}: {v.reason}" for v in voids[:VOIDS_SHOWN])
         raise Trouble(
-            f"The journal is broken; the bundle tells of {len(voids)} records that do not count:\n{told}",
+            f"The journal is broken; the bundle tells of what does not count, {counted(len(voids), 'record')}:\n{told}",
             "docs/operations.md says what that means and what to do.",
         )
