@@ -63,7 +63,9 @@ class Trial:
         if last < at:
             raise Trouble(
                 f"Thread {thread!r} has {last} decisions, seq {at} is none of them.",
-                "`threadlog show THREAD` tells its story." if last else "`threadlog show` names threads.",
+                "`threadlog show THREAD` tells its story."
+                if last
+                else "`threadlog threads` names those of the journal.",
             )
 
     def _again(self, entry: Any, codec: Codec) -> Any:
