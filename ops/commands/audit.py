@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from ops.audit.selection import Selection
 from ops.audit.signing import Signer, rounds
 from ops.audit.words import counted
 from ops.context import Context, Trouble, pass_context
+from ops.replay.moments import moment_ms
 from ops.voids import VOIDS_SHOWN
 
 _FILE = click.Path(path_type=Path)
@@ -76,14 +76,7 @@ def _tell_faults(ctx: Context, signer: Signer, told: set[tuple[str, str]]) -> No
 
 
 def _time_ms(_: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    """A date, or a date with a time; in UTC unless it says otherwise."""
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise click.BadParameter(f"{text!r} is no time; give 2026-11-24 or 2026-11-24T13:00:00+01:00") from None
+    return None if text is None else moment_ms(text)
 
 
 def _names(_: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> frozenset[str]:
@@ -98,8 +91,8 @@ def _names(_: click.Context, parameter: click.Parameter, texts: tuple[str, ...])
 @click.option("--thread", "threads", multiple=True, callback=_names, help="This thread; may be given again.")
 @click.option("--actor", "actors", multiple=True, callback=_names, help="With an input from this source or person.")
 @click.option("--tool", "tools", multiple=True, callback=_names, help="With a call of this tool.")
-@click.option("--from", "from_ms", callback=_time_ms, metavar="TIME", help="Only what was decided from then on.")
-@click.option("--to", "to_ms", callback=_time_ms, metavar="TIME", help="Only what was decided before then.")
+@click.option("--from", "from_ms", callback=_time_ms, metavar="TIME", help="Only from then on: 2026-01-31T09:00Z, 36h.")
+@click.option("--to", "to_ms", callback=_time_ms, metavar="TIME", help="Only before then.")
 @click.option("--out", type=_FILE, required=True, help="The folder to make.")
 @click.option("--key", "key_file", type=_FILE, help="Also sign the bundle as a whole with this private key.")
 @pass_context
