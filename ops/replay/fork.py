@@ -212,7 +212,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         try:
             read = json.loads(line)
         except ValueError as error:
-            raise Trouble(f"{path}: line {number} is no JSON: {error}.") from error
+            raise Trouble(f"{path}: line {number} is no JSON: {error}.", "See docs/replay.md.") from error
         if not isinstance(read, dict):
             raise Trouble(f"{path}: line {number} is no JSON object.", "See docs/replay.md.")
         yield read
