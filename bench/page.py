@@ -40,8 +40,10 @@ BYTES = (
 POINTS_MIN = 2  # of a plot
 PLOTS = (
     ("turns/s", ("turns_per_s",)),
-    ("CPU ms a turn: TaskManager above, broker below", ("cpu_ms_per_turn", "broker_ms_per_turn")),
+    ("CPU ms a turn: TaskManager blue, broker orange", ("cpu_ms_per_turn", "broker_ms_per_turn")),
 )
+# Mermaid's own first colour can hardly be seen on white; these can on white and on black.
+COLOURS = '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#2f81f7, #d9730d"}}}}%%'
 TITLES = {
     "threads": "Threads",
     "history": "History",
@@ -149,7 +151,7 @@ def plot(points: list[Told], title: str, fields: tuple[str, ...]) -> str:
     kind = "bar" if isinstance(whole[0]["x"], str) else "line"
     lines = [f"    {kind} [{', '.join(plain(p[field]) for p in whole)}]" for field in fields]
     return "\n".join([
-        "```mermaid", "xychart-beta", f'    title "{title}"', f'    x-axis "{whole[0]["unit"]}" [{labels}]',
+        "```mermaid", COLOURS, "xychart-beta", f'    title "{title}"', f'    x-axis "{whole[0]["unit"]}" [{labels}]',
         f'    y-axis "{title.split(":")[0]}" 0 --> {plain(top * 1.1)}', *lines, "```", "",
     ])  # fmt: skip
 

@@ -16,7 +16,7 @@ class HttpError(Exception):
 
     def __init__(self, url: str, status: int, text: str) -> None:
         self.url, self.status, self.text = url, status, text
-        super().__init__(f"{url}: {status or 'no answer'} {text[:500]}")
+        super().__init__(f"{url}: {status} {text[:500]}" if status else f"{url}: {text[:500]}")
 
 
 def call(url: str, body: Any = None, method: str | None = None, timeout_s: float = 10) -> Any:
@@ -29,5 +29,5 @@ def call(url: str, body: Any = None, method: str | None = None, timeout_s: float
     except urllib.error.HTTPError as error:
         raise HttpError(url, error.code, error.read().decode("utf-8", "replace")) from error
     except (OSError, ValueError) as error:
-        raise HttpError(url, 0, str(error)) from error
+        raise HttpError(url, 0, str(getattr(error, "reason", error))) from error
     return json.loads(text) if text else None

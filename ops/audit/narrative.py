@@ -11,23 +11,28 @@ from typing import Any
 from ops.audit.account import LATE, OPEN, Called, calls_of
 from ops.audit.collect import Collected, Story
 from ops.audit.selection import actors, data_of
-from ops.audit.words import ALARMING, REFUSALS, shown, time, verdict
+from ops.audit.words import ALARMING, ANSWER, GLOSSARY, REFUSALS, counted, is_told, shown, time, timer, verdict
 from schemas.codec import Codec
 from threadlog.decide import RESULT
 from threadlog.entry import Entry
 
 _STYLE = """
-body{font:16px/1.5 Georgia,serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
-h1,h2,h3{line-height:1.2}h2{border-top:3px solid #222;padding-top:1rem;margin-top:3rem}
-table{border-collapse:collapse;margin:.5rem 0;font-size:.9rem}
-td,th{border:1px solid #bbb;padding:.2rem .5rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}
+body{font:16px/1.5 Georgia,serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
+h1,h2,h3{line-height:1.2;overflow-wrap:anywhere}h2{border-top:3px solid #222;padding-top:1rem;margin-top:3rem}
+table{border-collapse:collapse;margin:.5rem 0;font-size:.9rem;width:100%}
+td,th{border:1px solid #bbb;padding:.2rem .5rem;text-align:left;vertical-align:top}
+td{overflow-wrap:anywhere}.pairs{table-layout:fixed}.pairs th{width:10rem;overflow-wrap:break-word}
+.words pre{font:inherit}
 pre,code{font:.85rem/1.4 monospace;white-space:pre-wrap;overflow-wrap:anywhere;margin:0}
 .entry{border-left:4px solid #bbb;padding:.1rem 1rem;margin:1rem 0}.entry h3{font-size:1rem;margin:.3rem 0}
 .marked{background:#f3f7ff;border-color:#36c}.refused{border-color:#999;color:#555}
 .doubt{background:#fff3d6;border-color:#d80}.alarm{background:#fde8e8;border-color:#c00}
-.note{font-size:.85rem;color:#555}.tag{font-weight:bold;padding:0 .4rem;border:1px solid}
+.note{font-size:.85rem;color:#555;overflow-wrap:anywhere}.tag{font-weight:bold;padding:0 .4rem;border:1px solid}
 blockquote{margin:.3rem 0 .3rem 1rem;white-space:pre-wrap;overflow-wrap:anywhere}
-@media print{.entry{break-inside:avoid}}
+@media(max-width:40rem){body{margin:1rem auto}.entry{padding:.1rem .5rem}ul{padding-left:1.2rem}
+.threads{display:block;overflow-x:auto}.threads td{min-width:6rem}.pairs th{width:6.5rem}}
+@media print{body{max-width:none;margin:0;font-size:11pt}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+h2,h3,.tag{break-after:avoid}tr{break-inside:avoid}a{color:inherit}h2{break-before:page}}
 """
 # The page may load nothing and run nothing, whatever text it is given.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -37,9 +42,10 @@ _DOUBT = '<p class="tag doubt">IN DOUBT: nobody knows whether this happened.</p>
 def page(found: Collected, exported_ms: int) -> str:
     """The whole page. Raises RegistryUnavailable."""
     body = "".join(_thread(number, story, found.codec) for number, story in enumerate(found.stories, 1))
-    head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head += f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     return (
-        f'<!DOCTYPE html><html lang="en"><head>{head}<title>Audit of {len(found.stories)} threads</title>'
+        f'<!DOCTYPE html><html lang="en"><head>{head}<title>Audit of {counted(len(found.stories), "thread")}</title>'
         f"<style>{_STYLE}</style></head><body>{_summary(found, exported_ms)}{body}</body></html>\n"
     )
 
@@ -47,33 +53,39 @@ def page(found: Collected, exported_ms: int) -> str:
 def _summary(found: Collected, exported_ms: int) -> str:
     asked = [(name, value) for name, value in found.selection.as_dict().items() if value not in ([], None)]
     words = {"from_ms": "from", "to_ms": "until before"}
-    chosen = [(words.get(n, n), time(v) if n in words else ", ".join(v)) for n, v in asked] or [("everything", "")]
+    chosen = [(words.get(n, n), time(v) if n in words else ", ".join(v)) for n, v in asked]
     rows = "".join(
-        f'<tr><td><a href="#t{number}">{shown(story.thread)}</a></td><td>{len(story.entries)}</td>'
+        f'<tr><td><a href="#t{number}">{shown(story.thread)}</a></td>{_span(story)}<td>{len(story.entries)}</td>'
         f"<td>{len(story.marked)}</td><td>{story.last_seq - min(story.signed_seq, story.last_seq)}</td>"
         f"<td>{len(story.voids)}</td></tr>"
         for number, story in enumerate(found.stories, 1)
     )
     return (
         f"<h1>What these threads decided, and why</h1><p>Journal <code>{shown(found.settings.namespace)}</code>, "
-        f"exported {time(exported_ms)}. Asked for:</p>{_pairs(chosen)}"
+        f"exported {time(exported_ms)}. Asked for: {'' if chosen else 'everything.'}</p>{_pairs(chosen)}"
         "<p>A thread is one conversation or case. Each entry below is one thing that reached it and what was made of "
-        "it. Threads that match are shown whole; entries that answer the question are blue.</p>"
+        "it. Threads that match are shown whole; entries that answer the question are blue, and say ASKED FOR.</p>"
         '<p class="note">This page is a reading of records.jsonl and proves nothing by itself. verify.py, taken from '
         "its publisher and given the signer's public key from its publisher, says whether the records are whole.</p>"
-        "<table><tr><th>thread</th><th>entries</th><th>of them asked for</th><th>not yet signed</th>"
-        f"<th>outside the chain</th></tr>{rows}</table>"
+        '<table class="threads"><tr><th>thread</th><th>from</th><th>to</th><th>entries</th><th>of them asked for</th>'
+        f"<th>not yet signed</th><th>outside the chain</th></tr>{rows}</table>"
+        f'<h3>Words on this page</h3><div class="words">{_pairs(list(GLOSSARY.items()))}</div>'
     )
+
+
+def _span(story: Story) -> str:
+    times = [time(story.entries[at][1].time_ms) for at in (0, -1)] if story.entries else ["none", "none"]
+    return "".join(f"<td>{one}</td>" for one in times)
 
 
 def _thread(number: int, story: Story, codec: Codec) -> str:
     entries = [entry for _, entry in story.entries]
     calls = calls_of(entries, codec)
-    told = [f'<h2 id="t{number}">Thread {shown(story.thread)}</h2>', *_about(story, codec)]
+    told = [f'<h2 id="t{number}">Thread {shown(story.thread)}</h2>', *_about(number, story, codec)]
     if calls:
-        told.append("<h3>What happened outside</h3>" + "".join(_call(call) for call in calls.values()))
+        told.append("<h3>What happened outside</h3>" + "".join(_call(call, number) for call in calls.values()))
     told.append("<h3>Entry by entry</h3>")
-    told += [_entry(entry, story, calls, codec) for entry in entries]
+    told += [_entry(entry, number, story, calls, codec) for entry in entries]
     told += [
         f'<div class="entry alarm"><p class="tag">OUTSIDE THE CHAIN</p><p>The record at partition {void.partition}, '
         f"offset {void.offset} does not continue this thread: {shown(void.reason)}. It counts for nothing; what it "
@@ -83,18 +95,23 @@ def _thread(number: int, story: Story, codec: Codec) -> str:
     return "".join(told)
 
 
-def _about(story: Story, codec: Codec) -> Iterator[str]:
+def _about(number: int, story: Story, codec: Codec) -> Iterator[str]:
     entries = [entry for _, entry in story.entries]
     if not entries:
         return
     who = sorted({name for entry in entries for name in actors(entry, codec)})
     agents = sorted({f"{entry.agent} (version {entry.version})" for entry in entries if entry.agent})
+    head = max(story.vouched, key=lambda head: head.seq, default=None)
+    signed = f"to entry {head.seq}, at {time(head.signed_ms)}, with the key {head.key}" if head else "not yet"
+    apart = [_link(number, entry.seq) for entry in entries if _standing(entry)]
     yield _pairs([
         ("entries", f"{story.first_seq} to {story.last_seq}"),
         ("from", time(entries[0].time_ms)), ("to", time(entries[-1].time_ms)),
         ("who spoke to it", "\n".join(who)), ("which agents decided", "\n".join(agents) or "none"),
-        ("signed", f"to entry {story.signed_seq}" if story.signed_seq else "not yet"),
+        ("signed", signed),
     ])  # fmt: skip
+    if apart:
+        yield f"<p>Refused, stopped, in doubt or too late, and set apart below: {', '.join(apart)}.</p>"
     if story.first_seq > 1:
         yield (
             f'<p class="note">Entries 1 to {story.first_seq - 1} are no longer in the log: its retention has taken '
@@ -102,21 +119,25 @@ def _about(story: Story, codec: Codec) -> Iterator[str]:
         )
 
 
-def _call(call: Called) -> str:
+def _link(number: int, seq: int) -> str:
+    """To an entry of the thread with this number on the page."""
+    return f'<a href="#t{number}e{seq}">entry {seq}</a>'
+
+
+def _call(call: Called, number: int) -> str:
     css = " doubt" if call.is_doubtful or call.status in (OPEN, LATE) else ""
     times = "once" if call.asks == 1 else f"{call.asks} times, under the same key"
+    kind = {"read": "read: it changes nothing", "keyed": "effect on the world"}.get(call.effect, call.effect)
+    ended = f", {_link(number, call.ended_seq)}" if call.ended_seq else ""
+    asked = f"{_link(number, call.asked_seq)}, {times}" if call.asked_seq else "before the first entry"
     rows = [
-        ("asked for", f"entry {call.asked_seq}, {times}" if call.asked_seq else "before the first entry"),
-        ("idempotency key", call.call_id),
-        ("kind", {"read": "read: it changes nothing", "keyed": "effect on the world"}.get(call.effect, call.effect)),
-        ("with", _data(call.args)), ("attempts", _attempts(call.attempts)),
-        ("outcome", call.status.replace("_", " ") + (f", entry {call.ended_seq}" if call.ended_seq else "")),
-        ("answer", _data(call.said)),
+        ("asked for", asked), ("idempotency key", shown(call.call_id)), ("kind", shown(kind)),
+        ("with", shown(_data(call.args))), ("attempts", shown(_attempts(call.attempts))),
+        ("outcome", shown(call.status.replace("_", " ")) + ended), ("answer", shown(_data(call.said))),
+        ("found done", _link(number, call.late_seq) if call.late_seq else ""),
     ]  # fmt: skip
-    if call.late_seq:
-        rows.append(("found done", f"entry {call.late_seq}"))
     doubt = _DOUBT if call.is_doubtful else ""
-    return f'<div class="entry{css}"><h3>{shown(call.tool)}</h3>{doubt}{_pairs(rows)}</div>'
+    return f'<div class="entry{css}"><h3>{shown(call.tool)}</h3>{doubt}{_rows(rows)}</div>'
 
 
 def _attempts(attempts: list[dict[str, Any]]) -> str:
@@ -126,44 +147,64 @@ def _attempts(attempts: list[dict[str, Any]]) -> str:
     )
 
 
-def _entry(entry: Entry, story: Story, calls: dict[str, Called], codec: Codec) -> str:
+def _standing(entry: Entry) -> str:
+    """How an entry is set off: alarm, doubt, refused or not at all."""
     effects = json.loads(entry.effects)
     did = {effect["do"] for effect in effects}
-    doubt = any(effect.get("status") == "in_doubt" for effect in effects) or "late_success" in did
-    css = ["entry", *(["marked"] if entry.seq in story.marked else [])]
-    css += ["alarm"] if did & {"park_run"} or entry.verdict in ALARMING else ["doubt"] if doubt else []
-    css += ["refused"] if entry.verdict in REFUSALS else []
+    if "park_run" in did or entry.verdict in ALARMING:
+        return "alarm"
+    if any(effect.get("status") == "in_doubt" for effect in effects) or "late_success" in did:
+        return "doubt"
+    return "refused" if entry.verdict in REFUSALS else ""
+
+
+def _entry(entry: Entry, number: int, story: Story, calls: dict[str, Called], codec: Codec) -> str:
+    effects, marked = json.loads(entry.effects), entry.seq in story.marked
+    css = " ".join(filter(None, ["entry", "marked" if marked else "", _standing(entry)]))
+    asked_for = ' <span class="tag">ASKED FOR</span>' if marked and len(story.marked) < len(story.entries) else ""
     reason = f" Reason: {shown(entry.reason)}." if entry.reason else ""
     by = f"Agent {entry.agent}, version {entry.version}, run {entry.run_id}" if entry.run_id else ""
-    told = "".join(f"<li>{_effect(effect, calls)}</li>" for effect in effects if effect["do"] in _EFFECTS)
+    told = "".join(f"<li>{_effect(effect, calls)}</li>" for effect in effects if is_told(effect))
+    code = f"code {shown(entry.app_digest[:16])}, " if entry.app_digest else ""
     return (
-        f'<div class="{" ".join(css)}"><h3>Entry {entry.seq}, {time(entry.time_ms)}</h3>{_cause(entry, codec)}'
+        f'<div class="{css}" id="t{number}e{entry.seq}"><h3>Entry {entry.seq}, {time(entry.time_ms)}{asked_for}</h3>'
+        f"{_cause(entry, codec)}"
         f"<p><b>What became of it:</b> {shown(verdict(entry.verdict))} ({shown(entry.verdict)}){reason}</p>"
         + (f"<p><b>Decided by:</b> {shown(by)}</p>" if by else "")
         + (f"<p><b>Decided:</b></p><ul>{told}</ul>" if told else "")
-        + f'<p class="note">code {shown(entry.app_digest[:16])}, entry hash <code>{shown(entry.hash)}</code></p></div>'
+        + f'<p class="note">{code}entry hash <code>{shown(entry.hash)}</code></p></div>'
     )
 
 
 def _cause(entry: Entry, codec: Codec) -> str:
     came = entry.input
     if entry.kind == "timer":
-        return f"<p><b>What came:</b> the time {time(came.log_time_ms)}, which the thread had set for itself.</p>"
+        return f"<p><b>What came:</b> the time {time(came.log_time_ms)}, {shown(timer(came.id))}.</p>"
     data = data_of(entry, codec)
     rows = [
         ("from", came.source), ("id", came.id), ("type", came.type), ("in the log since", time(came.log_time_ms)),
         ("at", f"{came.topic}, partition {came.partition}, offset {came.offset}"), ("trace", came.traceparent),
     ]  # fmt: skip
-    is_result = entry.kind == "result" and came.type == RESULT
-    evidence = _pairs([(n, _attempts(v) if is_result and n == "attempts" else _data(v)) for n, v in data.items()])
+    evidence = _pairs(_answer(data) if came.type == RESULT else [(n, _data(v)) for n, v in data.items()])
     if not data:
         why = "are in the records, and cannot be read" if came.value else "did not fit into the journal"
         evidence = f"<p>Its {len(came.value) or ''} bytes {why}.</p>"
     return f"<p><b>What came:</b></p>{_pairs(rows)}<p><b>What it said:</b></p>{evidence}"
 
 
+def _answer(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """A tool's result: what people ask for first, every field that there is, in words."""
+    told: dict[str, Callable[[Any], str]] = {"attempts": _attempts, "asked_ms": time, "finished_ms": time}
+    names = [*(name for name in ANSWER if name in data), *(name for name in data if name not in ANSWER)]
+    return [(ANSWER.get(name, name), told.get(name, _data)(data[name])) for name in names]
+
+
 def _effect(effect: dict[str, Any], calls: dict[str, Called]) -> str:
-    return _EFFECTS[effect["do"]](effect, calls)
+    return _EFFECTS.get(effect["do"], _told_as_it_is)(effect, calls)
+
+
+def _told_as_it_is(effect: dict[str, Any], calls: dict[str, Called]) -> str:
+    return f"<code>{shown(json.dumps(effect, ensure_ascii=False))}</code>"
 
 
 def _told_call(effect: dict[str, Any], calls: dict[str, Called]) -> str:
@@ -203,6 +244,7 @@ _EFFECTS: dict[str, Callable[[dict[str, Any], dict[str, Called]], str]] = {
     "call": _told_call,
     "close_call": _told_close,
     "reply": _told_reply,
+    "set_timer": lambda e, _: f"to go on at {time(e['due_ms'])} at the latest",
     "signal": lambda e, _: f"to send <code>{shown(e['data'])}</code> to thread <b>{shown(e['thread'])}</b>",
     "end_run": _told_end,
     "park_run": _told_park,
@@ -213,8 +255,14 @@ _EFFECTS: dict[str, Callable[[dict[str, Any], dict[str, Called]], str]] = {
 
 
 def _pairs(rows: list[tuple[str, str]]) -> str:
-    told = "".join(f"<tr><th>{shown(n)}</th><td><pre>{shown(v)}</pre></td></tr>" for n, v in rows if v != "")
-    return f"<table>{told}</table>" if told else ""
+    """Names and text as a table; what is empty is left out."""
+    return _rows([(name, shown(text)) for name, text in rows])
+
+
+def _rows(rows: list[tuple[str, str]]) -> str:
+    """The same of what is HTML already."""
+    told = "".join(f"<tr><th>{shown(n)}</th><td><pre>{v}</pre></td></tr>" for n, v in rows if v != "")
+    return f'<table class="pairs">{told}</table>' if told else ""
 
 
 def _data(value: Any) -> str:

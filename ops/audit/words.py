@@ -31,6 +31,28 @@ VERDICTS = {
     "forged": "It was refused, because it does not answer what it says it answers.",
     "unreadable": "It could not be read, and was refused.",
 }
+GLOSSARY = {
+    "entry": "one input (a message, a tool's answer, a command, a time that came) and all that was decided on it",
+    "agent": "the program that decides, in a version with a number; code: the digest of all of it",
+    "run": "one execution of an agent: begun by a message, at rest while it waits for answers, over at its end",
+    "call": "one use of a tool, outside this log: a look-up, or an effect on the world such as a payment",
+    "idempotency key": "the name of a call, which goes to the other side with every attempt, so that it acts only once",
+    "in doubt": "an attempt began, and no answer says whether it took effect: it is called neither done nor failed",
+    "signed": "somebody with this key has stated that the log held the thread up to that entry; verify.py checks it",
+    "outside the chain": "a record under this thread's name that does not continue it, and counts for nothing",
+    "UTC": "all times are in UTC, with milliseconds; those of entries are of the system that decided",
+}
+# The fields of a tool's answer as people ask for them.
+ANSWER = {
+    "tool": "tool", "status": "outcome", "value": "answer", "error_type": "error", "error_message": "error message",
+    "attempts": "attempts", "asked_ms": "asked for at", "finished_ms": "finished at", "call_id": "idempotency key",
+    "quota_key": "counted against the quota", "run_id": "run", "ordinal": "place in the run",
+    "args_digest": "digest of the arguments", "thread": "thread",
+}  # fmt: skip
+_TIMERS = {
+    "call": "until which an answer to a call was awaited", "sleep": "until which the agent had chosen to pause",
+    "wait": "until which the agent had chosen to wait for a message", "chain": "at which to go on with what was queued",
+}  # fmt: skip
 # How a line is set off: what went wrong or is not known must not drown in what went well.
 ALARMING = {"forged", "unreadable", "gave_up"}
 REFUSALS = {"duplicate", "late", "stale", "refused", "rejected", "too_old", "oversize"}
@@ -40,6 +62,21 @@ _INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Co", "Cn", "Cs"}
 def verdict(name: str) -> str:
     """What became of an input."""
     return VERDICTS.get(name, name)
+
+
+def timer(id: str) -> str:
+    """Why a time was set, after the timer's id."""
+    return _TIMERS.get(id.partition(":")[0], "which the thread had set for itself")
+
+
+def is_told(effect: dict[str, Any]) -> bool:
+    """Whether people ask about an effect: deadlines of calls are book-keeping, as is that a timer is taken back."""
+    return effect["do"] != "cancel_timer" and not effect.get("timer", "").startswith(("call:", "chain"))
+
+
+def counted(count: int, thing: str) -> str:
+    """So many things."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def time(ms: int) -> str:

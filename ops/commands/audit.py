@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,9 @@ from ops.audit.collect import Collected, collect
 from ops.audit.heads import as_dict
 from ops.audit.selection import Selection
 from ops.audit.signing import Signer, rounds
+from ops.audit.words import counted
 from ops.context import Context, Trouble, pass_context
+from ops.replay.moments import moment_ms
 from ops.voids import VOIDS_SHOWN
 
 _FILE = click.Path(path_type=Path)
@@ -52,13 +53,13 @@ def sign(ctx: Context, key_file: Path, every: float | None) -> None:
             for head in made:
                 ctx.emit(**as_dict(head))
             if made or every is None:
-                ctx.say(f"{len(made)} heads signed.")
+                ctx.say(f"{counted(len(made), 'head')} signed.")
             _tell_faults(ctx, signer, told)
             if every is None:
                 break
     if told:
         raise Trouble(
-            f"Not signed, for the log is not what it should be: {len(told)} faults, told above.",
+            f"Not signed, for the log is not what it should be: {counted(len(told), 'fault')}, told above.",
             "docs/audit.md says what they mean.",
         )
 
@@ -75,14 +76,7 @@ def _tell_faults(ctx: Context, signer: Signer, told: set[tuple[str, str]]) -> No
 
 
 def _time_ms(_: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    """A date, or a date with a time; in UTC unless it says otherwise."""
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise click.BadParameter(f"{text!r} is no time; give 2026-11-24 or 2026-11-24T13:00:00+01:00") from None
+    return None if text is None else moment_ms(text)
 
 
 def _names(_: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> frozenset[str]:
@@ -97,8 +91,8 @@ def _names(_: click.Context, parameter: click.Parameter, texts: tuple[str, ...])
 @click.option("--thread", "threads", multiple=True, callback=_names, help="This thread; may be given again.")
 @click.option("--actor", "actors", multiple=True, callback=_names, help="With an input from this source or person.")
 @click.option("--tool", "tools", multiple=True, callback=_names, help="With a call of this tool.")
-@click.option("--from", "from_ms", callback=_time_ms, metavar="TIME", help="Only what was decided from then on.")
-@click.option("--to", "to_ms", callback=_time_ms, metavar="TIME", help="Only what was decided before then.")
+@click.option("--from", "from_ms", callback=_time_ms, metavar="TIME", help="Only from then on: 2026-01-31T09:00Z, 36h.")
+@click.option("--to", "to_ms", callback=_time_ms, metavar="TIME", help="Only before then.")
 @click.option("--out", type=_FILE, required=True, help="The folder to make.")
 @click.option("--key", "key_file", type=_FILE, help="Also sign the bundle as a whole with this private key.")
 @pass_context
@@ -123,16 +117,18 @@ def _tell_bundle(ctx: Context, found: Collected, out: Path, manifest: dict[str, 
     entries = sum(len(story.entries) for story in found.stories)
     unsigned = [s for s in found.stories if s.signed_seq < s.last_seq or s.signed_first_seq < s.first_seq]
     verifier = hashlib.sha256(Path(verify.__file__).read_bytes()).hexdigest()
-    ctx.say(f"{len(found.stories)} threads, {entries} entries: {out}")
+    ctx.say(f"{counted(len(found.stories), 'thread')}, {entries:,} entries: {out}")
     ctx.say(f"Read {out / 'narrative.html'}; verify with: python verify.py {out} --key PUBKEY")
     ctx.say(f"Give your readers the public key and verify.py (SHA-256 {verifier}) by another way than the bundle.")
     ctx.emit(bundle=str(out), threads=len(found.stories), entries=entries, unsigned=len(unsigned), verifier=verifier)
     if unsigned:
-        ctx.say(f"Not signed as they stand: {len(unsigned)} threads. `threadlog audit sign`, then export again.")
+        ctx.say(
+            f"Not signed as they stand: {counted(len(unsigned), 'thread')}. `threadlog audit sign`, then export again."
+        )
     voids = [void for story in found.stories for _, void in story.voids]
     if voids:
         told = "\n".join(f"  {v.thread} at {v.partition}/{v.offset}: {v.reason}" for v in voids[:VOIDS_SHOWN])
         raise Trouble(
-            f"The journal is broken; the bundle tells of {len(voids)} records that do not count:\n{told}",
+            f"The journal is broken; the bundle tells of what does not count, {counted(len(voids), 'record')}:\n{told}",
             "docs/operations.md says what that means and what to do.",
         )

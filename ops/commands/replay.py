@@ -75,9 +75,9 @@ def _workers(given: int | None, one: bool) -> int:
 def _tell(ctx: Context, job: Job, tally: Tally, seconds: float, workers: int) -> None:
     if not tally.threads and not tally.voids:
         what = f"nothing of thread {job.threads[0]!r}" if job.threads else "no decision"
-        raise Trouble(
-            f"{'The file' if job.files else 'The journal'} holds {what}.", "`threadlog send` begins a thread."
-        )
+        if job.files:
+            raise Trouble(f"The file holds {what}.", "Its lines name its threads; without one, all are replayed.")
+        raise Trouble(f"The journal holds {what}.", "`threadlog send` begins a thread.")
     failed = telling.upgrade(ctx, tally) if job.upgrade else telling.decisions(ctx, tally, job.newest)
     if tally.diverged and workers == 0 and sys.flags.hash_randomization:
         ctx.say("Where a set decides the order: TaskManagers run with PYTHONHASHSEED=0, so do --workers 1 and more.")

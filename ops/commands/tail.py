@@ -26,9 +26,15 @@ def _show(ctx: Context, record: dict[str, Any], headers: bool) -> None:
 @click.command("tail")
 @click.argument("topic")
 @click.option(
-    "-n", "last", type=click.IntRange(0), default=10, show_default=True, help="So many of the last records first."
+    "-n",
+    "--lines",
+    "last",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="So many of the last records first.",
 )
-@click.option("-f", "following", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("--headers", is_flag=True, help="Headers too.")
 @pass_context
 def command(ctx: Context, topic: str, last: int, following: bool, headers: bool) -> None:

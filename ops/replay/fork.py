@@ -63,7 +63,9 @@ class Trial:
         if last < at:
             raise Trouble(
                 f"Thread {thread!r} has {last} decisions, seq {at} is none of them.",
-                "`threadlog show THREAD` tells its story." if last else "`threadlog show` names threads.",
+                "`threadlog show THREAD` tells its story."
+                if last
+                else "`threadlog threads` names those of the journal.",
             )
 
     def _again(self, entry: Any, codec: Codec) -> Any:
@@ -210,7 +212,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         try:
             read = json.loads(line)
         except ValueError as error:
-            raise Trouble(f"{path}: line {number} is no JSON: {error}.") from error
+            raise Trouble(f"{path}: line {number} is no JSON: {error}.", "See docs/replay.md.") from error
         if not isinstance(read, dict):
             raise Trouble(f"{path}: line {number} is no JSON object.", "See docs/replay.md.")
         yield read

@@ -151,6 +151,8 @@ def verdict(tally: Tally) -> str:
     """The last line: how many threads diverge."""
     also = tally.standings["consequence"]
     more = f"; {also:,} more decisions follow from that" if also else ""
+    if not tally.diverged and not tally.standings["equal"]:
+        return "Nothing was decided again."
     if not tally.diverged:
         return f"Equal to the bit: {tally.standings['equal']:,} decisions."
     of = f"{tally.diverged:,} of {_number(tally.threads, 'thread')}"

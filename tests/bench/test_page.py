@@ -46,6 +46,7 @@ def test_plot_has_the_points_as_categories() -> None:
     points = [point("threads", 100), point("threads", 1_000, turns_per_s=1000.0), point("threads", 10_000)]
     assert page.plot(points, *page.PLOTS[0]).splitlines() == [
         "```mermaid",
+        page.COLOURS,
         "xychart-beta",
         '    title "turns/s"',
         '    x-axis "threads" ["100", "1,000", "10,000"]',

@@ -50,7 +50,8 @@ def test_export_marks_what_was_asked_for(kafka: FakeKafka, alone: Path, options:
         (["--thread", "nobody"], "Nothing in the journal matches."),
         (["--actor", "nobody"], "Nothing in the journal matches."),
         (["--tool", "pay", "--actor", "/s", "--from", "2024-01-01"], "Nothing in the journal matches."),
-        (["--from", "soon"], "'soon' is no time; give 2026-11-24"),
+        (["--from", "soon"], "'soon' is no moment.\nWrite 2026-01-31T09:00Z, or 36h"),
+        (["--from", "36h"], "Nothing in the journal matches."),
         (["--thread", "\udcff"], "is not UTF-8"),
     ],
 )

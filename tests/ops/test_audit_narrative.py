@@ -11,11 +11,11 @@ import pytest
 
 from ops.audit.words import VERDICTS, shown
 from schemas.codec import Codec
-from tests.ops.audits import Case, case, eventful, exported, signed
+from tests.ops.audits import Case, case, eventful, exported, paid, signed
 from tests.ops.fakes import FakeKafka
 from tests.threadlog.desk import look
 from tests.threadlog.histories import play, some
-from threadlog import Event, Thread
+from threadlog import Event, Thread, sleep
 
 
 class Page(HTMLParser):
@@ -127,7 +127,7 @@ def test_narrative_shows_records_outside_the_chain(kafka: FakeKafka, alone: Path
     signed_by = run("audit", "keygen", "key")
     assert signed_by.exit_code == 0
     out = run("audit", "export", "--out", "bundle")
-    assert (out.exit_code, "1 records that do not count" in out.stderr) == (1, True)
+    assert (out.exit_code, "tells of what does not count, 1 record:" in out.stderr) == (1, True)
     text = Page((alone / "bundle" / "narrative.html").read_text("utf-8")).text
     assert "OUTSIDE THE CHAIN The record at partition 0, offset 10 does not continue this thread: fork: seq 5" in text
 
@@ -179,6 +179,51 @@ def test_narrative_runs_and_fetches_nothing(kafka: FakeKafka, alone: Path) -> No
     assert {"src", "onload", "onclick", "style", "action"} & set(page.attributes) == set()
     assert "default-src &#x27;none&#x27;" in text or "default-src 'none'" in text
     assert set(re.findall(r'href="([^"])', text)) == {"#"}
+
+
+def test_narrative_says_what_was_asked_for(kafka: FakeKafka, alone: Path) -> None:
+    """Everything is said too; where it is less, what was asked for is told in words, not by colour alone."""
+    eventful(kafka)
+    assert "Asked for: everything." in Page(told(kafka, alone)).text
+    part = (exported(alone, "--tool", "pay", name="part") / "narrative.html").read_text("utf-8")
+    assert "Asked for: tools pay" in Page(part).text
+    said = {seq for seq, block in entries_of(part).items() if "ASKED FOR" in Page(block).text}
+    assert said == {2, 3, 6, 7, 8}
+
+
+def test_narrative_tells_answers_in_words(kafka: FakeKafka, alone: Path) -> None:
+    """Field names and times of an answer are none that only we can read; what people ask for comes first."""
+    paid(kafka)
+    text = Page(entries_of(told(kafka, alone))[3]).text
+    assert "What it said: tool pay outcome done answer" in text
+    assert "asked for at 1970-01-01 00:00:00.001 UTC finished at 1970-01-01 00:00:00.002 UTC" in text
+    assert not {"asked_ms", "error_type", "run_id", "args_digest", "quota_key"} & set(text.split())
+
+
+def test_narrative_tells_why_a_thread_waited(kafka: FakeKafka, alone: Path) -> None:
+    """A pause that an agent chose, when it is chosen and when it is over; deadlines of calls are not decisions."""
+
+    async def patient(thread: Thread, event: Event) -> None:
+        await sleep(5)
+        await look("x")
+
+    made = case(kafka, handler=patient)
+    made.send()
+    made.fire()
+    blocks = entries_of(told(kafka, alone))
+    assert "to go on at 2023-11-14 22:13:25.001 UTC at the latest" in Page(blocks[1]).text
+    assert "the time 2023-11-14 22:13:25.001 UTC, until which the agent had chosen to pause." in Page(blocks[2]).text
+    assert "to go on at" not in Page(blocks[2]).text
+
+
+def test_narrative_leads_to_what_it_names(kafka: FakeKafka, alone: Path) -> None:
+    """Each link has its place on the page, and what was set apart is named at the top of its thread."""
+    eventful(kafka)
+    paid(kafka, "u")
+    text = told(kafka, alone)
+    links, places = re.findall(r'href="#([^"]+)"', text), re.findall(r'id="([^"]+)"', text)
+    assert set(links) <= set(places) and len(places) == len(set(places))
+    assert "set apart below: entry 5 , entry 7 , entry 8 , entry 9 , entry 10 ." in Page(text).text
 
 
 def test_narrative_tells_every_history(kafka: FakeKafka, alone: Path) -> None:

@@ -162,7 +162,7 @@ def test_sign_says_again_where_retention_has_moved_the_beginning(kafka: FakeKafk
     key = signed(alone)
     kafka.cut("agent-decisions", 1)
     told = run("audit", "export", "--out", "stale")
-    assert "Not signed as they stand: 1 threads." in told.stdout
+    assert "Not signed as they stand: 1 thread." in told.stdout
     assert check(alone / "stale", key)[1] == ["thread 't': begins at seq 2, but the log held seq 1 when it was signed"]
     signed(alone)
     assert stands(kafka)[1:] == [("t", 2, 3)]

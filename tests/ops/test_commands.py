@@ -100,7 +100,7 @@ def test_tail_shows_the_last_records_decoded(kafka: FakeKafka) -> None:
     for text in ("one", "two", "three"):
         run("send", "t", text, "--id", text)
     kafka.add("agent-events", b"\xff", b"junk junk")
-    told = run("tail", "agent-events", "-n", "2", "--headers").stdout.splitlines()
+    told = run("tail", "agent-events", "--lines", "2", "--headers").stdout.splitlines()
     assert told[0] == '0/2  t  threadlog.Message  {"text": "three", "data": "{}"}'
     assert "    ce_id: three" in told
     assert told[-1] == "0/3  \\xff  ?  magic: the first byte is 106, expected 0 (Confluent wire format)"
@@ -116,7 +116,7 @@ def test_tail_goes_on_after_what_it_read(kafka: FakeKafka, monkeypatch: pytest.M
         run("send", "t", "between", "--id", "b")
 
     monkeypatch.setattr("ops.reading.read_topic", and_then)
-    told = objects(run("tail", "agent-events", "-f", "--json"))
+    told = objects(run("tail", "agent-events", "--follow", "--json"))
     assert [line["data"]["text"] for line in told] == ["before", "between"]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+import ops.commands.replay
 import ops.reading
 from ops.replay.histories import Writer
 from ops.settings import Settings
@@ -48,8 +49,18 @@ def test_replay_of_a_file_needs_no_broker_no_registry_and_no_tool(
     monkeypatch.setattr(socket, "getaddrinfo", shut)
     for name in ("read_topic", "Registry", "check_broker"):
         monkeypatch.setattr(ops.reading, name, shut)
+    monkeypatch.setattr(ops.commands.replay, "check_broker", shut)
     told = run("replay", "--file", str(path), "--app", APP, *HERE)
     assert (told.exit_code, told.stdout.splitlines()[0]) == (0, "Equal to the bit: 120 decisions.")
+
+
+def test_replay_of_nothing_is_not_called_equal(alone: Path, tmp_path: Path) -> None:
+    """Where no decision is asked for, none was compared."""
+    told = run("replay", "--file", str(file(tmp_path)), "--app", APP, "--since", "2999-01-01", *HERE)
+    lines = told.stdout.splitlines()
+    assert (told.exit_code, lines[0], lines[2]) == (
+        0, "Nothing was decided again.", "120 were followed, not decided again",
+    )  # fmt: skip
 
 
 def test_replay_shuts_a_handler_in_that_does_io(alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

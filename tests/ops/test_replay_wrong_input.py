@@ -17,7 +17,10 @@ WRONG = [
     (("replay", "--all", "--app", "nothing:app", "--workers", "0"), "there is no module nothing"),
     (("replay", "--file", "h.jsonl", "--app", "bad_app:app", "--workers", "0"), "KeyError: 'x' (bad_app.py:2)"),
     (("replay", "--file", "h.jsonl", "--app", "bad_app:app", "--workers", "2"), "KeyError: 'x' (bad_app.py:2)"),
-    (("replay", "--file", "h.jsonl", "--app", APP, "nobody", "--workers", "0"), "The file holds nothing of thread"),
+    (
+        ("replay", "--file", "h.jsonl", "--app", APP, "nobody", "--workers", "0"),
+        "The file holds nothing of thread 'nobody'.\nIts lines name its threads",
+    ),
     (("replay", "--file", "bad_app.py", "--app", APP, "--workers", "2"), "bad_app.py is no histories file."),
     (("replay", "--file", "empty", "--app", APP), "empty holds no *.jsonl."),
     (("replay", "--all", "--app", APP, "--workers", "1"), "No broker listens at"),
@@ -25,7 +28,10 @@ WRONG = [
     (("histories", "export", "--all", "--file", "h.jsonl", "-o", "no/x"), "no/x cannot be written"),
     (("histories", "export", "--file", "h.jsonl", "--since", "2100-01-01", "-o", "x"), "No thread decided anything"),
     (("fork", "x", "--at", "1", "--as", "y", "-o", "f", "--app", APP), "No broker listens at"),
-    (("fork", "nobody", "--at", "1", "--as", "y", "-o", "f", "--file", "h.jsonl", "--app", APP), "has 0 decisions"),
+    (
+        ("fork", "nobody", "--at", "1", "--as", "y", "-o", "f", "--file", "h.jsonl", "--app", APP),
+        "`threadlog threads` names",
+    ),
 ]
 
 

@@ -65,7 +65,7 @@ NO_STACK = [
     (["register"], "Missing argument 'FILES...'"),
     (["register", "nowhere.avsc"], "'nowhere.avsc' does not exist"),
     (["start", "--rebuild", "--job", "tools", "--from-savepoint", "file:///s"], "Give one of the two"),
-    (["stop"], "The stack does not answer"),
+    (["stop"], "/jobs/overview: [Errno 111] Connection refused"),
     (["stop", "--record", "file:///s"], "No broker listens"),
     (["stop", "--caught-up"], "Give its URI with --record"),
     (["pack", "--app", "typo:app"], "there is no module typo"),
