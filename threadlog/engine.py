@@ -17,6 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from threadlog.app import App
+from threadlog.calls import forget_doubts
 from threadlog.canonical import chain, text
 from threadlog.decide import CHAIN_TIMER, decide
 from threadlog.entry import Entry, InputRef
@@ -73,7 +74,9 @@ def _handled_before(state: State, input: Input) -> bool:
 
 
 def _decision(turn: Turn, by_reference: bool = False) -> Decision:
-    core = turn.state.small["core"]
+    core, is_due = turn.state.small["core"], _snapshot_is_due(turn.state.small, turn.limits)
+    if is_due and turn.has_written:  # a refusal moves nothing
+        forget_doubts(turn)
     patch = turn.patch()
     patch_text = text(patch)
     run_id, agent, version = turn.subject
@@ -83,7 +86,7 @@ def _decision(turn: Turn, by_reference: bool = False) -> Decision:
         run_id=run_id, app_digest=turn.app.digest, limits_digest=turn.limits.digest, effects=text(turn.effects),
         patch=patch_text, state_hash=chain(core["state_hash"], patch_text), outbox=turn.get("core", "outbox", ""),
     )  # fmt: skip
-    if _snapshot_is_due(turn.state.small, turn.limits):
+    if is_due:
         entry = _with_snapshot(turn, entry)
     entry = entry.sealed()
     small, writes = evolve(turn.stored, entry, patch, turn.limits.seen_window_ms)

@@ -2,8 +2,9 @@
 """The reader's rule, and following a journal by it.
 
 Every reader keeps the head of each thread, the last valid entry. An entry that continues it is valid and becomes the
-head. An equal one, to the byte, is a harmless repeat. Anything else is void: a fork, a gap, an entry of another thread, or one that
-does not carry its own hash; it moves nothing, and the first valid continuation in the order of the log stands.
+head. An equal one, to the byte, is a harmless repeat. Anything else is void: a fork, a gap, an entry of another thread,
+or one that does not carry its own hash; it moves nothing, and the first valid continuation in the order of the log
+stands.
 
 A state that was restored lies somewhere on that chain, perhaps behind its end, perhaps on no part of it: entries up to
 where it stands are only read, and where they reach it, they must be those that it was made of.

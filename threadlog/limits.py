@@ -51,6 +51,8 @@ class Limits:
     seen_window_ms: int = 7 * 24 * 3600 * 1000
     # How often a call without an answer is asked again before it is closed.
     call_asks_max: int = 5
+    # Calls closed in doubt of which a late success is still news; of one forgotten before, it is a dead letter.
+    doubts_max: int = 256
     # Full state in the journal, so that recovery of one thread need not read all of its past; seldomer in long threads.
     snapshot_every_entries: int = 500
     # A timer further out than this is a mistake of units.
