@@ -18,6 +18,7 @@ import ops.commands.watch
 import ops.index.source
 import ops.reading
 import ops.sending
+import ops.watching.lag
 import ops.watching.watch
 import wire.writing
 from tests.ops.audits import eventful, exported, paid, signed
@@ -58,6 +59,7 @@ def kafka(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
     for module in (ops.audit.signing, ops.watching.watch):
         monkeypatch.setattr(module, "first_offsets", fake.first_offsets)
     monkeypatch.setattr(ops.watching.watch, "StableEnds", fake.stable_ends)
+    monkeypatch.setattr(ops.watching.lag, "progress", lambda bootstrap, group, topics: {})
     monkeypatch.setattr(ops.watching.watch, "offsets_since", lambda bootstrap, topic, time_ms: {})
     for module in (ops.sending, wire.writing):
         monkeypatch.setattr(module, "producer", lambda bootstrap, *settings: FakeProducer(fake))
