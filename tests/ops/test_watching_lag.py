@@ -92,8 +92,8 @@ def test_job_whose_next_input_is_soon_deleted_is_told_of(broker: Broker) -> None
     [told] = wrong()
     assert (told.kind, told.where, told.after_s) == ("retention", "conversation", AFTER_S)
     assert told.what == (
-        "The conversation job has not handled agent-events 1/3 and those of 1 other partitions, which retention deletes "
-        "in 3.0 h"
+        "The conversation job has not handled agent-events 1/3 and those of 1 other partitions, which retention "
+        "deletes in 3.0 h"
     )
     assert told.fields["places"] == [
         {"topic": "agent-events", "partition": 1, "offset": 3, "left_s": 3 * 3600},
@@ -105,6 +105,8 @@ def test_job_that_has_only_a_marker_before_it_keeps_up(broker: Broker) -> None:
     """Behind the last record of a transaction lies one, which no reader is given, however old it is."""
     signals = ("threadlog.agent-signals", 0)
     broker.records, broker.ends, broker.committed = {signals: {5: 99}}, {signals: 7}, {signals: 6}
+    assert wrong() == []
+    broker.records[signals][9], broker.ends = 1, {}  # what comes after it is young
     assert wrong() == []
 
 

@@ -25,7 +25,8 @@ def test_lag_is_told_before_and_after_retention_takes_what_was_not_handled(stack
     name, group = kafka_name("lagging", "agent-events"), "lagging.conversation"
     config = TOPICS["agent-events"].config | {"retention.ms": str(100 * HOUR_S * 1000)}
     topic = NewTopic(name, 1, 1, config=config | {"message.timestamp.type": "CreateTime"})
-    AdminClient({"bootstrap.servers": stack.bootstrap}).create_topics([topic])[name].result()
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap})
+    admin.create_topics([topic])[name].result()
     ensure_topics(stack.bootstrap, "lagging", 1)
     sender = producer(stack.bootstrap)
     for hours in (97, 95, 1):
