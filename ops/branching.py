@@ -13,27 +13,24 @@ allowed by name. A call that was open at the branching point has no result here;
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-
-from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ops.context import Trouble
 from ops.reading import codec_of
 from ops.settings import Settings
 from schemas.errors import Unreadable
-from schemas.limits import JOURNAL_MESSAGE_BYTES
 from schemas.topics import TOPICS, kafka_name
 from wire.admin import delete_before, ensure_topics
 from wire.control import BRANCHED, TOOLS, Mark, here, write_mark
 from wire.frames import Record
 from wire.journal import TOPIC as JOURNAL
 from wire.journal import entry_of
-from wire.kafka import bounds, is_empty, producer, read_topic, settled_ends
+from wire.kafka import bounds, is_empty, read_topic, settled_ends
+from wire.writing import Writing
 
 # Empty records are some tens of bytes each until they are deleted; with more of them a copy of the inputs is no way.
 PADDING_MAX = 50_000_000
-_FLUSH_S = 60.0
 
 Say = Callable[[str], None]
 Place = tuple[str, int]  # a topic of ours and a partition
@@ -100,10 +97,10 @@ def _measure(settings: Settings, source: str, point: Point) -> tuple[dict[int, i
 def _copy(settings: Settings, source: str, target: str, ends: Mapping[int, int]) -> int:
     """Copy the journal, each partition up to its end; how many records."""
     count = 0
-    with _Copying(settings.bootstrap) as copying:
+    with Writing(settings.bootstrap) as to:
         for record in read_topic(settings.bootstrap, source, partitions=ends):
             if record.offset < ends[record.partition]:
-                copying.send(target, record)
+                to.send(target, record.value, record.key, record.headers, record.partition)
                 count += 1
     return count
 
@@ -121,56 +118,12 @@ def _move_on(settings: Settings, new: str, reached: Mapping[Place, int]) -> int:
     missing = {place: offset - ends[place] for place, offset in first.items() if offset > ends[place]}
     if (needed := sum(missing.values())) > PADDING_MAX:
         raise Trouble(f"The inputs of the branch would begin at {needed:,} offsets.", f"{PADDING_MAX:,} are possible.")
-    with _Copying(settings.bootstrap) as copying:
-        for record in _nothing(missing):
-            copying.send(record.topic, record)
+    with Writing(settings.bootstrap) as to:
+        for (topic, partition), count in missing.items():
+            for _ in range(count):
+                to.send(topic, None, None, partition=partition)
     delete_before(settings.bootstrap, first)
     return needed
-
-
-def _nothing(missing: Mapping[Place, int]) -> Iterator[Record]:
-    for (topic, partition), count in missing.items():
-        for _ in range(count):
-            yield Record(topic, partition, 0, 0, None, None, [])
-
-
-class _Copying:
-    """Writes records into given partitions, in order; leaves only when all are acknowledged. Raises KafkaException."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._sender: Producer = producer(bootstrap, record_bytes=JOURNAL_MESSAGE_BYTES)
-        self._failed: KafkaError | None = None
-
-    def __enter__(self) -> _Copying:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
-        left = self._sender.flush(_FLUSH_S)
-        if kind is None:
-            self._check()
-            if left:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{left} records were not acknowledged"))
-
-    def send(self, topic: str, record: Record) -> None:
-        """Hand over a record; waits while the producer is full."""
-        while True:
-            self._check()
-            try:
-                self._sender.produce(
-                    topic, record.value, record.key, partition=record.partition, headers=list(record.headers),
-                    on_delivery=self._delivered,
-                )  # fmt: skip
-                self._sender.poll(0)
-                return
-            except BufferError:
-                self._sender.poll(0.1)
-
-    def _delivered(self, error: KafkaError | None, message: object) -> None:
-        self._failed = self._failed or error
-
-    def _check(self) -> None:
-        if self._failed is not None:
-            raise KafkaException(self._failed)
 
 
 def point_of(text: str, moment_ms: Callable[[str], int]) -> Point:

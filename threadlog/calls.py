@@ -99,6 +99,16 @@ def leave_calls(turn: Turn, run_id: str) -> None:
             orphan(turn, call_id, call["tool"], "open")
 
 
+def forget_doubts(turn: Turn) -> None:
+    """Remember the newest of the calls that were closed in doubt, and no more than `doubts_max`.
+
+    Reads a map section whole, so it is for turns that make a snapshot, which does so anyway. To forget a doubt is safe:
+    the call stays closed, and a success that comes later still is a dead letter instead of news for the thread."""
+    there = [(d["since_ms"], id) for id, d in turn.state.maps.items("doubts") if turn.get("doubts", id) is not None]
+    for _, call_id in sorted(there)[: max(0, len(there) - turn.limits.doubts_max)]:
+        turn.delete("doubts", call_id)
+
+
 def orphan(turn: Turn, call_id: str, tool: str, status: str, value: Any = None) -> None:
     """Keep for the next run how an effect call ended ("open": that it has not) whose run is gone.
 

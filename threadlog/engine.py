@@ -13,10 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from zlib import crc32
 
 from msgspec.structs import replace
 
 from threadlog.app import App
+from threadlog.calls import forget_doubts
 from threadlog.canonical import chain, text
 from threadlog.decide import CHAIN_TIMER, decide
 from threadlog.entry import Entry, InputRef
@@ -73,7 +75,9 @@ def _handled_before(state: State, input: Input) -> bool:
 
 
 def _decision(turn: Turn, by_reference: bool = False) -> Decision:
-    core = turn.state.small["core"]
+    core, is_due = turn.state.small["core"], _snapshot_is_due(turn)
+    if is_due and turn.has_written:  # a refusal moves nothing
+        forget_doubts(turn)
     patch = turn.patch()
     patch_text = text(patch)
     run_id, agent, version = turn.subject
@@ -83,7 +87,7 @@ def _decision(turn: Turn, by_reference: bool = False) -> Decision:
         run_id=run_id, app_digest=turn.app.digest, limits_digest=turn.limits.digest, effects=text(turn.effects),
         patch=patch_text, state_hash=chain(core["state_hash"], patch_text), outbox=turn.get("core", "outbox", ""),
     )  # fmt: skip
-    if _snapshot_is_due(turn.state.small, turn.limits):
+    if is_due:
         entry = _with_snapshot(turn, entry)
     entry = entry.sealed()
     small, writes = evolve(turn.stored, entry, patch, turn.limits.seen_window_ms)
@@ -95,14 +99,24 @@ def _decision(turn: Turn, by_reference: bool = False) -> Decision:
 _REMEMBERED_PER_ENTRY = 4
 
 
-def _snapshot_is_due(small: Small, limits: Limits) -> bool:
-    core, window = small["core"], small["window"]
+def _snapshot_is_due(turn: Turn) -> bool:
+    core, window = turn.state.small["core"], turn.state.small["window"]
     remembered: int = window.get("next", 0) - window.get("first", 0)
-    every = limits.snapshot_every_entries
+    every = turn.limits.snapshot_every_entries
     while every * _REMEMBERED_PER_ENTRY < remembered:  # doubled, because a period that moved could be stepped over
         every *= 2
     since: int = core["seq"] + 1 - core["snapshot_seq"]
-    return since % every == 0  # where one did not fit, the next is tried as much later
+    return since % every == 0 or _begins_a_time(turn)  # where one did not fit, the next is tried as much later
+
+
+def _begins_a_time(turn: Turn) -> bool:
+    """Whether the decision is the thread's first after a mark that stands every `snapshot_every_ms` in its time.
+
+    So of two entries with a mark between them the later one's past is in a snapshot. The marks of different threads
+    stand at different moments: the journal does not get all snapshots at once."""
+    core, every = turn.state.small["core"], turn.limits.snapshot_every_ms
+    offset = crc32(turn.thread.encode("utf-8", "surrogatepass")) % every
+    return bool(core["seq"] and (core["now"] + offset) // every < (turn.now + offset) // every)
 
 
 def _with_snapshot(turn: Turn, entry: Entry) -> Entry:

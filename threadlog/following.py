@@ -2,8 +2,9 @@
 """The reader's rule, and following a journal by it.
 
 Every reader keeps the head of each thread, the last valid entry. An entry that continues it is valid and becomes the
-head. An equal one is a harmless repeat. Anything else is void: a fork, a gap, an entry of another thread, or one that
-does not carry its own hash; it moves nothing, and the first valid continuation in the order of the log stands.
+head. An equal one, to the byte, is a harmless repeat. Anything else is void: a fork, a gap, an entry of another thread,
+or one that does not carry its own hash; it moves nothing, and the first valid continuation in the order of the log
+stands.
 
 A state that was restored lies somewhere on that chain, perhaps behind its end, perhaps on no part of it: entries up to
 where it stands are only read, and where they reach it, they must be those that it was made of.
@@ -54,13 +55,13 @@ def judge(entry: Entry, thread: str, head: Head) -> tuple[Standing, str]:
     """How an entry stands to a thread's head, and why if it is void; "applied" means that it continues it."""
     if entry.thread != thread:
         return "void", f"wrong key: the entry is of thread {entry.thread}"
-    if entry.hash == head.hash and entry.seq == head.seq:
-        return "repeat", ""
-    try:
+    try:  # first of all: what has the head's number and hash is the head only if it also has its content
         if entry.computed_hash() != entry.hash:
             return "void", f"wrong hash: seq {entry.seq} was changed after it was written"
     except UnicodeError:
         return "void", f"wrong hash: seq {entry.seq} holds what is no UTF-8"
+    if entry.hash == head.hash and entry.seq == head.seq:
+        return "repeat", ""
     if entry.seq > head.seq + 1:
         return "void", f"gap: seq {entry.seq} comes after seq {head.seq}"
     if entry.seq <= head.seq:

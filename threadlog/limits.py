@@ -51,8 +51,13 @@ class Limits:
     seen_window_ms: int = 7 * 24 * 3600 * 1000
     # How often a call without an answer is asked again before it is closed.
     call_asks_max: int = 5
+    # Calls closed in doubt of which a late success is still news; of one forgotten before, it is a dead letter.
+    doubts_max: int = 256
     # Full state in the journal, so that recovery of one thread need not read all of its past; seldomer in long threads.
     snapshot_every_entries: int = 500
+    # And with a thread's first decision in each such time, so that what retention leaves of a thread has a beginning. A
+    # small part of the journal's retention: only a thread that was silent for all the rest of that can be without one.
+    snapshot_every_ms: int = 30 * 24 * 3600 * 1000
     # A timer further out than this is a mistake of units.
     sleep_s_max: int = 400 * 24 * 3600
     # A message that keeps a thread busy for hours should be seen, not hidden: text of an error in the journal.

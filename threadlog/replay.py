@@ -186,7 +186,10 @@ class Replay:
             return None, None, f"{type(error).__name__}: {error}"
         mine = None if decision is None else decision.entry
         if mine is not None and entry.limits_digest != mine.limits_digest:
-            mine = replace(mine, limits_digest=entry.limits_digest).sealed()
+            # When there is a snapshot is up to the limits alone; what is in it is compared where both have one.
+            absent = None in (entry.snapshot, mine.snapshot)
+            snapshot = entry.snapshot if absent else mine.snapshot
+            mine = replace(mine, limits_digest=entry.limits_digest, snapshot=snapshot).sealed()
         if mine is not None and _on_older_form(state, entry):
             older = {"patch": entry.patch, "state_hash": entry.state_hash, "snapshot": entry.snapshot}
             mine = replace(mine, **older).sealed()

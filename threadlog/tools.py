@@ -85,7 +85,7 @@ class Tool(Generic[P, R]):
     effect     "read" may repeat at will; "keyed" has an effect; its callee honours the idempotency key for key_ttl_s
     timeout_s  of one attempt; an attempt that runs into it has an unknown end
     tenant     from the arguments: a quota of its own per tenant
-    blocking   the function blocks: it runs in a thread pool
+    blocking   the function blocks: it runs in one of 32 threads, which an attempt that timed out holds until it returns
     """
 
     name: str

@@ -14,13 +14,12 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from threadlog.app import App
 from udfs.attempts import CallRun, Clock, Gate, Sleep, result_of
+from udfs.blocking import BlockingThreads
 
-BLOCKING_THREADS = 32
 GATES_MAX = 1_000  # quota keys with a tenant come and go: when there are more, those that nobody waits at are forgotten
 END_S = 1.0  # for tools to hear that they are cancelled; one that does not listen is left behind
 JOIN_S = 10.0  # for a tool that holds up the loop
@@ -60,7 +59,7 @@ class Reactor:
         self._in_hand: set[str] = set()
         self._lost: BaseException | None = None
         self._closed = False
-        self._pool = ThreadPoolExecutor(BLOCKING_THREADS, "threadlog-blocking")
+        self._threads = BlockingThreads()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._work, name="threadlog-reactor", daemon=True)
         self._thread.start()
@@ -92,7 +91,7 @@ class Reactor:
         with contextlib.suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(JOIN_S)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
         self._sink.close()
 
     def _check(self) -> None:
@@ -146,7 +145,7 @@ class Reactor:
     async def _result(self, ask: dict[str, Any], again: bool) -> dict[str, Any]:
         tool = self._app.tools[ask["tool"]]
         with self._gate(ask["quota_key"], tool.quota.rate_per_s) as gate:
-            call = CallRun(tool, ask, gate, self._clock, self._sleep, self._blocking)
+            call = CallRun(tool, ask, gate, self._clock, self._sleep, self._threads.run)
             try:
                 if again:
                     call.note_cut_off()
@@ -171,9 +170,6 @@ class Reactor:
             yield gate
         finally:
             gate.users -= 1
-
-    async def _blocking(self, function: Callable[[], Any]) -> Any:
-        return await self._loop.run_in_executor(self._pool, function)
 
 
 class NotTried(Exception):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -59,6 +59,17 @@ def delete_before(bootstrap: str, first: Mapping[tuple[str, int], int]) -> None:
     places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in first.items()]
     for future in (admin.delete_records(places, request_timeout=_TIMEOUT_S) if places else {}).values():
         future.result()
+
+
+def retentions(bootstrap: str, topics: Iterable[str]) -> dict[str, int]:
+    """For how long a broker keeps each of these topics, in milliseconds, -1 for ever; not those that are not there.
+
+    Raises KafkaException."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": SILENT})
+    existing = admin.list_topics(timeout=_TIMEOUT_S).topics
+    asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics if topic in existing]
+    described = admin.describe_configs(asked, request_timeout=_TIMEOUT_S) if asked else {}
+    return {resource.name: int(future.result()["retention.ms"].value) for resource, future in described.items()}
 
 
 def _differences(admin: AdminClient, name: str, topic: Topic, sizes: dict[str, int]) -> list[Difference]:

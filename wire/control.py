@@ -14,13 +14,13 @@ import time
 from collections.abc import Mapping
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, Message
 
 from schemas.cloudevents import root_traceparent, write_headers
 from schemas.codec import Codec
 from schemas.errors import Unreadable, WireError
 from schemas.topics import kafka_name
-from wire.kafka import bounds, is_empty, producer, read_topic
+from wire.kafka import bounds, is_empty, read_topic
+from wire.writing import Writing
 
 TOPIC, TYPE, SOURCE = "agent-control", "threadlog.Control", "/threadlog/start"
 # What a mark tells: a start has a generation; a job was stopped with a savepoint; a state has followed the journal to
@@ -30,7 +30,6 @@ STARTED, STOPPED, CAUGHT_UP, ENDED, ACCEPTED = "started", "stopped", "caught_up"
 BRANCHED = "branched"
 CONVERSATION, TOOLS = "conversation", "tools"
 _POINTS = frozenset({STOPPED, CAUGHT_UP})
-_FLUSH_S = 30.0
 NEXT = "`threadlog start` brings a state up to the journal's end first, or makes it anew from the journal"
 
 
@@ -148,18 +147,6 @@ def write_mark(bootstrap: str, namespace: str, codec: Codec, mark: Mark) -> int:
         id=id, source=SOURCE, type=TYPE, thread=mark.job, time_ms=time_ms, value=value,
         traceparent=root_traceparent(SOURCE, id),
     )  # fmt: skip
-    failed, offsets = list[KafkaError](), list[int]()
-
-    def delivered(error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            failed.append(error)
-        else:
-            offsets.append(message.offset() or 0)
-
-    sender = producer(bootstrap)
-    sender.produce(kafka_name(namespace, TOPIC), value, mark.job.encode(), headers=list(headers), on_delivery=delivered)
-    if sender.flush(_FLUSH_S):
-        failed.append(KafkaError(KafkaError._TIMED_OUT, f"not acknowledged within {_FLUSH_S:g} s"))
-    if failed:
-        raise KafkaException(failed[0])
-    return offsets[0]
+    with Writing(bootstrap) as to:
+        to.send(kafka_name(namespace, TOPIC), value, mark.job.encode(), headers)
+    return to.offset

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from confluent_kafka import KafkaException
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ops.audit import heads
@@ -23,10 +24,10 @@ from ops.settings import Settings
 from schemas.cloudevents import write_headers
 from schemas.codec import Codec
 from wire.frames import Record
-from wire.kafka import SILENT, first_offsets, follow, producer
+from wire.kafka import first_offsets, follow
+from wire.writing import Writing
 
 JOURNAL, TOPIC, SOURCE = "agent-decisions", "audit-heads", "/threadlog/audit"
-_FLUSH_S, _AT_ONCE = 30, 10_000
 
 
 class Stand(NamedTuple):
@@ -148,22 +149,17 @@ def rounds(settings: Settings, key: Ed25519PrivateKey, every_s: float) -> Iterat
 
 def _write(settings: Settings, codec: Codec, made: list[AuditHead]) -> None:
     """Write heads to their topic. Raises Trouble for what the broker has not acknowledged."""
-    to, topic, failed = producer(settings.bootstrap, SILENT), name_of(settings, TOPIC), list[str]()
-
-    def delivered(error: Any, message: Any) -> None:
-        if error is not None:
-            failed.append(str(error))
-
-    for number, head in enumerate(made, 1):
-        value = head.encode(codec)
-        headers = write_headers(
-            id=f"{head.thread}/{head.seq}/{head.signed_ms}", source=SOURCE, type=heads.NAME, thread=head.thread,
-            time_ms=head.signed_ms, value=value,
-        )  # fmt: skip
-        to.produce(topic, value, head.thread.encode(), headers=[*headers], on_delivery=delivered)
-        if number % _AT_ONCE == 0:  # far below what the producer holds
-            to.flush(_FLUSH_S)
-    left = to.flush(_FLUSH_S)
-    if left or failed:
-        said = f"Not acknowledged by {settings.bootstrap}: {left or len(failed)} heads. {' '.join(failed[:1])}".strip()
-        raise Trouble(said, "Sign again: what is written twice does no harm. Is the stack up? `threadlog status`.")
+    topic = name_of(settings, TOPIC)
+    try:
+        with Writing(settings.bootstrap) as to:
+            for head in made:
+                value = head.encode(codec)
+                headers = write_headers(
+                    id=f"{head.thread}/{head.seq}/{head.signed_ms}", source=SOURCE, type=heads.NAME,
+                    thread=head.thread, time_ms=head.signed_ms, value=value,
+                )  # fmt: skip
+                to.send(topic, value, head.thread.encode(), headers)
+    except KafkaException as error:
+        said = f"Not all of {len(made)} heads were acknowledged by {settings.bootstrap}: {error.args[0].str()}."
+        hint = "Sign again: what is written twice does no harm. Is the stack up? `threadlog status`."
+        raise Trouble(said, hint) from error

@@ -13,7 +13,13 @@ from ops.stack import lifecycle
 @click.option("--purge", is_flag=True, help="Also remove what the stack left: topics, checkpoints, logs.")
 @pass_context
 def command(ctx: Context, purge: bool) -> None:
-    """Stop the jobs with savepoints, then every part of the stack."""
-    found = lifecycle.down(ctx.settings, ctx.say, purge)
-    ctx.say("Down." if found else "Nothing was running.")
-    ctx.emit(down=True, was_running=found, purged=purge)
+    """Stop the jobs with savepoints, those of branches too, then every part of the stack."""
+    done = lifecycle.down(ctx.settings, ctx.say, purge)
+    for namespace, job, savepoint in done.stopped:
+        ctx.emit(namespace=namespace, job=job, savepoint=savepoint)
+    for path in done.removed:
+        ctx.emit(removed=str(path))
+    for path in done.kept:
+        ctx.emit(kept=str(path))
+    ctx.say("Down." if done.was_running else "Nothing was running.")
+    ctx.emit(down=True, was_running=done.was_running, purged=purge)

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from ops.context import Context, Trouble, pass_context
 from ops.reading import check_broker
+from ops.retention import mismatches
 from ops.settings import Settings, changed
 from ops.stack import flink, lifecycle, records, starting
 from ops.stack.layout import Layout, layout_of
@@ -67,6 +70,9 @@ def command(
         return "" if kind in anew else starting.what_is_left(settings, records.restore_point(layout, kind), kind)
 
     starting.check_inputs(settings, wanted if accept else missing, accept, ctx.say)
+    for mismatch in mismatches(settings) if CONVERSATION in missing else []:
+        ctx.emit(**asdict(mismatch))
+        ctx.say(f"  {mismatch}")
     ids = submit(settings, layout, settings.app, missing, ctx.say, savepoint, find=find) if missing else {}
     for kind in wanted:
         ctx.emit(job=kind, id=ids.get(kind) or live[kind].id, started=kind in ids)

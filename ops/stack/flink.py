@@ -17,6 +17,7 @@ from ops.settings import Settings
 JOBS = ("conversation", "tools")
 CATCH_UP = "catchup"
 REPLAY = "replay"
+NAME = re.compile(rf"([a-z0-9-]+)\.({'|'.join((*JOBS, CATCH_UP))})")
 ENDED = frozenset({"FINISHED", "CANCELED", "FAILED"})
 SAVEPOINT_S = 60
 CANCEL_S = 30
@@ -48,6 +49,13 @@ def jobs(settings: Settings) -> list[Job]:
     listed.sort(key=lambda job: -job["start-time"])
     ours = {f"{settings.namespace}.{kind}": kind for kind in (*JOBS, CATCH_UP, REPLAY)}
     return [Job(ours[job["name"]], job["jid"], job["state"], job["tasks"]) for job in listed if job["name"] in ours]
+
+
+def namespaces(settings: Settings) -> list[str]:
+    """The namespaces of which the cluster runs a conversation, tools or catch-up, or tries to."""
+    listed = http.call(f"{settings.flink_rest}/jobs/overview")["jobs"]
+    ours = (NAME.fullmatch(job["name"]) for job in listed if job["state"] not in ENDED)
+    return sorted({found.group(1) for found in ours if found})
 
 
 def live_jobs(settings: Settings) -> dict[str, Job]:

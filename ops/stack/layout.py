@@ -100,18 +100,19 @@ class Layout:
         """True for such a stack."""
         return self.archives.is_dir()
 
-    def remove(self) -> list[str]:
-        """Remove what a stack leaves in its folder, and the folder when that was all; the names of what stays."""
-        for name in OURS:
-            path = self.state / name
+    def remove(self) -> tuple[list[Path], list[Path]]:
+        """Remove what a stack leaves in its folder, and the folder when that was all; what is gone, what stays."""
+        removed = [path for name in OURS if os.path.lexists(path := self.state / name)]
+        for path in removed:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-        left = sorted(path.name for path in self.state.iterdir())
+        left = sorted(self.state.iterdir())
         if not left:
             self.state.rmdir()
-        return left
+            removed.append(self.state)
+        return [path for path in removed if path not in left], left
 
     def make(self) -> None:
         """Create every folder."""

@@ -3,7 +3,7 @@
 
     up     orphans of a killed supervisor ended ─► ports free? ─► files written ─► all parts at once
            ─► broker and registry well: topics, subjects ─► JobManager well: jobs, unless it recovered them
-    down   jobs stopped with savepoints ─► Flink ─► the rest ─► nothing left
+    down   jobs of all namespaces stopped with savepoints ─► Flink ─► the rest ─► nothing left
 
 Whatever the state, each of the two reaches its end when it is repeated."""
 
@@ -13,12 +13,14 @@ import fcntl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from ops import http
 from ops.settings import Settings, changed, remember, remembered
 from ops.stack import flink, health, ports, processes, records
 from ops.stack.code import check, pack
-from ops.stack.layout import BUILD, OURS, ROOT, VENV, Layout
+from ops.stack.layout import BUILD, OURS, ROOT, VENV, Layout, layout_of
 from ops.stack.render import render
 from ops.stack.submit import end_catch_ups, stop_jobs, submit
 from ops.stack.supervisor import Supervisor
@@ -192,32 +194,52 @@ def resize(settings: Settings, parallelism: int, say: Say) -> Settings:
     return wanted
 
 
-def _stop_jobs_if_possible(settings: Settings, layout: Layout, say: Say) -> None:
+@dataclass
+class Downed:
+    """What `down` found and did. `stopped`: (namespace, job, savepoint); `removed`, `kept`: paths, by `purge`."""
+
+    was_running: bool = False
+    stopped: list[tuple[str, str, str]] = field(default_factory=list)
+    removed: list[Path] = field(default_factory=list)
+    kept: list[Path] = field(default_factory=list)
+
+
+def _stop_all_jobs(settings: Settings, say: Say) -> list[tuple[str, str, str]]:
+    """Stop the jobs of every namespace that the cluster runs, those of branches too; those that could be, as above."""
+    stopped, failed = list[tuple[str, str, str]](), list[str]()
     try:
-        end_catch_ups(settings, say)
-        failed = stop_jobs(settings, layout, list(flink.JOBS), say)
+        for namespace in flink.namespaces(settings):
+            one = changed(settings, {"namespace": namespace})
+            layout, live = layout_of(one), flink.live_jobs(one)
+            say(f"  stopping the jobs of {namespace}")
+            end_catch_ups(one, say)
+            not_stopped = stop_jobs(one, layout, list(flink.JOBS), say)
+            failed += [f"{namespace}.{kind}" for kind in not_stopped]
+            done = [kind for kind in flink.JOBS if kind in live and kind not in not_stopped]
+            stopped += [(namespace, kind, records.restore_point(layout, kind)) for kind in done]
     except http.HttpError:
-        failed = ["the cluster does not answer: its jobs"]
+        failed.append("the cluster does not answer: its jobs")
     if failed:
         say(f"  {' and '.join(failed)} will go on from the last checkpoint at the next `up`")
+    return stopped
 
 
-def down(settings: Settings, say: Say, purge: bool = False) -> bool:
-    """Take the stack down and leave nothing running; False when nothing was.
+def down(settings: Settings, say: Say, purge: bool = False) -> Downed:
+    """Take the stack down and leave nothing running.
 
-    `purge` removes what the stack left, too, and says what became of the folder. Raises StackFailed for a folder that
-    is there and in which no stack was ever started: nothing of it is touched."""
-    layout = Layout(settings.state_dir)
+    `purge` removes what the stack left, too. Raises StackFailed for a folder that is there and in which no stack was
+    ever started: nothing of it is touched."""
+    layout, done = Layout(settings.state_dir), Downed()
     if not layout.is_ours:
         if purge and layout.state.exists():
             raise StackFailed(f"{layout.state} is no stack's folder; nothing was removed.", "Check --state-dir.")
-        return False
+        return done
     with alone(layout):
         supervisor = Supervisor(layout)
-        found = bool(processes.living(layout)) or supervisor.is_running()
+        done.was_running = bool(processes.living(layout)) or supervisor.is_running()
         if supervisor.is_running():
             if not purge:
-                _stop_jobs_if_possible(settings, layout, say)
+                done.stopped = _stop_all_jobs(settings, say)
             names = list(supervisor.info())
             clients_first = [name for name in names if name.startswith(("taskmanager", "jobmanager"))]
             supervisor.stop(clients_first)
@@ -227,10 +249,7 @@ def down(settings: Settings, say: Say, purge: bool = False) -> bool:
             processes.end([process], GRACE_S)
         end_orphans(layout, say)
     if purge:
-        left = layout.remove()
-        say(
-            f"{layout.state} is emptied; not ours, so it stays: {', '.join(left)}"
-            if left
-            else f"{layout.state} is removed"
-        )
-    return found
+        done.removed, done.kept = layout.remove()
+        left = ", ".join(path.name for path in done.kept)
+        say(f"{layout.state} is emptied; not ours, so it stays: {left}" if left else f"{layout.state} is removed")
+    return done

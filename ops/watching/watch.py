@@ -5,6 +5,7 @@
 journal, inputs, leases, read from their beginning ────┼─► inputs passed over ────► lost commits, once confirmed
                                                        └─► who renews a lease ────► nobody, or too many
 stable ends of what the job writes in transactions ───────────────────────────────► a transaction that hangs
+committed offsets and what retention leaves ──────────────────────────────────────► a job that falls behind that
 Flink's REST ─────────────────────────────────────────────────────────────────────► a job that does not run
 """
 
@@ -23,6 +24,7 @@ from ops.watching.alarms import Alarms, Wrong
 from ops.watching.inputs import TOPICS as INPUTS
 from ops.watching.inputs import Given, Place, Undecided
 from ops.watching.jobs import wrong_jobs
+from ops.watching.lag import Lag
 from ops.watching.leases import Leases
 from ops.watching.transactions import TOPICS as WRITTEN
 from ops.watching.transactions import Held
@@ -71,6 +73,7 @@ class Watch:
         self.journal = Journal(self.settings)
         self._alarms, self._held = Alarms(), Held(self.settings.checkpoint_interval_ms)
         self._leases = Leases(self.settings.parallelism)
+        self._lag = Lag(self.settings, self.journal.codec)
         self._healed, self._open_until = dict[int, int](), dict[Place, dict[int, int]]()
         self._ends = StableEnds(self.settings.bootstrap, [name_of(self.settings, topic) for topic in WRITTEN])
         names = {topic: name_of(self.settings, topic) for topic in INPUTS}
@@ -135,6 +138,7 @@ class Watch:
             self._held.look(now, ends)
             found += self._held.wrong(now)
             news += self._passed_over(now, ends)
+            found += self._lag.wrong(now)
         except KafkaException as error:
             do = "Its supervisor starts it again; `threadlog logs kafka` tells why it does not come"
             found = [Wrong("broker", f"The broker does not answer ({error.args[0].str()})", do, BROKER_S)]

@@ -18,7 +18,9 @@ import ops.commands.watch
 import ops.index.source
 import ops.reading
 import ops.sending
+import ops.watching.lag
 import ops.watching.watch
+import wire.writing
 from tests.ops.audits import eventful, exported, paid, signed
 from tests.ops.fakes import FakeKafka, FakeProducer, FakeTopic
 from tests.ops.indexes import thread
@@ -57,9 +59,10 @@ def kafka(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
     for module in (ops.audit.signing, ops.watching.watch):
         monkeypatch.setattr(module, "first_offsets", fake.first_offsets)
     monkeypatch.setattr(ops.watching.watch, "StableEnds", fake.stable_ends)
+    monkeypatch.setattr(ops.watching.lag, "progress", lambda bootstrap, group, topics: {})
     monkeypatch.setattr(ops.watching.watch, "offsets_since", lambda bootstrap, topic, time_ms: {})
-    for module in (ops.sending, ops.audit.signing):
-        monkeypatch.setattr(module, "producer", lambda bootstrap, log_level: FakeProducer(fake))
+    for module in (ops.sending, wire.writing):
+        monkeypatch.setattr(module, "producer", lambda bootstrap, *settings: FakeProducer(fake))
     monkeypatch.setattr(
         ops.index.source, "TopicReader", lambda _, topic: FakeTopic(fake.topics.get(topic, []), fake.cluster)
     )

@@ -140,7 +140,9 @@ class FakeProducer:
     full: int = 0
     answer: Callable[[str, str], None] = lambda thread, id: None
 
-    def produce(self, topic: str, value: bytes, key: bytes, headers: Any, on_delivery: Any) -> None:
+    def produce(
+        self, topic: str, value: bytes, key: bytes, headers: Any, on_delivery: Any, partition: int = -1
+    ) -> None:
         """BufferError while it is full."""
         if self.full:
             self.full -= 1

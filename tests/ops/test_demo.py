@@ -154,10 +154,10 @@ class Stack:
         self.settings = settings
         remember(settings)
 
-    def _down(self, settings: Settings, say: Any, purge: bool) -> bool:
+    def _down(self, settings: Settings, say: Any, purge: bool) -> lifecycle.Downed:
         self.did.append("purge" if purge else "down")
         (settings.state_dir / "settings.json").unlink()
-        return True
+        return lifecycle.Downed(was_running=True)
 
     def _step(self, name: str) -> Callable[..., None]:
         return lambda *_: self.did.append(name)

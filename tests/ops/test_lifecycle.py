@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ops.settings import DEFAULTS, Settings, SettingsError, load, remember
-from ops.stack import flink, lifecycle, ports
+from ops.stack import flink, lifecycle, ports, records
 from ops.stack.layout import BUILD, OURS, ROOT, Layout
 from ops.stack.parts import Part
 from ops.stack.render import render
@@ -42,6 +42,75 @@ def test_purge_leaves_what_is_not_the_stacks(stopped: Layout) -> None:
     told = run("down", "--purge")
     assert (told.exit_code, "so it stays: notes.txt" in told.stdout) == (0, True)
     assert [path.name for path in stopped.state.iterdir()] == ["notes.txt"]
+
+
+def test_purge_lists_what_is_gone_and_what_stays(stopped: Layout) -> None:
+    """One object a line; the last says that it is done."""
+    there = {*stopped.state.iterdir(), stopped.state / "lock"}
+    (stopped.state / "notes.txt").write_text("mine")
+    told = objects(run("down", "--purge", "--json"))
+    assert {Path(line["removed"]) for line in told if "removed" in line} == there
+    assert [line["kept"] for line in told if "kept" in line] == [str(stopped.state / "notes.txt")]
+    assert told[-1] == {"down": True, "was_running": False, "purged": True}
+    (stopped.state / "notes.txt").unlink()
+    render(Settings(state_dir=stopped.state, port_base=28000), stopped)
+    assert {"removed": str(stopped.state)} in objects(run("down", "--purge", "--json"))
+
+
+class Ending:
+    """A supervisor that ends at once, and a cluster with jobs of three namespaces; one of them cannot be stopped."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.catch_ups, self.folders = list[str](), dict[str, Path]()
+        names = (
+            "threadlog.tools",
+            "rewound.tools",
+            "rewound.conversation",
+            "stuck.tools",
+            "stuck.catchup",
+            "A b.tools",
+        )
+        overview = [{"name": n, "jid": "f" * 32, "state": "RUNNING", "start-time": 1, "tasks": {}} for n in names]
+        overview.append({**overview[0], "name": "gone.tools", "state": "FINISHED"})
+        monkeypatch.setattr(flink.http, "call", lambda url: {"jobs": overview})
+        monkeypatch.setattr(lifecycle, "Supervisor", lambda layout: self)
+        monkeypatch.setattr(lifecycle, "end_catch_ups", lambda settings, say: self.catch_ups.append(settings.namespace))
+        monkeypatch.setattr(lifecycle, "stop_jobs", self.stop_jobs)
+
+    def stop_jobs(self, settings: Settings, layout: Layout, kinds: list[str], say: object) -> list[str]:
+        self.folders[settings.namespace] = layout.jobs
+        if settings.namespace == "stuck":
+            return ["tools"]
+        for kind in kinds:
+            records.write(layout, records.Record(kind, "f" * 32, "a:app", "", f"file:/{settings.namespace}-{kind}"))
+        return []
+
+    def is_running(self) -> bool:
+        return True
+
+    def info(self) -> dict[str, object]:
+        return {}
+
+    def stop(self, names: list[str]) -> None: ...
+
+    def shut_down(self) -> None: ...
+
+
+def test_down_stops_the_jobs_of_every_namespace(stopped: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a branch too, whatever namespace it is told: else the next JobManager would recover them. Each has its
+    savepoint written down beside its own, and what could not be stopped is named."""
+    ending = Ending(monkeypatch)
+    told = objects(run("down", "--json"))
+    assert told == [
+        {"namespace": "rewound", "job": "conversation", "savepoint": "file:/rewound-conversation"},
+        {"namespace": "rewound", "job": "tools", "savepoint": "file:/rewound-tools"},
+        {"namespace": "threadlog", "job": "tools", "savepoint": "file:/threadlog-tools"},
+        {"down": True, "was_running": True, "purged": False},
+    ]
+    jobs = stopped.state / "jobs"
+    assert ending.folders == {"threadlog": jobs, "rewound": jobs / "rewound", "stuck": jobs / "stuck"}
+    assert ending.catch_ups == ["rewound", "stuck", "threadlog"]
+    assert "stuck.tools will go on from the last checkpoint" in run("--namespace", "rewound", "down").stdout
 
 
 @pytest.mark.parametrize("name", ["run", "logs", "conf"])

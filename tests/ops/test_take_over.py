@@ -13,6 +13,7 @@ import pytest
 from ops import http
 from ops.commands import start
 from ops.context import Trouble
+from ops.retention import Mismatch
 from ops.settings import Settings
 from ops.stack import flink, starting, take_over
 from ops.stack.flink import CATCH_UP, Job
@@ -125,6 +126,7 @@ def submitted(alone: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) ->
         return dict.fromkeys(kinds, "new")
 
     monkeypatch.setattr(start, "submit", submit)
+    monkeypatch.setattr(start, "mismatches", lambda settings: [Mismatch("agent-events", -1, 5)])
     monkeypatch.setattr(start, "take_over", lambda s, layout, kinds, say: cluster.jobs.clear())
     return lambda *words: objects(run("--json", "start", *words))
 
@@ -133,7 +135,9 @@ def test_start_leaves_what_runs_unless_it_takes_over(cluster: Cluster, submitted
     """With --take-over the same job is ended and begun."""
     cluster.jobs = [Job("conversation", "c", "RUNNING", RUNS), Job("tools", "t", "RUNNING", RUNS)]
     assert [line["started"] for line in submitted()] == [False, False]
-    assert [line["started"] for line in submitted("--take-over")] == [True, True]
+    first, *jobs = submitted("--take-over")
+    assert first == {"topic": "agent-events", "retention_ms": -1, "limit_ms": 5}  # told where a conversation begins
+    assert [line["started"] for line in jobs] == [True, True]
     assert cluster.done == ["submit conversation tools"]
 
 

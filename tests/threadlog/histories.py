@@ -25,7 +25,7 @@ MOVES, NUMBERS = 20, 6
 MODES = ("enqueue", "reject", "interrupt")
 LIMITS = Limits(
     chain_runs_max=2, snapshot_every_entries=4, queue_events_max=3, buffered_events_max=2, call_asks_max=2,
-    entry_bytes=20_000, snapshot_bytes=16_000, history_entries_max=8, vars_bytes=400,
+    entry_bytes=20_000, snapshot_bytes=16_000, history_entries_max=8, vars_bytes=400, doubts_max=1,
 )  # fmt: skip
 
 

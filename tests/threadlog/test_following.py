@@ -6,11 +6,12 @@ from __future__ import annotations
 import copy
 from itertools import pairwise
 from typing import Any
+from zlib import crc32
 
 import msgspec
 import pytest
 
-from tests.threadlog.desk import Desk, desk, look, pay
+from tests.threadlog.desk import BEGAN_MS, Desk, desk, look, pay
 from threadlog import Event, Thread
 from threadlog.canonical import chain, digest, text
 from threadlog.engine import apply
@@ -18,6 +19,8 @@ from threadlog.entry import Entry
 from threadlog.limits import Limits
 from threadlog.snapshots import snapshot_of, snapshot_text, state_before
 from threadlog.state import dump, new_state
+
+DAY_MS = 24 * 3_600_000
 
 
 async def handler(thread: Thread, event: Event) -> None:
@@ -116,6 +119,58 @@ def test_following_from_a_snapshot_ends_in_the_same_state() -> None:
             standing, state = apply(state, entry, thread.limits)
             assert standing == "applied"
         assert dump(state) == dump(thread.state)
+
+
+def aging(times: list[int], **limits: int) -> Desk:
+    """A thread with an event at each of these times, days after it began."""
+    thread = desk(nothing, limits=Limits(**limits))
+    for days in times:
+        thread.now = BEGAN_MS + days * DAY_MS
+        thread.send()
+    return thread
+
+
+def test_snapshot_comes_with_a_threads_first_decision_in_each_time() -> None:
+    """By the thread's own time, however few its decisions: so what retention leaves of it has a beginning."""
+    thread = aging([0, 1, 29, 31, 32, 59, 61, 200, 201, 202])
+    seqs = [entry.seq for entry in thread.journal if entry.snapshot]
+    crossed = [later.seq for earlier, later in pairwise(thread.journal) if time_of(earlier, 30) != time_of(later, 30)]
+    assert seqs == crossed and len(seqs) == 3
+    for seq in seqs:
+        state = state_before(thread.journal[seq - 1])
+        assert state is not None
+        for entry in thread.journal[seq - 1 :]:
+            standing, state = apply(state, entry, thread.limits)
+            assert standing == "applied"
+        assert dump(state) == dump(thread.state)
+
+
+def time_of(entry: Entry, days: int) -> int:
+    """Which time of so many days an entry is in."""
+    return (entry.time_ms + crc32(b"t") % (days * DAY_MS)) // (days * DAY_MS)
+
+
+def test_snapshot_is_left_after_retention_unless_the_thread_was_silent_for_long() -> None:
+    """Wherever the journal is cut by age: a thread with entries left has none to begin at only in its last 30 days."""
+    thread = aging([0, 20, 45, 46, 80, 130, 131, 190, 300, 420, 421, 500])
+    last = thread.journal[-1].time_ms
+    for edge_ms in range(BEGAN_MS, last, DAY_MS):
+        left = [entry for entry in thread.journal if entry.time_ms >= edge_ms]
+        has_beginning = left[0].seq == 1 or any(entry.snapshot for entry in left)
+        assert has_beginning or last - edge_ms < 30 * DAY_MS
+
+
+def test_snapshots_of_threads_come_at_different_moments() -> None:
+    """Else every thread's first entry after the mark would be a large one, all in the same minutes."""
+    moments = set[int]()
+    for number in range(20):
+        thread = desk(nothing, name=f"thread-{number}")
+        for day in range(31):
+            thread.now = BEGAN_MS + day * DAY_MS
+            thread.send()
+        [seq] = [entry.seq for entry in thread.journal if entry.snapshot]
+        moments.add(seq)
+    assert len(moments) > 5
 
 
 def test_snapshot_is_the_whole_state_and_carries_its_hash() -> None:

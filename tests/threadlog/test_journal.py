@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import msgspec
 import pytest
 
 from tests.threadlog.desk import app_of, desk, refund
 from threadlog.engine import apply
+from threadlog.following import Head, judge
 from threadlog.inputs import Input
 from threadlog.state import new_state
 
@@ -37,6 +39,18 @@ def test_journal_reader_sees_repeats_forks_and_flipped_bits() -> None:
     assert apply(new_state("t"), second, limits)[0] == "void"
     assert apply(state, msgspec.structs.replace(second, effects="[]"), limits)[0] == "void"
     assert apply(state, second, limits)[0] == "applied"
+
+
+@pytest.mark.parametrize("changed", [{"effects": "[]"}, {"reason": "because"}, {"snapshot": "{}"}, {"time_ms": 9}])
+def test_journal_reader_takes_no_changed_entry_for_a_repeat(changed: dict[str, Any]) -> None:
+    """What has the head's number and hash, and another content, is damage, and is told as such."""
+    thread = desk(refund)
+    thread.send(order="o")
+    [first] = thread.journal
+    damaged = msgspec.structs.replace(first, **changed)
+    head = Head(first.seq, first.hash)
+    assert judge(first, "t", head) == ("repeat", "")
+    assert judge(damaged, "t", head) == ("void", "wrong hash: seq 1 was changed after it was written")
 
 
 GOLDEN = ("cb5d7d39a6f297aeb32c4bbbcb178d9a", "a114cda02cfc0c2442d6f52fec4d5bb86e9221eb")

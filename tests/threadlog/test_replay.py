@@ -83,6 +83,32 @@ def test_replay_tells_of_other_limits_and_compares_all_the_same() -> None:
     assert (standings, replay.other_limits) == (["equal"] * 4, {Limits().digest: 4})
 
 
+@pytest.mark.parametrize(("then_every", "now_every"), [(2, 3), (500, 2), (2, 500)])
+def test_replay_takes_no_snapshot_of_other_limits_for_a_difference(then_every: int, now_every: int) -> None:
+    """When there is one follows from the limits; a decision is none. What is in one is compared all the same."""
+    made = desk(then, limits=Limits(snapshot_every_entries=then_every))
+    for n in range(4):
+        made.send(order=str(n))
+        while made.calls():
+            made.answer({"total": n})
+    pairs = list(zip(made.journal, made.inputs, strict=True))
+    replay = Replay(made.app, Limits(snapshot_every_entries=now_every))
+    assert {replay.check(*pair).standing for pair in pairs} == {"equal"}
+    assert dump(replay.states["t"]) == dump(made.state)
+
+
+def test_replay_compares_a_snapshot_that_both_limits_make() -> None:
+    """A false one is told of."""
+    made = desk(then, limits=Limits(snapshot_every_entries=2))
+    made.send(order="o")
+    made.answer({"total": 1})
+    false = replace(made.journal[1], snapshot="{}").sealed()
+    replay = Replay(made.app, Limits(snapshot_every_entries=2, chain_runs_max=7))
+    replay.check(made.journal[0], made.inputs[0])
+    [found] = [replay.check(false, made.inputs[1]).divergence]
+    assert found is not None and found.differences.kind == "snapshot"
+
+
 def test_replay_does_not_take_another_digest_of_the_code_for_a_difference() -> None:
     """New code that decides the same is equal, hash included."""
     thread = desk(then)

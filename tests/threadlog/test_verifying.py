@@ -127,7 +127,8 @@ def test_verifier_tells_of_a_divergence_once_and_counts_what_follows() -> None:
 
 
 def test_verifier_leaves_out_what_is_void() -> None:
-    """A changed entry, what follows it, a foreign key, no entry at all; the head again is harmless."""
+    """A changed entry, what follows it, a foreign key, no entry at all, the head again but changed; as it was it is
+    harmless."""
     thread = story()
     one, two, three, four = pairs(thread)
     partition = Partition(thread.app)
@@ -136,13 +137,14 @@ def test_verifier_leaves_out_what_is_void() -> None:
     partition.take(*three)
     partition.take(*two, key="u")
     partition.take(None, error=Unreadable("magic", "the first byte is 63"))
+    partition.take(replace(one[0], effects="[]"), one[1])
     assert partition.take(*one) is None
     assert [(found.what, found.seq, found.offset) for found in partition.found] == [
-        ("void", 2, 1), ("void", 3, 2), ("void", 2, 3), ("void", 0, 4),
+        ("void", 2, 1), ("void", 3, 2), ("void", 2, 3), ("void", 0, 4), ("void", 1, 5),
     ]  # fmt: skip
     reasons = [found.reason.partition(":")[0] for found in partition.found]
-    assert reasons == ["wrong hash", "gap", "wrong key", "magic"]
-    assert partition.checked.standings == {"equal": 1, "void": 4, "repeat": 1}
+    assert reasons == ["wrong hash", "gap", "wrong key", "magic", "wrong hash"]
+    assert partition.checked.standings == {"equal": 1, "void": 5, "repeat": 1}
     assert [partition.take(*pair) for pair in (two, three, four)] == [None] * 3
 
 

@@ -95,7 +95,7 @@ class FakeBroker:
         self.taken: list[tuple[str, bytes, bytes, list[tuple[str, bytes]]]] = []
         self.producers: list[FakeProducer] = []
 
-    def producer(self) -> FakeProducer:
+    def producer(self, *settings: object) -> FakeProducer:
         self.producers.append(FakeProducer(self))
         return self.producers[-1]
 
@@ -106,7 +106,9 @@ class FakeProducer:
     def __init__(self, broker: FakeBroker) -> None:
         self._broker, self._reports, self._dead = broker, list[Callable[[], Any]](), False
 
-    def produce(self, topic: str, value: bytes, key: bytes, headers: Any, on_delivery: Any) -> None:
+    def produce(
+        self, topic: str, value: bytes, key: bytes, headers: Any, on_delivery: Any, partition: int = -1
+    ) -> None:
         if self._dead:
             raise KafkaException(KafkaError(KafkaError._FATAL, fatal=True))
         match self._broker.troubles.pop(0) if self._broker.troubles else None:

@@ -13,7 +13,7 @@ import pytest
 from schemas.codec import OURS, Codec, Kind, Schema, encode_note, our_schema
 from schemas.errors import UnknownSchema, Unreadable
 from schemas.topics import TOPICS, kafka_name
-from wire.admin import Difference, ensure_topics
+from wire.admin import Difference, ensure_topics, retentions
 
 NOBODYS_ID = 987_654
 
@@ -150,6 +150,14 @@ class TopicsContract:
         name, declared = kafka_name(namespace, "agent-events"), TOPICS["agent-events"].config
         broker.create(name, 2, {**declared, setting: value})
         assert ensure_topics(broker.bootstrap, namespace, 2) == [Difference(name, setting, declared[setting], value)]
+
+    def test_topics_tell_how_long_they_are_kept(self, broker: Broker, namespace: str) -> None:
+        """As the broker has it, which need not be as declared; nothing of a topic that is not there."""
+        names = [kafka_name(namespace, topic) for topic in ("agent-events", "agent-decisions", "dead-letters")]
+        for name, kept_ms in zip(names, ("1000", "-1"), strict=False):
+            broker.create(name, 2, {"retention.ms": kept_ms})
+        assert retentions(broker.bootstrap, names) == {names[0]: 1000, names[1]: -1}
+        assert retentions(broker.bootstrap, names[2:]) == {}
 
     def test_topics_of_another_namespace_are_nothing_to_us(self, broker: Broker, namespace: str) -> None:
         """Installations share a broker."""

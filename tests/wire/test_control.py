@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 
 from schemas.codec import Codec, FixedSchemas, Schema, our_schema
 from tests.udfs.fakes import FakeBroker
-from wire import control
+from wire import control, writing
 from wire.control import ACCEPTED, BRANCHED, CAUGHT_UP, ENDED, NEXT, STARTED, STOPPED, Mark, refusal, same_path
 from wire.frames import Record
 
@@ -81,7 +81,7 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
 
     monkeypatch.setattr(control, "is_empty", lambda bootstrap, name: not broker.taken)
     monkeypatch.setattr(control, "read_topic", read_topic)
-    monkeypatch.setattr(control, "producer", lambda bootstrap: broker.producer())
+    monkeypatch.setattr(writing, "producer", broker.producer)
     return broker
 
 
