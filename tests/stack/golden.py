@@ -5,11 +5,11 @@
     tests/golden/savepoints/VERSION/
         conversation/, tools/             the savepoints, as Flink wrote them: such a folder can be moved
         journal.jsonl                     the journal up to them, as a histories file
-        facts.json                        where each topic ended; the runs that were open, by what they wait for
+        facts.json                        where each topic ended and each entry lay; what the stop left written down;
+                                          the open runs, by what they wait for, with how each of them has to end
 
 `python -m tests.stack.golden VERSION` starts a stack and makes them, before a release; what is released is never made
-again. A state's positions and a source's offsets are those of the topics of that time, so whoever starts from a
-savepoint first fills topics up to where they ended. What lies there is never decided again: only its places count."""
+again. `tests/stack/refill.py` makes the topics of that time again."""
 
 from __future__ import annotations
 
@@ -20,36 +20,52 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from jobs import conversation, tools
-from ops.replay.histories import Histories
 from ops.settings import Settings
-from ops.stack import lifecycle
-from ops.stack.layout import PYTHON, ROOT
+from ops.stack import flink, lifecycle, records
+from ops.stack.layout import PYTHON, ROOT, Layout
 from schemas.codec import Codec
 from schemas.topics import kafka_name
 from tests.stack.follower import Follower
 from tests.stack.world import Event, World, thread_of
-from wire.control import plain_path
-from wire.kafka import bounds, producer
+from wire.control import STOPPED, last_mark, plain_path
+from wire.kafka import bounds
 from wire.registry import Registry
 
 FOLDER = ROOT / "tests" / "golden" / "savepoints"
 NAMESPACE, APP, GATE = "golden", "golden_app", "golden"
 PORT_BASE = 22_000
-# By what each waits for when the savepoints are taken; what the others wait behind is held by `effect in flight`.
+JOURNAL = "agent-decisions"
+LONG_RUNS = 30  # so many that sections of the state go far
+SHELF = ('SHELF = "now"', 'SHELF = "elsewhere"')
+HELD = f"before.{GATE}"
+# By what each run waits for when the savepoints are taken: what it does, and what it says at its end, which it is
+# helped to by an open gate, a `go on` for who waits for one, and a retry of what is parked.
 PLANS = {
-    "nothing": "look pay",
-    "timer": "nap:3 look",
-    "event": "wait pay",
-    "read in flight": f"look:before.{GATE}",
-    "effect in flight": f"pay:before.{GATE}",
-    "queued": f"pay:before.{GATE} look",
-    "message behind it": "look",
+    "nothing": ("look pay", "saw now/{id}/0; paid now/{id}/1; run 0"),
+    "timer": ("nap:60 look", "slept; saw now/{id}/1; run 0"),
+    "event": ("wait pay", "heard go on; paid now/{id}/1; run 0"),
+    "read in flight": (f"look:{HELD}", f"saw {HELD}/{{id}}/0; run 0"),
+    "event before it waits": (f"look:{HELD} wait", f"saw {HELD}/{{id}}/0; heard early; run 0"),
+    "read and effect": (f"both:{HELD}", f"saw {HELD}/{{id}}/0l and booked {HELD}/{{id}}/0r; run 0"),
+    "effect done": (f"book:after.{GATE}", f"booked after.{GATE}/{{id}}/0; run 0"),
+    "retry": (f"book:busy.{GATE}", f"booked busy.{GATE}/{{id}}/0; run 0"),
+    "effect in flight": (f"pay:{HELD}", f"paid {HELD}/{{id}}/0; run 0"),
+    "at its turn": (f"pay:{HELD} look", f"paid {HELD}/{{id}}/0; saw now/{{id}}/1; run 0"),
+    "message behind it": ("look", "saw now/{id}/0; run 1"),
+    "retry of a person": ("drift wait", "saw now/{id}; heard go on; run 0"),
+    "child": ("spawn:child", "began child; run 0"),
+    "spawned": (f"look:{HELD}", f"saw {HELD}/{{id}}/0; run 0"),
 }
+ENDED = ("nothing", "child")
+PARKED = "retry of a person"
+NOWHERE = {"savepoint": "", "began_from": ""}  # they lie elsewhere from now on
 
 
 def versions() -> list[str]:
@@ -63,27 +79,11 @@ def facts(version: str) -> dict[str, Any]:
     return found
 
 
-def fill(settings: Settings, version: str) -> None:
-    """The journal of a version, and topics that end where its did, in a namespace that has none of them."""
-    lifecycle.ensure_wire(settings, print)
-    codec, sender = Codec(Registry(settings.registry_url)), producer(settings.bootstrap)
-    keys: dict[tuple[str, int, int], bytes] = {}
-    for entry in Histories(FOLDER / version / "journal.jsonl"):
-        value = codec.encode("threadlog.Decision", entry.to_dict())
-        sender.produce(kafka_name(settings.namespace, "agent-decisions"), value, entry.thread.encode())
-        keys[entry.input.topic, entry.input.partition, entry.input.offset] = entry.thread.encode()
-    filler = codec.encode("threadlog.Message", {"text": "", "data": "{}"})
-    for topic, ends in facts(version)["ends"].items():
-        for partition, end in ends.items():
-            for offset in range(end):
-                key = keys.get((topic, int(partition), offset))
-                sender.produce(kafka_name(settings.namespace, topic), filler, key, int(partition))
-    assert sender.flush(60) == 0
-
-
-def opened(version: str) -> dict[str, Event]:
-    """The events whose runs were open, by what they waited for."""
-    return {name: Event(key.encode(), None, [], id=id) for name, (key, id) in facts(version)["work"].items()}
+def opened(version: str) -> dict[str, tuple[Event, str]]:
+    """The events of that time whose runs were open, by what they waited for, with what each has to say at its end."""
+    work = {name: (Event(one["thread"].encode(), None, [], id=one["id"]), one["says"])
+            for name, one in facts(version)["work"].items()}  # fmt: skip
+    return {name: one for name, one in work.items() if name not in ENDED}
 
 
 def record(version: str, folder: Path) -> None:
@@ -111,18 +111,44 @@ def record(version: str, folder: Path) -> None:
 
 def begin(world: World) -> dict[str, Event]:
     """Runs in every way of waiting, and then nothing that moves: no transaction is in the savepoints."""
-    work = {"nothing": world.go(PLANS["nothing"], thread="g-nothing")}
-    world.wait_replied(list(work.values()))
-    for name in ("timer", "event", "read in flight", "effect in flight"):
-        work[name] = world.go(PLANS[name], thread=f"g-{name.replace(' ', '-')}")
-    world.wait_arrived(GATE, 2)
-    work["queued"] = world.go(PLANS["queued"], thread="g-queued")
-    work["message behind it"] = world.go(PLANS["message behind it"], thread=thread_of(work["effect in flight"]))
+    work = {name: go(world, name) for name in ("nothing", "child", PARKED)}
+    long = [world.go("", thread="g-long", id=f"golden-long-{number}") for number in range(LONG_RUNS)]
+    world.wait_replied([work["nothing"], work["child"], *long])
+    park(world, work[PARKED])
+    for name in ("timer", "event", "read in flight", "event before it waits", "read and effect", "effect done"):
+        work[name] = go(world, name)
+    work["retry"], work["effect in flight"] = go(world, "retry"), go(world, "effect in flight")
+    world.produce([world.event(thread_of(work["event before it waits"]), "it.More", {"text": "early"}, id="early")])
+    spawned = world.log.wait("the child", lambda: world.log.threads.get(f"{thread_of(work['child'])}-child"))[0].entry
+    work["spawned"] = Event(spawned.thread.encode(), None, [], id=spawned.input.id)
+    world.wait_arrived(HELD, 6)
+    world.wait_arrived(f"after.{GATE}", 1)
+    world.wait_arrived(f"busy.{GATE}", 2)
+    work["at its turn"] = go(world, "at its turn")
+    work["message behind it"] = go(world, "message behind it", thread_of(work["effect in flight"]))
+    begun = ("event before it waits", "effect in flight")
+    world.log.wait("both in one", lambda: all(len(world.log.threads[thread_of(work[name])]) == 2 for name in begun))
     world.log.wait("all begun", lambda: all(world.log.threads.get(thread_of(event)) for event in work.values()))
-    world.log.wait("both in one", lambda: len(world.log.threads[thread_of(work["effect in flight"])]) == 2)
-    assert world.cli("parked", "list") == []
-    time.sleep(1)  # several checkpoints
+    assert [run["thread"] for run in world.cli("parked", "list")] == [thread_of(work[PARKED])]
+    time.sleep(2)  # several checkpoints
     return work
+
+
+def go(world: World, name: str, thread: str = "") -> Event:
+    """Begin the run of that name, under an id that no test has."""
+    word = name.replace(" ", "-")
+    return world.go(PLANS[name][0], thread=thread or f"g-{word}", id=f"golden-{word}")
+
+
+def park(world: World, event: Event) -> None:
+    """Park a run: it goes on under code that denies its past, which is then mended."""
+    world.log.wait("it waits", lambda: len(world.log.threads[thread_of(event)]) == 2)
+    world.change_app(*SHELF)
+    world.cli("submit", "--app", world.settings.app)
+    world.produce([world.event(thread_of(event), "it.More", {"text": "go on"}, id="golden-go-on")])
+    world.log.wait("it is parked", lambda: len(world.log.threads[thread_of(event)]) == 3)
+    world.change_app(*reversed(SHELF))
+    world.cli("submit", "--app", world.settings.app)
 
 
 def keep(world: World, version: str, work: dict[str, Event], savepoints: dict[str, str]) -> None:
@@ -132,12 +158,25 @@ def keep(world: World, version: str, work: dict[str, Event], savepoints: dict[st
     for job, savepoint in savepoints.items():
         shutil.copytree(plain_path(savepoint), home / job)
     world.cli("histories", "export", "--all", "-o", str(home / "journal.jsonl"))
+    codec, layout = Codec(Registry(settings.registry_url)), Layout(settings.state_dir)
     ends = {
         topic: {partition: high for partition, (_, high) in sorted(ends_of(settings, topic).items()) if high}
-        for topic in sorted({*conversation.INPUTS, *tools.INPUTS})
+        for topic in sorted({*conversation.INPUTS, *tools.INPUTS, JOURNAL})
     }
-    told = {"ends": ends, "work": {name: [thread_of(event), event.id] for name, event in work.items()}}
-    (home / "facts.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+    entries = sorted((s.record.partition, s.record.offset, s.entry.thread, s.entry.seq) for s in world.log.journal)
+    marks = {job: last_mark(settings.bootstrap, settings.namespace, codec, job, STOPPED) for job in flink.JOBS}
+    said = {name: PLANS[name][1].format(id=event.id) for name, event in work.items()}
+    told = {
+        "ends": ends,
+        "work": {name: {"thread": thread_of(e), "id": e.id, "says": said[name]} for name, e in work.items()},
+        "keys": {line["item"]: line["key"] for line in world.lines("arrived", "golden-")},
+        "jobs": {job: {**asdict(known), **NOWHERE} for job in flink.JOBS if (known := records.read(layout, job))},
+        "marks": {job: {**msgspec.to_builtins(mark), "savepoint": ""} for job, mark in marks.items()},
+        "journal": entries,
+    }
+    text = json.dumps({name: value for name, value in told.items() if name != "journal"}, indent=1)
+    lines = ",\n  ".join(json.dumps(entry) for entry in entries)
+    (home / "facts.json").write_text(f'{text[:-2]},\n "journal": [\n  {lines}\n ]\n}}\n', "utf-8")
 
 
 def ends_of(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
@@ -151,6 +190,9 @@ def of_namespace(settings: Settings) -> Settings:
 
 
 if __name__ == "__main__":
+    [wanted] = sys.argv[1:] or sys.exit("Say which version: python -m tests.stack.golden VERSION")
+    if (FOLDER / wanted).exists():
+        sys.exit(f"{FOLDER / wanted} is there: what is released is never made again.")
     place = Path(tempfile.mkdtemp(prefix="threadlog-golden-"))
-    record(sys.argv[1], place)
+    record(wanted, place)
     shutil.rmtree(place)

@@ -13,10 +13,11 @@ from typing import Any
 
 import aiohttp
 
-from threadlog import App, Event, Quota, Retry, Thread, ToolCall, sleep
+from threadlog import App, Event, Quota, Retry, Retryable, Thread, ToolCall, gather, sleep
 
 TEN_YEARS_S = 315_360_000.0
 PATIENT = Retry(attempts=5_000_000, base_s=0.1, max_s=0.5)
+SHELF = "now"  # where `drift` looks; another one parks the run
 SERVICE_URL = os.environ.get("IT_SERVICE_URL", "http://127.0.0.1:22000")
 
 app = App("golden")
@@ -28,7 +29,11 @@ async def _ask(call: ToolCall, item: str) -> str:
     if loop not in _sessions:
         _sessions[loop] = aiohttp.ClientSession(SERVICE_URL)
     body = {"item": item, "thread": call.thread}
-    async with _sessions[loop].post("/look", json=body, headers={"Idempotency-Key": call.idempotency_key}) as said:
+    async with _sessions[loop].post(
+        f"/{call.tool}", json=body, headers={"Idempotency-Key": call.idempotency_key}
+    ) as said:
+        if said.status == 503:
+            raise Retryable("busy")
         said.raise_for_status()
         return await said.text()
 
@@ -41,7 +46,13 @@ async def look(call: ToolCall, item: str) -> str:
 
 @app.tool(effect="keyed", timeout_s=60, key_ttl_s=TEN_YEARS_S, retry=PATIENT, quota=Quota(concurrency=1))
 async def pay(call: ToolCall, item: str) -> str:
-    """Would have an effect, one call at a time."""
+    """Has an effect, one call at a time."""
+    return await _ask(call, item)
+
+
+@app.tool(effect="keyed", timeout_s=60, key_ttl_s=TEN_YEARS_S, retry=PATIENT, quota=Quota(concurrency=64))
+async def book(call: ToolCall, item: str) -> str:
+    """Has an effect, many calls at a time."""
     return await _ask(call, item)
 
 
@@ -53,6 +64,16 @@ async def _word(thread: Thread, event: Event, number: int, word: str) -> str:
             return f"saw {await look(item=item)}"
         case "pay":
             return f"paid {await pay(item=item)}"
+        case "book":
+            return f"booked {await book(item=item)}"
+        case "both":
+            left, right = await gather(look(item=f"{item}l"), book(item=f"{item}r"))
+            return f"saw {left} and booked {right}"
+        case "drift":
+            return f"saw {await look(item=f'{SHELF}/{event.id}')}"
+        case "spawn":
+            await thread.spawn(f"{thread.id}-{rest}", "it.Go", {"plan": "look:before.golden"})
+            return f"began {rest}"
         case "nap":
             await sleep(float(rest))
             return "slept"
