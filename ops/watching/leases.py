@@ -12,6 +12,7 @@ from wire.control import CONVERSATION
 from wire.frames import Record
 from wire.leases import HELD, OBSERVE_S, OVERTAKEN, TYPE
 
+# Who died without a word seems to live for OBSERVE_S, beside the one that went on.
 AFTER_S = 15.0
 # Longer than Flink lets a copy that fails wait before it tries it again.
 TRIES_S = 20.0
@@ -69,7 +70,7 @@ class Leases:
             told, places = _told(living)
             what = f"{len(living)} copies of the {self.job} renew leases ({told}), expected {self.copies}"
             do = "End all but one: each voids what the other decides"
-            found.append(Wrong("copies", what, do, fields={"places": places}))
+            found.append(Wrong("copies", what, do, AFTER_S, fields={"places": places}))
         if overtaken:
             told, places = _told(overtaken)
             what = f"A copy of the {self.job} that a later start has overtaken tries again and again to begin ({told})"
