@@ -98,8 +98,8 @@ def test_lease_that_nobody_renews_is_wrong() -> None:
 
 
 def test_lease_of_a_second_copy_is_wrong() -> None:
-    """It says where each runs. One that follows on another is none as soon as the first is silent; one that died without
-    a word is silent before that is told."""
+    """It says where each runs. One that follows on another is none as soon as the first is silent, which one that died
+    without a word is before that is told."""
     [wrong] = leases((0, lease("a")), (1, lease("b"))).wrong(2)
     assert (wrong.kind, wrong.fields["places"]) == ("copies", ["host/a", "host/b"])
     assert wrong.after_s > OBSERVE_S

@@ -23,6 +23,7 @@ from ops.reading import Journal, whole_topic
 from ops.settings import Settings
 from ops.stack import flink, processes, records
 from ops.stack.layout import PYTHON, ROOT, Layout
+from ops.stack.submit import stop_jobs, submit
 from tests.stack.laws import INPUTS
 from tests.stack.world import Event, World, wait_until
 from wire.frames import thread_in
@@ -38,6 +39,24 @@ Place = tuple[str, int, int]
 def settings_of(world: World, namespace: str) -> Settings:
     """The same stack, another namespace, and transactions that time out soon."""
     return replace(world.settings, namespace=namespace, transaction_timeout_ms=TIMEOUT_MS)
+
+
+# --- the jobs
+
+
+def clear(world: World) -> None:
+    """No job runs, and the state folder knows of none: it keeps one namespace's records at a time."""
+    stop_jobs(world.settings, Layout(world.settings.state_dir), list(flink.JOBS), print)
+    for job in flink.live_jobs(world.settings).values():
+        flink.cancel(world.settings, job)
+    for kind in flink.JOBS:
+        (Layout(world.settings.state_dir).jobs / f"{kind}.json").unlink(missing_ok=True)
+
+
+def start(world: World) -> None:
+    """Both jobs, from nothing."""
+    layout = Layout(world.settings.state_dir)
+    submit(world.settings, layout, world.settings.app, list(flink.JOBS), print, find=lambda *_: "")
 
 
 # --- the laws

@@ -10,21 +10,15 @@ import contextlib
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ops.stack import flink, lifecycle, processes
-from ops.stack.layout import Layout
-from ops.stack.submit import pack, stop_jobs, submit
-from ops.watching.jobs import restarts
+from ops.stack import flink, processes
 from tests.stack import chaos
-from tests.stack.follower import Follower
-from tests.stack.test_start import flink_run, savepoint
-from tests.stack.world import Event, Traffic, World, fresh, wait_until
+from tests.stack.test_start import savepoint
+from tests.stack.world import Event, Traffic, World, wait_until
 from wire.kafka import producer
 
 pytestmark = pytest.mark.chaos
@@ -38,51 +32,11 @@ FENCES_MAX = 8
 PATIENCE_S = 25
 
 
-def clear(world: World) -> None:
-    """No job runs, and the state folder knows of none: it keeps one namespace's records at a time."""
-    stop_jobs(world.settings, Layout(world.settings.state_dir), list(flink.JOBS), print)
-    for job in flink.live_jobs(world.settings).values():
-        flink.cancel(world.settings, job)
-    for kind in flink.JOBS:
-        (Layout(world.settings.state_dir).jobs / f"{kind}.json").unlink(missing_ok=True)
-
-
-@pytest.fixture(scope="module")
-def cleared(followed: World) -> Iterator[World]:
-    """The stack without jobs; afterwards its own run again."""
-    followed.wait_running()
-    clear(followed)
-    yield followed
-    clear(followed)
-    followed.cli("--namespace", followed.settings.namespace, "start")
-
-
-@pytest.fixture
-def empty(cleared: World) -> Iterator[World]:
-    """A world in a new namespace, in which no job runs yet."""
-    settings = chaos.settings_of(cleared, fresh("chaos"))
-    lifecycle.ensure_wire(settings, print)
-    log = Follower(settings)
-    world = World(settings, log, cleared.ledger, cleared.app)
-    try:
-        yield world
-    finally:
-        chaos.Managers(world).send(signal.SIGCONT)
-        log.stop()
-        clear(world)
-
-
 @pytest.fixture
 def world(empty: World) -> World:
     """A world in a new namespace, in which both jobs run."""
-    start(empty)
+    chaos.start(empty)
     return empty
-
-
-def start(world: World) -> None:
-    """Both jobs, from nothing."""
-    layout = Layout(world.settings.state_dir)
-    submit(world.settings, layout, world.settings.app, list(flink.JOBS), print, find=lambda *_: "")
 
 
 def test_outage_beyond_the_transaction_timeout_is_seen_and_healed(world: World, tmp_path: Path) -> None:
@@ -166,7 +120,7 @@ def test_transaction_that_hangs_is_seen_and_ended_by_the_next_start(empty: World
     watch and `threadlog doctor` tell of them, and the next start ends or commits each."""
     world, sent = empty, list[Event]()
     world.settings = long_ = replace(world.settings, transaction_timeout_ms=600_000)
-    start(world)
+    chaos.start(world)
     for delay_ms in DELAYS_MS:
         with chaos.watching(world, tmp_path / "watch") as watch:
             with Traffic(world, pause_s=0.005) as traffic:
@@ -224,38 +178,3 @@ def test_older_savepoint_with_inputs_of_several_topics_is_caught_up(world: World
     events += three_topics(world, 30)
     chaos.check(world, events)
     assert chaos.valid(world.settings)[2].voids == []
-
-
-def test_two_copies_started_at_once_are_refused_or_seen(empty: World, tmp_path: Path) -> None:
-    """Neither finds the other's lease, when both ask at the same moment. Where both were let in, the watch tells of two
-    copies, and of what they void; with one of them ended, a repair leaves one valid entry for each input."""
-    world, layout = empty, Layout(empty.settings.state_dir)
-    folder, _ = pack(layout, world.settings.app)
-    submit(world.settings, layout, world.settings.app, list(flink.JOBS), print, find=lambda *_: "")
-    stop_jobs(world.settings, layout, ["conversation"], print)
-    with ThreadPoolExecutor(2) as pool:
-        point = chaos.last_savepoint(world)
-        done = [*pool.map(lambda _: flink_run(world.settings, folder, point), range(2))]
-    copies = [job for job in flink.jobs(world.settings) if job.kind == "conversation" and job.is_live]
-    print(f"exit codes {[one.returncode for one in done]}; {len(copies)} copies live")
-    assert len(copies) >= 1
-    with chaos.watching(world, tmp_path / "watch") as watch:
-        with Traffic(world) as traffic:
-            with contextlib.suppress(AssertionError):
-                wait_until("the watch tells", lambda: len(watch.lines(alarm="copies")) > 1, 60)
-            time.sleep(10)
-            for job in copies:
-                print(job.id, flink.last_failure(world.settings, job.id), restarts(world.settings, job.id))
-            for job in copies[1:]:
-                flink.cancel(world.settings, job)
-            world.wait_running()
-        told = {line["alarm"] for line in watch.lines() if "alarm" in line}
-        print(f"the watch told of {told or 'nothing'}; {len(watch.lines(alarm='void'))} void entries")
-    if len(copies) > 1:
-        assert "copies" in told, watch.out.read_text()
-    with chaos.watching(world, tmp_path / "heals", "--heal") as watch:
-        chaos.check(world, traffic.sent)
-        if "void" in told:
-            watch.wait(heal="done")
-        chaos.check(world, traffic.sent)
-        assert watch.lines(heal="failed") == []
