@@ -2,13 +2,13 @@
 """A process that stood still has been given up, and must not go on.
 
 Flink waits a few seconds for a TaskManager that is silent; then the job goes on elsewhere. One that was only stopped,
-by a signal, a debugger or a container that was paused, wakes up with all that it had in hand. The checkpoint that it
-was asked for while it stood is among the first things that it does, and with it its sink begins a transaction, under
-a name that the job has in use elsewhere by then. What was written there and not yet committed is lost, and no task
-fails. So a process that finds that time has passed in which it used no CPU ends itself, before it does anything else.
+by a signal, a debugger or a container that was paused, wakes up with all that it had in hand. Flink cancels its tasks
+soon, but not at once, and a sink that was about to begin its next transaction does so before, under a name that the
+job has in use elsewhere by then. What was written there and not yet committed is lost, and no task fails. So a
+process that finds that time has passed in which it used no CPU ends itself, before it does anything else.
 
-This is a race that it nearly always wins, not a lock; and a machine that is suspended takes its clock with it. What
-slips through shows in the journal (`threadlog watch`)."""
+This is a race, not a lock; and a machine that is suspended takes its clock with it. What slips through shows in the
+journal (`threadlog watch`)."""
 
 from __future__ import annotations
 

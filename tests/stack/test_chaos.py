@@ -68,10 +68,12 @@ def test_outage_beyond_the_transaction_timeout_is_seen_and_healed(world: World, 
     assert chaos.told_of_all(world, watch)
 
 
-def test_taskmanager_that_hangs_ends_itself_when_it_wakes_up(world: World, tmp_path: Path) -> None:
+def test_taskmanager_that_hangs_ends_itself_when_it_wakes_up(empty: World, tmp_path: Path) -> None:
     """Stopped past its heartbeat and woken, again and again: the job goes on elsewhere, and what the woken one still
     had in hand takes nothing from it. Should a commit be lost all the same, it is seen and healed."""
-    sent = list[Event]()
+    world, sent = empty, list[Event]()
+    world.settings = replace(world.settings, transaction_timeout_ms=600_000)
+    chaos.start(world)
     with chaos.watching(world, tmp_path / "watch", "--heal") as watch:
         for pause_s in PAUSES_S:
             world.wait_running()
