@@ -139,13 +139,15 @@ def living(bootstrap: str, namespace: str, codec: Codec, job: str, now: Callable
 
 
 def last_heard_ms(bootstrap: str, namespace: str, codec: Codec, job: str) -> int:
-    """When a copy of the job last said anything, by the broker's clock; 0 for never. Raises KafkaException."""
+    """When a copy of the job last held a lease or gave it back, by the broker's clock; 0 for never.
+
+    Raises KafkaException, RegistryUnavailable."""
     topic = kafka_name(namespace, TOPIC)
     ends = {partition: high for partition, (_, high) in bounds(bootstrap, topic).items()}
     last = 0
     if any(ends.values()):
         for record in read_topic(bootstrap, topic, {partition: max(0, end - _TAIL) for partition, end in ends.items()}):
-            if record.key == job.encode():
+            if _note(record, codec, job, {}) in (HELD, RELEASED):
                 last = max(last, record.timestamp_ms)
     return last
 
