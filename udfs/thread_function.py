@@ -32,6 +32,7 @@ from udfs.app_guard import AppCode
 from udfs.flink_io import lane
 from udfs.inputs import Inputs
 from udfs.outputs import RECORDS, Outputs
+from udfs.standstill import end_after_standstill
 from udfs.thread_state import NO_TIMER, Kept, ThreadState
 from wire import generations, inputs
 from wire.control import CONVERSATION, Overtaken
@@ -87,13 +88,18 @@ class ThreadFunction(KeyedProcessFunction):
 
     def _hold(self, schemas: Registry, codec: Codec) -> None:
         """Raises Overtaken or LostInputs where this attempt may not go on."""
-        place = (self._bootstrap, self._namespace, codec, CONVERSATION)
+        end_after_standstill()
+        place, sender = (self._bootstrap, self._namespace, codec, CONVERSATION), producer(self._bootstrap, SILENT)
         look = partial(generations.check, *place, self._generation)
-        if self._generation:
-            patiently(look)
-        patiently(partial(inputs.check, *place))
         patiently(partial(schemas.id_of, LEASE))
-        self._lease.hold(producer(self._bootstrap, SILENT), codec, look if self._generation else lambda: None)
+        if self._generation:
+            try:
+                patiently(look)
+            except Overtaken:
+                self._lease.give_up(sender, codec)
+                raise
+        patiently(partial(inputs.check, *place))
+        self._lease.hold(sender, codec, look if self._generation else lambda: None)
 
     def close(self) -> None:
         self._lease.release()

@@ -26,7 +26,7 @@ from wire.frames import Record
 from wire.kafka import bounds, follow, read_topic
 
 TOPIC, TYPE, SOURCE = "agent-leases", "threadlog.Lease", "/threadlog/lease"
-HELD, RELEASED = "held", "released"
+HELD, RELEASED, OVERTAKEN = "held", "released", "overtaken"
 RENEW_S = 2.0
 # So often a running copy asks whether it may go on.
 LOOK_S = 20.0
@@ -55,6 +55,13 @@ class Lease:
         self._holder, self._owner = uuid.uuid4().hex, threading.get_native_id()
         self._thread = threading.Thread(target=self._renew, name="threadlog-lease", daemon=True)
         self._thread.start()
+
+    def give_up(self, sender: Producer, codec: Codec) -> None:
+        """Say that this copy may not begin, because a later start has been made. Flink tries it again and again, and
+        with each try its sink fences the later copy, so somebody should know."""
+        self._sender, self._codec, self._holder = sender, codec, uuid.uuid4().hex
+        self._say(OVERTAKEN)
+        sender.flush(_FLUSH_S)
 
     def release(self) -> None:
         """Say that this copy has ended. Safe to repeat, and where nothing was ever held."""
@@ -132,13 +139,15 @@ def living(bootstrap: str, namespace: str, codec: Codec, job: str, now: Callable
 
 
 def last_heard_ms(bootstrap: str, namespace: str, codec: Codec, job: str) -> int:
-    """When a copy of the job last said anything, by the broker's clock; 0 for never. Raises KafkaException."""
+    """When a copy of the job last held a lease or gave it back, by the broker's clock; 0 for never.
+
+    Raises KafkaException, RegistryUnavailable."""
     topic = kafka_name(namespace, TOPIC)
     ends = {partition: high for partition, (_, high) in bounds(bootstrap, topic).items()}
     last = 0
     if any(ends.values()):
         for record in read_topic(bootstrap, topic, {partition: max(0, end - _TAIL) for partition, end in ends.items()}):
-            if record.key == job.encode():
+            if _note(record, codec, job, {}) in (HELD, RELEASED):
                 last = max(last, record.timestamp_ms)
     return last
 

@@ -14,41 +14,56 @@ from ops.watching.alarms import Wrong
 # A killed part is back before that, and so is a job that a person stops and starts.
 AFTER_S = 20.0
 RESTARTS_MAX, RESTARTS_S = 3, 120.0
+# A job that has ended is listed as live for a moment.
+COPIES_S = 5.0
 START = "`threadlog start` starts it where its journal ends"
 
 
 def wrong_jobs(settings: Settings) -> list[Wrong]:
     """What is wrong with the jobs as of now."""
     try:
-        live, slots = flink.live_jobs(settings), http.call(f"{settings.flink_rest}/overview", timeout_s=2)
-        return [wrong for kind in flink.JOBS for wrong in _of_job(settings, kind, live, slots)]
+        live = [job for job in flink.jobs(settings) if job.is_live]
+        slots = http.call(f"{settings.flink_rest}/overview", timeout_s=2)
+        return [wrong for kind in flink.JOBS for wrong in _of_kind(settings, kind, live, slots)]
     except http.HttpError as error:
         do = "Its supervisor starts it again; `threadlog logs jobmanager` tells why it does not come"
         return [Wrong("jobmanager", f"The JobManager does not answer ({error.status or 'no answer'})", do, AFTER_S)]
 
 
-def _of_job(settings: Settings, kind: str, live: dict[str, flink.Job], overview: dict[str, Any]) -> list[Wrong]:
-    job = live.get(kind)
-    if job is None:
-        if kind == flink.JOBS[0] and flink.CATCH_UP in live:
-            return []
+def _of_kind(settings: Settings, kind: str, live: list[flink.Job], overview: dict[str, Any]) -> list[Wrong]:
+    jobs = [job for job in live if job.kind == kind]
+    if not jobs and kind == flink.JOBS[0] and any(job.kind == flink.CATCH_UP for job in live):
+        return []
+    if not jobs:
         return [Wrong("job", f"The {kind} job does not run", START, AFTER_S, kind, {"job": kind})]
+    found = [wrong for job in jobs for wrong in _of_job(settings, job, kind, overview, len(jobs) > 1)]
+    if len(jobs) > 1:
+        ids = [job.id for job in jobs]
+        what, do = (
+            f"{len(jobs)} {kind} jobs are there ({', '.join(ids)})",
+            "Cancel all but the newest, the first of these",
+        )
+        found.append(Wrong("copies", what, do, COPIES_S, kind, {"job": kind, "jobs": ids}))
+    return found
+
+
+def _of_job(settings: Settings, job: flink.Job, kind: str, overview: dict[str, Any], several: bool) -> list[Wrong]:
+    """What is wrong with one job, named by its id too where there are several of its kind."""
+    where, name = (f"{kind} {job.id}", f"{kind} job {job.id}") if several else (kind, f"{kind} job")
     free, slots = overview["slots-available"], overview["slots-total"]
-    told = {"job": kind, "slots": slots, "free": free}
+    told = {"job": kind, "id": job.id, "slots": slots, "free": free}
     found = []
     if not job.is_running and not free:
         do = "`threadlog status` tells which TaskManagers are gone; their supervisor starts them again"
-        what = f"The {kind} job waits for a slot: {slots} TaskManagers, none free"
-        found.append(Wrong("slots", what, do, AFTER_S, kind, told))
+        what = f"The {name} waits for a slot: {slots} TaskManagers, none free"
+        found.append(Wrong("slots", what, do, AFTER_S, where, told))
     elif not job.is_running:
         do = f"Last failure: {flink.last_failure(settings, job.id) or 'none'}; mend that, or `threadlog submit`"
-        found.append(
-            Wrong("job", f"The {kind} job does not come to run ({job.state.lower()})", do, AFTER_S, kind, told)
-        )
+        found.append(Wrong("job", f"The {name} does not come to run ({job.state.lower()})", do, AFTER_S, where, told))
     if (count := restarts(settings, job.id)) >= RESTARTS_MAX:
-        what = f"The {kind} job was restarted {count} times in {RESTARTS_S:.0f} s"
+        what = f"The {name} was restarted {count} times in {RESTARTS_S:.0f} s"
         do = f"Last failure: {flink.last_failure(settings, job.id)}"
-        found.append(Wrong("restarts", what, do, where=kind, fields={**told, "restarts": count}))
+        found.append(Wrong("restarts", what, do, where=where, fields={**told, "restarts": count}))
     return found
 
 

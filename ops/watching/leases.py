@@ -10,18 +10,34 @@ from schemas.codec import Codec
 from schemas.errors import Unreadable
 from wire.control import CONVERSATION
 from wire.frames import Record
-from wire.leases import HELD, OBSERVE_S, TYPE
+from wire.leases import HELD, OBSERVE_S, OVERTAKEN, TYPE
 
+# Who died without a word seems to live for OBSERVE_S, beside the one that went on.
 AFTER_S = 15.0
+# Longer than Flink lets a copy that fails wait before it tries it again.
+TRIES_S = 20.0
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a holder said last: whether it holds a lease, where it runs, when the log took that, when it was read."""
+
+    state: str
+    place: str
+    timestamp_ms: int
+    read_s: float
 
 
 @dataclass
 class Leases:
-    """Who renewed a lease, where he runs, and when that was read last."""
+    """What each holder said last.
+
+    The topic is read from its beginning, so what lies far behind its newest record is history, by the log's clock."""
 
     copies: int
     job: str = CONVERSATION
-    seen: dict[str, tuple[str, float]] = field(default_factory=dict)
+    said: dict[str, Said] = field(default_factory=dict)
+    newest_ms: int = 0
 
     def take(self, record: Record, codec: Codec, now: float) -> None:
         """Take one record of `agent-leases` into account; what is none of this job's changes nothing."""
@@ -29,25 +45,40 @@ class Leases:
             data = codec.decode_own(record.value, TYPE)
         except Unreadable:
             return
+        self.newest_ms = max(self.newest_ms, record.timestamp_ms)
         if data["job"] == self.job:
-            self.seen.pop(data["holder"], None)
-            if data["state"] == HELD:
-                self.seen[data["holder"]] = (data["place"], now)
+            self.said.pop(data["holder"], None)
+            if data["state"] in (HELD, OVERTAKEN):
+                self.said[data["holder"]] = Said(data["state"], data["place"], record.timestamp_ms, now)
 
-    def living(self, now: float) -> list[str]:
-        """Where those run that have renewed one lately."""
-        return [place for place, at in self.seen.values() if now - at < OBSERVE_S]
+    def _lately(self, state: str, within_s: float, now: float) -> list[str]:
+        since_ms = self.newest_ms - within_s * 1000
+        return [
+            said.place
+            for said in self.said.values()
+            if said.state == state and now - said.read_s < within_s and said.timestamp_ms > since_ms
+        ]
 
     def wrong(self, now: float) -> list[Wrong]:
         """What the leases of now say."""
-        living = self.living(now)
+        living, overtaken = self._lately(HELD, OBSERVE_S, now), self._lately(OVERTAKEN, TRIES_S, now)
+        found = list[Wrong]()
         if not living:
             do = "`threadlog status` tells whether it runs, `threadlog start` starts it"
-            return [Wrong("lease", f"Nobody holds the lease of the {self.job}", do, AFTER_S)]
+            found.append(Wrong("lease", f"Nobody holds the lease of the {self.job}", do, AFTER_S))
         if len(living) > self.copies:
-            places = sorted(set(living))
-            told = ", ".join(places)
+            told, places = _told(living)
             what = f"{len(living)} copies of the {self.job} renew leases ({told}), expected {self.copies}"
             do = "End all but one: each voids what the other decides"
-            return [Wrong("copies", what, do, AFTER_S, fields={"places": places})]
-        return []
+            found.append(Wrong("copies", what, do, AFTER_S, fields={"places": places}))
+        if overtaken:
+            told, places = _told(overtaken)
+            what = f"A copy of the {self.job} that a later start has overtaken tries again and again to begin ({told})"
+            do = "Cancel its Flink job: each of its tries fences the transactions of the later one"
+            found.append(Wrong("copies", what, do, where="overtaken", fields={"places": places}))
+        return found
+
+
+def _told(places: list[str]) -> tuple[str, list[str]]:
+    each = sorted(set(places))
+    return ", ".join(each), each

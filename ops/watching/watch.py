@@ -166,7 +166,10 @@ def place_of(entry: Entry) -> Place | None:
 
 def without_echo(found: Iterable[Wrong], jobs: list[Wrong]) -> list[Wrong]:
     """Where Flink tells that the conversation does not run, that nobody holds its lease tells nothing more."""
-    down = any(wrong.kind in ("job", "slots", "jobmanager") and wrong.where in ("", "conversation") for wrong in jobs)
+    down = any(
+        wrong.kind in ("job", "slots", "jobmanager") and wrong.fields.get("job", "conversation") == "conversation"
+        for wrong in jobs
+    )
     return [*(wrong for wrong in found if not (down and wrong.kind == "lease")), *jobs]
 
 

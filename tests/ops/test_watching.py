@@ -14,7 +14,7 @@ from ops.stack import flink
 from ops.watching import jobs
 from ops.watching.alarms import Alarms, Wrong
 from ops.watching.inputs import PASSED_S, Undecided
-from ops.watching.leases import Leases
+from ops.watching.leases import TRIES_S, Leases
 from ops.watching.transactions import HELD_S, Held
 from ops.watching.watch import Watch
 from schemas.codec import Codec, FixedSchemas
@@ -22,7 +22,7 @@ from tests.ops.fakes import FakeKafka, objects, run
 from tests.ops.test_journal import story
 from threadlog.entry import Entry
 from wire.frames import Record, thread_in
-from wire.leases import HELD, OBSERVE_S, RELEASED, TYPE
+from wire.leases import HELD, OBSERVE_S, OVERTAKEN, RELEASED, TYPE
 
 WRONG = Wrong("job", "it does not run", "Start it", 10, "tools")
 JOURNAL, IDLE = ("threadlog.agent-decisions", 3), ("threadlog.agent-replies", 1)
@@ -75,12 +75,12 @@ def test_transaction_may_be_open_for_some_checkpoints() -> None:
     assert (held.wrong(99), len(held.wrong(100))) == ([], 1)
 
 
-def lease(holder: str, state: str = HELD, job: str = "conversation") -> Record:
+def lease(holder: str, state: str = HELD, job: str = "conversation", ms: int = 1) -> Record:
     schemas = FixedSchemas()
     value = Codec(schemas).encode(
         TYPE, {"job": job, "holder": holder, "state": state, "place": f"host/{holder}", "time_ms": 1}
     )
-    return Record("threadlog.agent-leases", 0, 0, 1, job.encode(), value, [])
+    return Record("threadlog.agent-leases", 0, 0, ms, job.encode(), value, [])
 
 
 def leases(*said: tuple[float, Record]) -> Leases:
@@ -98,10 +98,27 @@ def test_lease_that_nobody_renews_is_wrong() -> None:
 
 
 def test_lease_of_a_second_copy_is_wrong() -> None:
-    """It says where each runs. One that follows on another is none as soon as the first is silent."""
+    """It says where each runs. One that follows on another is none as soon as the first is silent, which one that died
+    without a word is before that is told."""
     [wrong] = leases((0, lease("a")), (1, lease("b"))).wrong(2)
     assert (wrong.kind, wrong.fields["places"]) == ("copies", ["host/a", "host/b"])
+    assert wrong.after_s > OBSERVE_S
     assert leases((0, lease("a")), (6, lease("b"))).wrong(OBSERVE_S) == []
+
+
+def test_lease_of_long_ago_is_history() -> None:
+    """The topic is read from its beginning: who died without a word, or was overtaken, tells nothing of now."""
+    old = [(0, lease("a")), (0, lease("b", OVERTAKEN))]
+    assert leases(*old, (0, lease("c", ms=60_000))).wrong(1) == []
+    assert [wrong.where for wrong in leases(*old, (0, lease("c", ms=2_000))).wrong(1)] == ["", "overtaken"]
+
+
+def test_copy_that_was_overtaken_and_tries_again_is_wrong() -> None:
+    """Each of its tries is told in the topic, wherever it runs; it is over when none has come for a while."""
+    said = [(0, lease("a")), (1, lease("b", OVERTAKEN)), (TRIES_S, lease("a"))]
+    [wrong] = leases(*said).wrong(TRIES_S)
+    assert (wrong.kind, wrong.fields["places"]) == ("copies", ["host/b"])
+    assert leases(*said).wrong(TRIES_S + 1) == []
 
 
 def test_input_that_was_passed_over_is_suspected() -> None:
@@ -160,7 +177,7 @@ class Flink:
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Flink:
     made = Flink()
     monkeypatch.setattr(http, "call", made.call)
-    monkeypatch.setattr(flink, "live_jobs", lambda settings: made.live if not made.down else made.call("x"))
+    monkeypatch.setattr(flink, "jobs", lambda settings: [*made.live.values()] if not made.down else made.call("x"))
     monkeypatch.setattr("ops.watching.jobs.time.time", lambda: 1_000.0)
     return made
 
@@ -173,7 +190,12 @@ def test_jobs_that_run_are_not_wrong(cluster: Flink) -> None:
     """Neither are a few failures, or many that are long past; nor a conversation that is caught up."""
     cluster.failures = [1.0] * 9 + [999.0] * 2
     assert kinds() == []
-    cluster.live = {"tools": cluster.live["tools"], "catchup": cluster.live["tools"]}
+    ended = flink.Job("tools", "e" * 32, "CANCELED", {})
+    cluster.live = {
+        "tools": cluster.live["tools"],
+        "catchup": flink.Job("catchup", "x" * 32, "RUNNING", {}),
+        "e": ended,
+    }
     assert kinds() == []
 
 
@@ -189,6 +211,23 @@ def test_jobs_that_do_not_run_are_told_with_the_reason(cluster: Flink) -> None:
     assert kinds() == [("slots", "conversation"), ("restarts", "conversation"), ("job", "tools")]
     cluster.down = True
     assert kinds() == [("jobmanager", "")]
+
+
+def test_second_job_of_a_kind_is_wrong_and_each_is_looked_at(cluster: Flink) -> None:
+    """Only one of them may run; the id tells which of them is meant."""
+    cluster.live["second"] = flink.Job("conversation", "d" * 32, "RESTARTING", {"total": 2, "running": 0})
+    found = [wrong for wrong in jobs.wrong_jobs(Settings()) if wrong.fields["job"] == "conversation"]
+    assert [(wrong.kind, wrong.where) for wrong in found] == [
+        ("job", f"conversation {'d' * 32}"),
+        ("copies", "conversation"),
+    ]
+    assert found[1].fields["jobs"] == ["c" * 32, "d" * 32]
+    cluster.failures = [999.0] * 3
+    assert [where for kind, where in kinds() if kind == "restarts"] == [
+        f"conversation {'c' * 32}",
+        f"conversation {'d' * 32}",
+        "tools",
+    ]
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["ended", "open"])

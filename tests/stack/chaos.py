@@ -12,14 +12,18 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from confluent_kafka import Producer
 
 from ops.reading import Journal, whole_topic
 from ops.settings import Settings
 from ops.stack import flink, processes, records
 from ops.stack.layout import PYTHON, ROOT, Layout
+from ops.stack.submit import stop_jobs, submit
 from tests.stack.laws import INPUTS
 from tests.stack.world import Event, World, wait_until
 from wire.frames import thread_in
@@ -27,12 +31,32 @@ from wire.transactions import Open, conversations, open_transactions
 
 # Less than a recovery takes would be no outage; the local broker looks for timed-out transactions every five seconds.
 TIMEOUT_MS = 6_000
+# The sink takes turns with two names; a third is in use for a moment.
+NAMES = 3
 Place = tuple[str, int, int]
 
 
 def settings_of(world: World, namespace: str) -> Settings:
     """The same stack, another namespace, and transactions that time out soon."""
     return replace(world.settings, namespace=namespace, transaction_timeout_ms=TIMEOUT_MS)
+
+
+# --- the jobs
+
+
+def clear(world: World) -> None:
+    """No job runs, and the state folder knows of none: it keeps one namespace's records at a time."""
+    stop_jobs(world.settings, Layout(world.settings.state_dir), list(flink.JOBS), print)
+    for job in flink.live_jobs(world.settings).values():
+        flink.cancel(world.settings, job)
+    for kind in flink.JOBS:
+        (Layout(world.settings.state_dir).jobs / f"{kind}.json").unlink(missing_ok=True)
+
+
+def start(world: World) -> None:
+    """Both jobs, from nothing."""
+    layout = Layout(world.settings.state_dir)
+    submit(world.settings, layout, world.settings.app, list(flink.JOBS), print, find=lambda *_: "")
 
 
 # --- the laws
@@ -81,6 +105,12 @@ def open_calls(settings: Settings) -> set[str]:
         if entry.kind == "result":
             answered.add(entry.input.id.partition("/")[0])
     return asked - answered
+
+
+def told_of_all(world: World, watch: Watching) -> bool:
+    """Whether the watch has told of each void entry of the journal, and of nothing else as void."""
+    voids = {(void.partition, void.offset) for void in valid(world.settings)[2].voids}
+    return voids == {(line["partition"], line["offset"]) for line in watch.lines(alarm="void")}
 
 
 # --- the watch
@@ -167,15 +197,41 @@ def stop_after_checkpoint(world: World, delay_s: float = 0) -> int:
 
     Without a delay, and with luck, that is before the checkpoint's transaction is committed: the checkpoint is complete
     some milliseconds before."""
+    host = _stop_host(world, delay_s)
+    Managers(world).send(signal.SIGSTOP, host)
+    return len(open_of(world))
+
+
+def _stop_host(world: World, delay_s: float = 0) -> str:
     layout, job = Layout(world.settings.state_dir), flink.live_jobs(world.settings)["conversation"]
-    managers, host = Managers(world), flink.hosts(world.settings, job.id)[0]
+    host = flink.hosts(world.settings, job.id)[0]
     process, before = world.process(host), checkpoint_of(layout, job.id)
     while checkpoint_of(layout, job.id) <= before:
         time.sleep(0.0005)
     time.sleep(delay_s)
     processes.send(process, signal.SIGSTOP)
-    managers.send(signal.SIGSTOP, host)
-    return len(open_of(world))
+    return host
+
+
+def fence(world: World) -> float:
+    """Begin under the names of the conversation's transactions while it holds still between a checkpoint and its
+    commit, as a second writer would; for how long it was held, less than it takes to be given up.
+
+    With luck, as above: what the checkpoint is about to commit is then aborted."""
+    prefix = conversations(world.settings.namespace)
+    takers = [
+        Producer({"bootstrap.servers": world.settings.bootstrap, "transactional.id": f"{prefix}-0-{number}"})
+        for number in range(NAMES)
+    ]
+    for taker in takers:  # so that they are connected
+        taker.list_topics(timeout=10)
+    host, began = _stop_host(world), time.monotonic()
+    try:
+        with ThreadPoolExecutor(NAMES) as pool:
+            [*pool.map(lambda taker: taker.init_transactions(2.0), takers)]
+    finally:
+        processes.send(world.process(host), signal.SIGCONT)
+    return time.monotonic() - began
 
 
 def open_of(world: World) -> list[Open]:

@@ -20,9 +20,9 @@ from ops import http
 from ops.settings import Settings
 from ops.stack import lifecycle
 from ops.stack.layout import BUILD, PYTHON, ROOT, Layout
-from tests.stack import laws
+from tests.stack import chaos, laws
 from tests.stack.follower import Follower
-from tests.stack.world import World, wait_until
+from tests.stack.world import World, fresh, wait_until
 
 HERE = Path(__file__).parent
 PORT_BASE = 22000
@@ -108,3 +108,28 @@ def world(followed: World) -> Iterator[World]:
     """The world; after each test the laws are checked over everything that was ever sent and decided."""
     yield followed
     laws.check(followed)
+
+
+@pytest.fixture(scope="module")
+def cleared(followed: World) -> Iterator[World]:
+    """The stack without jobs; afterwards its own run again."""
+    followed.wait_running()
+    chaos.clear(followed)
+    yield followed
+    chaos.clear(followed)
+    followed.cli("--namespace", followed.settings.namespace, "start")
+
+
+@pytest.fixture
+def empty(cleared: World) -> Iterator[World]:
+    """A world in a new namespace, in which no job runs yet."""
+    settings = chaos.settings_of(cleared, fresh("chaos"))
+    lifecycle.ensure_wire(settings, print)
+    log = Follower(settings)
+    world = World(settings, log, cleared.ledger, cleared.app)
+    try:
+        yield world
+    finally:
+        chaos.Managers(world).send(signal.SIGCONT)
+        log.stop()
+        chaos.clear(world)

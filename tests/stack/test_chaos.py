@@ -9,75 +9,34 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ops.stack import flink, lifecycle
-from ops.stack.layout import Layout
-from ops.stack.submit import pack, stop_jobs, submit
-from ops.watching.jobs import restarts
+from ops.stack import flink, processes
 from tests.stack import chaos
-from tests.stack.follower import Follower
-from tests.stack.test_start import flink_run, savepoint
-from tests.stack.world import Event, Traffic, World, fresh, wait_until
+from tests.stack.test_start import savepoint
+from tests.stack.world import Event, Traffic, World, wait_until
 from wire.kafka import producer
 
 pytestmark = pytest.mark.chaos
 OUTAGES_MAX = 8
-TOLD = ("copies", "void", "restarts")
 # After a checkpoint was written; the interval is 200 ms, so the last ones lie in or behind the next.
 DELAYS_MS = (0, 100, 190, 210, 230)
-
-
-def clear(world: World) -> None:
-    """No job runs, and the state folder knows of none: it keeps one namespace's records at a time."""
-    stop_jobs(world.settings, Layout(world.settings.state_dir), list(flink.JOBS), print)
-    for job in flink.live_jobs(world.settings).values():
-        flink.cancel(world.settings, job)
-    for kind in flink.JOBS:
-        (Layout(world.settings.state_dir).jobs / f"{kind}.json").unlink(missing_ok=True)
-
-
-@pytest.fixture(scope="module")
-def cleared(followed: World) -> Iterator[World]:
-    """The stack without jobs; afterwards its own run again."""
-    followed.wait_running()
-    clear(followed)
-    yield followed
-    clear(followed)
-    followed.cli("--namespace", followed.settings.namespace, "start")
-
-
-@pytest.fixture
-def empty(cleared: World) -> Iterator[World]:
-    """A world in a new namespace, in which no job runs yet."""
-    settings = chaos.settings_of(cleared, fresh("chaos"))
-    lifecycle.ensure_wire(settings, print)
-    log = Follower(settings)
-    world = World(settings, log, cleared.ledger, cleared.app)
-    try:
-        yield world
-    finally:
-        chaos.Managers(world).send(signal.SIGCONT)
-        log.stop()
-        clear(world)
+# Below what Flink takes for dead a pause is none; the last ones wake up long after the job has gone on elsewhere.
+PAUSES_S = (4, 6, 8, 10)
+FENCES_MAX = 8
+# An input that was passed over is told of after 10 s and two looks.
+PATIENCE_S = 25
 
 
 @pytest.fixture
 def world(empty: World) -> World:
     """A world in a new namespace, in which both jobs run."""
-    start(empty)
+    chaos.start(empty)
     return empty
-
-
-def start(world: World) -> None:
-    """Both jobs, from nothing."""
-    layout = Layout(world.settings.state_dir)
-    submit(world.settings, layout, world.settings.app, list(flink.JOBS), print, find=lambda *_: "")
 
 
 def test_outage_beyond_the_transaction_timeout_is_seen_and_healed(world: World, tmp_path: Path) -> None:
@@ -106,9 +65,56 @@ def test_outage_beyond_the_transaction_timeout_is_seen_and_healed(world: World, 
         assert len(watch.lines(heal="done")) == 1
     journal = chaos.valid(world.settings)[2]
     print(f"healed in {healed['seconds']} s; void {len(journal.voids)} of {len(sent)} events and their results")
-    assert {(void.partition, void.offset) for void in journal.voids} == {
-        (line["partition"], line["offset"]) for line in watch.lines(alarm="void")
-    }
+    assert chaos.told_of_all(world, watch)
+
+
+def test_taskmanager_that_hangs_ends_itself_when_it_wakes_up(empty: World, tmp_path: Path) -> None:
+    """Stopped past its heartbeat and woken, again and again: the job goes on elsewhere, and what the woken one still
+    had in hand takes nothing from it. Should a commit be lost all the same, it is seen and healed."""
+    world, sent = empty, list[Event]()
+    world.settings = replace(world.settings, transaction_timeout_ms=600_000)
+    chaos.start(world)
+    with chaos.watching(world, tmp_path / "watch", "--heal") as watch:
+        for pause_s in PAUSES_S:
+            world.wait_running()
+            with Traffic(world, pause_s=0.01) as traffic:
+                wait_until("a good start", lambda sent=traffic.sent: len(sent) > 200)
+                process = world.process(flink.job_hosts(world.settings)["conversation"][0])
+                processes.send(process, signal.SIGSTOP)
+                time.sleep(pause_s)
+                processes.send(process, signal.SIGCONT)
+                assert processes.wait_gone([process], 30) == []
+                world.wait_replied([world.go("look pay")], 180)
+            sent += traffic.sent
+            told = Counter(line["alarm"] for line in watch.lines() if "alarm" in line)
+            print(f"stopped for {pause_s} s; alarms so far: {dict(told)}, heals: {len(watch.lines(heal='done'))}")
+        chaos.check(world, sent)
+        assert watch.lines(heal="failed") == []
+        wait_until("the watch tells of each void entry", lambda: chaos.told_of_all(world, watch))
+
+
+@pytest.mark.parametrize("sign", ["void", "lost"])
+def test_commit_that_a_second_producer_took_away_is_seen_and_healed(world: World, tmp_path: Path, sign: str) -> None:
+    """Whoever begins under the name of a transaction aborts it. The job goes on without what it was about to commit:
+    where a thread has more entries, they are void; where it has none, the inputs that were passed over tell of it."""
+    more = Traffic(world, 0.01) if sign == "void" else Traffic(world, 0.01, threads=20_000, plans=[""])
+    with chaos.watching(world, tmp_path / "watch", "--heal") as watch:
+        with more as traffic:
+            for number in range(1, FENCES_MAX + 1):
+                world.wait_running()
+                count = len(traffic.sent) + 200
+                wait_until("a good start", lambda count=count: len(traffic.sent) > count)
+                print(f"fenced, held for {chaos.fence(world):.1f} s, number {number}")
+                with contextlib.suppress(AssertionError):
+                    watch.wait(PATIENCE_S, heal="begun")
+                    break
+            assert watch.lines(heal="begun"), f"no commit was lost, {FENCES_MAX} times fenced"
+        watch.wait(heal="done")
+        chaos.check(world, traffic.sent)
+        assert watch.lines(heal="failed") == []
+        wait_until("the watch tells of each void entry", lambda: chaos.told_of_all(world, watch))
+    print(f"void {len(watch.lines(alarm='void'))}, lost {len(watch.lines(alarm='lost'))} of {len(traffic.sent)}")
+    assert watch.lines(heal="begun")[0]["cause"] == sign
 
 
 def test_transaction_that_hangs_is_seen_and_ended_by_the_next_start(empty: World, tmp_path: Path) -> None:
@@ -116,7 +122,7 @@ def test_transaction_that_hangs_is_seen_and_ended_by_the_next_start(empty: World
     watch and `threadlog doctor` tell of them, and the next start ends or commits each."""
     world, sent = empty, list[Event]()
     world.settings = long_ = replace(world.settings, transaction_timeout_ms=600_000)
-    start(world)
+    chaos.start(world)
     for delay_ms in DELAYS_MS:
         with chaos.watching(world, tmp_path / "watch") as watch:
             with Traffic(world, pause_s=0.005) as traffic:
@@ -174,38 +180,3 @@ def test_older_savepoint_with_inputs_of_several_topics_is_caught_up(world: World
     events += three_topics(world, 30)
     chaos.check(world, events)
     assert chaos.valid(world.settings)[2].voids == []
-
-
-def test_two_copies_started_at_once_are_refused_or_seen(empty: World, tmp_path: Path) -> None:
-    """Neither finds the other's lease, when both ask at the same moment. Where both run, the watch tells of two copies
-    or of what they void; with one of them ended, a repair leaves one valid entry for each input."""
-    world, layout = empty, Layout(empty.settings.state_dir)
-    folder, _ = pack(layout, world.settings.app)
-    submit(world.settings, layout, world.settings.app, list(flink.JOBS), print, find=lambda *_: "")
-    stop_jobs(world.settings, layout, ["conversation"], print)
-    with ThreadPoolExecutor(2) as pool:
-        point = chaos.last_savepoint(world)
-        done = [*pool.map(lambda _: flink_run(world.settings, folder, point), range(2))]
-    copies = [job for job in flink.jobs(world.settings) if job.kind == "conversation" and job.is_live]
-    print(f"exit codes {[one.returncode for one in done]}; {len(copies)} copies live")
-    assert len(copies) >= 1
-    with chaos.watching(world, tmp_path / "watch") as watch:
-        with Traffic(world) as traffic:
-            with contextlib.suppress(AssertionError):
-                wait_until("the watch tells", lambda: any(watch.lines(alarm=kind) for kind in TOLD), 60)
-            time.sleep(10)
-            for job in copies:
-                print(job.id, flink.last_failure(world.settings, job.id), restarts(world.settings, job.id))
-            for job in copies[1:]:
-                flink.cancel(world.settings, job)
-            world.wait_running()
-        told = {line["alarm"] for line in watch.lines() if "alarm" in line}
-        print(f"the watch told of {told or 'nothing'}; {len(watch.lines(alarm='void'))} void entries")
-    if len(copies) > 1:
-        assert told & set(TOLD), watch.out.read_text()
-    with chaos.watching(world, tmp_path / "heals", "--heal") as watch:
-        chaos.check(world, traffic.sent)
-        if "void" in told:
-            watch.wait(heal="done")
-        chaos.check(world, traffic.sent)
-        assert watch.lines(heal="failed") == []

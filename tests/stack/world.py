@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ TYPES: dict[str, Any] = {
         ("Tree", "next", ["null", "Tree"]),
     )
 }
+PLANS = ("look", "pay", "", "both", "nap:0.05")
 Headers = list[tuple[str, bytes | None]]
 _numbers = itertools.count(1)
 
@@ -253,9 +254,9 @@ def thread_of(event: Event) -> str:
 class Traffic:
     """Short runs on a few threads, sent all the time while something is killed: `with Traffic(world) as traffic`."""
 
-    def __init__(self, world: World, pause_s: float = 0.02) -> None:
-        self.world, self.pause_s, self.sent = world, pause_s, list[Event]()
-        self._threads = [fresh("traffic") for _ in range(10)]
+    def __init__(self, world: World, pause_s: float = 0.02, threads: int = 10, plans: Sequence[str] = PLANS) -> None:
+        self.world, self.pause_s, self.plans, self.sent = world, pause_s, plans, list[Event]()
+        self._threads = [fresh("traffic") for _ in range(threads)]
         self._stop = threading.Event()
         self._sender = threading.Thread(target=self._send, name="traffic", daemon=True)
 
@@ -265,7 +266,7 @@ class Traffic:
         for number in itertools.count():
             if self._stop.wait(self.pause_s):
                 break
-            plan = ("look", "pay", "", "both", "nap:0.05")[number % 5]
+            plan = self.plans[number % len(self.plans)]
             event = self.world.event(self._threads[number % len(self._threads)], "it.Go", {"plan": plan})
             own.produce(name, event.value, event.key, headers=event.headers)
             own.poll(0)

@@ -23,9 +23,12 @@ class Around:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.later, self.lost, self.look, self.log = "", "", None, Log(FixedSchemas())
+        self.said = list[str]()
         patch.setattr(thread_function, "Registry", lambda url: self.log.schemas)
         patch.setattr(thread_function.AppCode, "load", lambda code: app_of(refund))
         patch.setattr(thread_function, "producer", lambda *given: None)
+        patch.setattr(thread_function, "end_after_standstill", lambda: None)
+        patch.setattr(thread_function.Lease, "give_up", lambda lease, sender, codec: self.said.append("gave up"))
         patch.setattr(thread_function.Lease, "hold", lambda lease, sender, codec, look: setattr(self, "look", look))
         patch.setattr(thread_function.generations, "check", self.check_generation)
         patch.setattr(thread_function.inputs, "check", self.check_inputs)
@@ -64,6 +67,7 @@ def test_operator_does_not_open_where_it_may_not_go_on(around: Around, what: str
     with pytest.raises(error, match="a sentence"):
         around.opened()
     assert around.look is None
+    assert around.said == (["gave up"] if what == "later" else [])
 
 
 def test_operator_that_was_overtaken_decides_nothing_more(around: Around) -> None:

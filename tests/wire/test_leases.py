@@ -13,7 +13,7 @@ from schemas.codec import Codec, FixedSchemas
 from wire import leases
 from wire.control import Overtaken
 from wire.frames import Record
-from wire.leases import DEAD_S, HELD, OBSERVE_S, RELEASED, Lease, last_heard_ms, living, record_of
+from wire.leases import DEAD_S, HELD, OBSERVE_S, OVERTAKEN, RELEASED, Lease, last_heard_ms, living, record_of
 
 CODEC = Codec(FixedSchemas())
 NOW_S = 1_700_000_000.0
@@ -100,6 +100,16 @@ def test_lease_is_free_when_the_last_holder_releases_it(topic: Topic) -> None:
     assert (topic.living(), topic.now_s) == ("", NOW_S + 2)
     topic.to_come = [topic.record("a", RELEASED), topic.record("b", HELD)]
     assert topic.living() != ""
+
+
+def test_lease_is_not_held_by_a_copy_that_was_overtaken(topic: Topic) -> None:
+    """It says that it tries, which keeps nobody from starting, and is no sign of the start that has overtaken it."""
+    Lease("conversation", "ns").give_up(topic, CODEC)  # type: ignore[arg-type]
+    assert topic.states() == [OVERTAKEN]
+    assert (topic.living(), topic.now_s) == ("", NOW_S)
+    assert last_heard_ms("b", "ns", CODEC, "conversation") == 0
+    topic.records.append(topic.record("a", HELD, ago_s=3))
+    assert last_heard_ms("b", "ns", CODEC, "conversation") == int((NOW_S - 3) * 1000)
 
 
 def test_lease_is_renewed_until_it_is_released(topic: Topic) -> None:

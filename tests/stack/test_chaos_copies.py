@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two copies of the conversation that write one journal: told of, ended by hand, repaired."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ops.stack import flink
+from ops.stack.layout import Layout
+from ops.stack.submit import pack, stop_jobs, submit
+from ops.watching.jobs import restarts
+from tests.stack import chaos
+from tests.stack.test_start import flink_run
+from tests.stack.world import Traffic, World, wait_until
+
+pytestmark = pytest.mark.chaos
+BEGUN = 'Start(begun(args, Mark(STARTED, CONVERSATION, "", "", {}, args.app)), False)'
+
+
+@pytest.fixture
+def world(empty: World) -> World:
+    """A world in a new namespace, in which both jobs run."""
+    chaos.start(empty)
+    return empty
+
+
+def past_the_lease(world: World) -> Path:
+    """The code of a start that finds no other: as if that one had been hanging while it was looked for."""
+    layout = Layout(world.settings.state_dir)
+    folder, _ = pack(layout, world.settings.app)
+    copy = shutil.copytree(folder, layout.state / "code" / "past-the-lease", dirs_exist_ok=True)
+    job = copy / "jobs" / "conversation.py"
+    alone = job.read_text().replace("import admit", "import Start, begun").replace("admit(args)", BEGUN)
+    assert "begun" in alone
+    job.write_text(
+        alone.replace("\ndef build(", "from wire.control import CONVERSATION, STARTED, Mark\n\n\ndef build(", 1)
+    )
+    return copy
+
+
+def test_two_copies_are_told_of_and_what_they_void_is_healed(world: World, tmp_path: Path) -> None:
+    """A second copy begins beside the first, from nothing, and decides again what that has decided. The first may not
+    go on, and is tried again and again. The watch tells of both; one is cancelled, and the repair leaves one valid
+    entry for each input."""
+    copy = past_the_lease(world)
+    with chaos.watching(world, tmp_path / "watch") as watch:
+        with Traffic(world) as traffic:
+            world.wait_replied([world.go("look pay")])
+            [first] = [job for job in flink.jobs(world.settings) if job.kind == "conversation" and job.is_live]
+            assert flink_run(world.settings, copy, "").returncode == 0
+            watch.wait(60, alarm="copies", job="conversation")
+            wait_until(
+                "it is tried again", lambda: any("overtaken" in one["what"] for one in watch.lines(alarm="copies"))
+            )
+            flink.cancel(world.settings, first)
+            watch.wait(60, alarm="copies", job="conversation", over=True)
+            watch.wait(60, alarm="void")
+        told = Counter(line["alarm"] for line in watch.lines() if "alarm" in line)
+        print(f"the watch told of {dict(told)}")
+    with chaos.watching(world, tmp_path / "heals", "--heal") as watch:
+        watch.wait(heal="done")
+        chaos.check(world, traffic.sent)
+        assert watch.lines(heal="failed") == []
+        wait_until("the watch tells of each void entry", lambda: chaos.told_of_all(world, watch))
+
+
+def test_two_copies_started_at_once_are_refused_or_seen(empty: World, tmp_path: Path) -> None:
+    """Neither finds the other's lease, when both ask at the same moment. Where both were let in, the watch tells of two
+    copies, and of what they void; with one of them ended, a repair leaves one valid entry for each input."""
+    world, layout = empty, Layout(empty.settings.state_dir)
+    folder, _ = pack(layout, world.settings.app)
+    submit(world.settings, layout, world.settings.app, list(flink.JOBS), print, find=lambda *_: "")
+    stop_jobs(world.settings, layout, ["conversation"], print)
+    with ThreadPoolExecutor(2) as pool:
+        point = chaos.last_savepoint(world)
+        done = [*pool.map(lambda _: flink_run(world.settings, folder, point), range(2))]
+    copies = [job for job in flink.jobs(world.settings) if job.kind == "conversation" and job.is_live]
+    print(f"exit codes {[one.returncode for one in done]}; {len(copies)} copies live")
+    assert len(copies) >= 1
+    with chaos.watching(world, tmp_path / "watch") as watch:
+        with Traffic(world) as traffic:
+            if len(copies) > 1:
+                watch.wait(60, alarm="copies")
+            time.sleep(10)
+            for job in copies:
+                print(job.id, flink.last_failure(world.settings, job.id), restarts(world.settings, job.id))
+            for job in copies[1:]:
+                flink.cancel(world.settings, job)
+            world.wait_running()
+        told = {line["alarm"] for line in watch.lines() if "alarm" in line}
+        print(f"the watch told of {told or 'nothing'}; {len(watch.lines(alarm='void'))} void entries")
+    with chaos.watching(world, tmp_path / "heals", "--heal") as watch:
+        chaos.check(world, traffic.sent)
+        if "void" in told:
+            watch.wait(heal="done")
+        chaos.check(world, traffic.sent)
+        assert watch.lines(heal="failed") == []
