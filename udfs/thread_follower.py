@@ -25,7 +25,6 @@ from threadlog.following import catch_up
 from threadlog.limits import Limits
 from threadlog.state import State
 from udfs.app_guard import OwnCode
-from udfs.standstill import end_after_standstill
 from udfs.thread_function import earliest, now_ms, patiently, rearmed, thread_state
 from udfs.thread_state import NO_TIMER, Kept
 from wire.control import CONVERSATION
@@ -67,7 +66,6 @@ class ThreadFollower(KeyedProcessFunction):
         patiently(partial(schemas.id_of, TYPE))
         self._state, self._voids = thread_state(context), 0
         if self._bootstrap:
-            end_after_standstill()
             patiently(partial(schemas.id_of, LEASE))
             self._lease.hold(producer(self._bootstrap, SILENT), self._codec)
 

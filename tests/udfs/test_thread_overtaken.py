@@ -27,7 +27,6 @@ class Around:
         patch.setattr(thread_function, "Registry", lambda url: self.log.schemas)
         patch.setattr(thread_function.AppCode, "load", lambda code: app_of(refund))
         patch.setattr(thread_function, "producer", lambda *given: None)
-        patch.setattr(thread_function, "end_after_standstill", lambda: None)
         patch.setattr(thread_function.Lease, "give_up", lambda lease, sender, codec: self.said.append("gave up"))
         patch.setattr(thread_function.Lease, "hold", lambda lease, sender, codec, look: setattr(self, "look", look))
         patch.setattr(thread_function.generations, "check", self.check_generation)
