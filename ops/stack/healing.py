@@ -111,13 +111,17 @@ def last_heal(settings: Settings) -> Ends:
 
 
 def stop(settings: Settings, layout: Layout, say: Say) -> None:
-    """End the conversation. What it leaves is recorded nowhere: its state is not the journal's. Raises HttpError.
+    """End the conversation, each copy of it. What they leave is recorded nowhere: it is not the journal's state. Raises
+    HttpError.
 
     A stop closes its transactions; where it does not come to one, what it leaves open is ended by the rebuild."""
     end_catch_ups(settings, say)
-    job = flink.live_jobs(settings).get(CONVERSATION)
-    if job is None:
-        return
+    for job in flink.jobs(settings):
+        if job.kind == CONVERSATION and job.is_live:
+            _end(settings, layout, job, say)
+
+
+def _end(settings: Settings, layout: Layout, job: flink.Job, say: Say) -> None:
     try:
         flink.stop_with_savepoint(settings, job, f"file://{layout.savepoints}")
         say(f"  {CONVERSATION} stopped; its state is not the journal's and is dropped")

@@ -22,6 +22,9 @@ from wire.control import CAUGHT_UP, Mark
 
 MARK = Mark(CAUGHT_UP, "conversation", "a" * 32, "file:/s/1", {0: 7})
 RUNS = flink.Job("conversation", "c" * 32, "RUNNING", {"total": 2, "running": 2})
+COPY = flink.Job("conversation", "d" * 32, "RESTARTING", {})
+ENDED = flink.Job("conversation", "e" * 32, "FAILED", {})
+TOOLS = flink.Job("tools", "f" * 32, "RUNNING", {})
 
 
 @dataclass
@@ -30,7 +33,7 @@ class Cluster:
 
     settings: Settings
     mark: Mark | None = None
-    live: dict[str, flink.Job] = field(default_factory=lambda: {"conversation": RUNS})
+    jobs: list[flink.Job] = field(default_factory=lambda: [RUNS, TOOLS, ENDED])
     did: list[Any] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     refuses_stop: bool = False
@@ -67,7 +70,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(healing, "last_mark", lambda bootstrap, namespace, codec, what: made.mark)
     monkeypatch.setattr(healing, "ready_points", made.ready)
     monkeypatch.setattr(healing, "begin", made.begin)
-    monkeypatch.setattr(flink, "live_jobs", lambda settings: made.live)
+    monkeypatch.setattr(flink, "jobs", lambda settings: made.jobs)
     monkeypatch.setattr(flink, "stop_with_savepoint", made.stop)
     monkeypatch.setattr(flink, "cancel", lambda settings, job: made.did.append("cancel"))
     monkeypatch.setattr(flink, "wait_running", lambda settings, kinds, seconds: [])
@@ -91,9 +94,16 @@ def test_heal_cancels_what_cannot_be_stopped(cluster: Cluster) -> None:
     cluster.refuses_stop = True
     cluster.healer().heal((0, 9), now=0)
     assert cluster.did[0] == "cancel"
-    cluster.did, cluster.live, cluster.mark = [], {}, None
+    cluster.did, cluster.jobs, cluster.mark = [], [], None
     cluster.healer().heal((0, 9), now=0)
     assert [one[0] for one in cluster.did] == ["ready", "begin"]
+
+
+def test_heal_ends_each_copy_of_the_conversation(cluster: Cluster) -> None:
+    """One that stays would decide beside what the heal starts, and the rebuild is refused while it runs."""
+    cluster.jobs = [RUNS, COPY]
+    cluster.healer().heal((0, 9), now=0)
+    assert cluster.did[:2] == ["stop", "stop"]
 
 
 def test_heal_does_nothing_about_what_is_healed(cluster: Cluster) -> None:
