@@ -32,8 +32,6 @@ from threadlog.state import MemoryMaps, State, dump, state_of
 
 # Of one partition, some 10 kB each. A thread that was left out is read from `threads` again.
 THREADS_KEPT_MAX = 5_000
-# Records from one time to store to the next. So many are verified again after a restore: some two seconds of work.
-STORE_EVERY = 10_000
 # A finding must fit a record, whatever it is about: so many effects of each side around the first that differs, ...
 LINES_MAX = 40
 # ... and so much of each.
@@ -113,18 +111,16 @@ class Verifier:
     live: LiveRuns = field(default_factory=LiveRuns)
     limits: Limits = field(default_factory=Limits)
     kept_max: int = THREADS_KEPT_MAX
-    store_every: int = STORE_EVERY
 
     def __post_init__(self) -> None:
         self._states: OrderedDict[str, State] = OrderedDict()
         self._replay = Replay(self.app, self.limits, self.live, states=self._states)
         self._changed = set[str]()
-        self._due = 0
 
     @property
-    def is_due(self) -> bool:
-        """Whether it is time to `store`: at the first record, every so often, or for want of room."""
-        return self.checked.records >= self._due or len(self._states) > self.kept_max
+    def is_full(self) -> bool:
+        """Whether there is no more room for threads that are not stored: time to `store`."""
+        return len(self._states) > self.kept_max
 
     def take(self, read: Read) -> Finding | None:
         """Verify the next record; what is wrong with it."""
@@ -153,7 +149,6 @@ class Verifier:
         for thread in self._changed:
             self._write(thread, self._states[thread])
         self._changed.clear()
-        self._due = self.checked.records + self.store_every
         self._make_room()
 
     def _check(self, entry: Entry, read: Read) -> Outcome:

@@ -12,7 +12,7 @@ Every arrow that Flink could lose state over has a uid, given by the caller as a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
@@ -26,6 +26,7 @@ from pyflink.datastream.connectors.kafka import (
     KafkaSource,
     KafkaTopicPartition,
 )
+from pyflink.datastream.connectors.number_seq import NumberSequenceSource
 from pyflink.java_gateway import get_gateway
 from pyflink.util.java_utils import to_jarray
 
@@ -47,8 +48,11 @@ DROP_UNCLAIMED = "execution.state-recovery.ignore-unclaimed-state"
 Offsets = Mapping[int, int]  # by partition
 
 
-def environment(parallelism: int, checkpoint_interval_ms: int, checkpoint_dir: str) -> StreamExecutionEnvironment:
-    """The environment with what our jobs rest on, whatever the cluster's defaults are."""
+def environment(
+    parallelism: int, checkpoint_interval_ms: int, checkpoint_dir: str, overtaking: bool = False
+) -> StreamExecutionEnvironment:
+    """The environment with what our jobs rest on, whatever the cluster's defaults are. overtaking: barriers pass what
+    lies in buffers, which is then part of the checkpoint (Flink calls it unaligned)."""
     settings = {
         # Functions run inside the TaskManager. A job with state must never change this: it would not find its state.
         "python.execution-mode": "thread",
@@ -57,6 +61,7 @@ def environment(parallelism: int, checkpoint_interval_ms: int, checkpoint_dir: s
         "state.backend.type": "rocksdb",
         "execution.checkpointing.incremental": "true",
         "execution.checkpointing.mode": "EXACTLY_ONCE",
+        "execution.checkpointing.unaligned.enabled": str(overtaking).lower(),
         "execution.checkpointing.interval": f"{checkpoint_interval_ms} ms",
         "execution.checkpointing.dir": checkpoint_dir,
         # State is found again by an operator's uid. One without would be given an id that changes with the graph.
@@ -82,14 +87,12 @@ def source(
     key_header: str | None = None,
     first: Offsets | None = None,
     until: Offsets | None = None,
-    keys: Sequence[str] | None = None,
 ) -> DataStream:
     """Committed records of the topics as Row(key, frame), where there is no checkpoint from the beginning or `first`.
 
     From `first` on no record is passed over: where one is gone, the job fails. The key is the record's, or the value
-    of `key_header`, or what `keys` holds for its partition. `until`: the source ends before these offsets, and waits
-    for the transactions that are open below them. Offsets are state; what the group commits with each checkpoint says
-    outside of Flink how far the job is."""
+    of `key_header`. `until`: the source ends before these offsets, and waits for the transactions that are open below
+    them. Offsets are state; what the group commits with each checkpoint says outside of Flink how far the job is."""
     builder = (
         KafkaSource.builder()
         .set_bootstrap_servers(bootstrap)
@@ -100,10 +103,14 @@ def source(
     )
     if until is not None:
         builder.set_bounded(_offsets(topics, until))
-    jvm = get_gateway().jvm
-    by_partition = None if keys is None else to_jarray(jvm.java.lang.String, list(keys))
-    builder._j_builder.setDeserializer(jvm.threadlog.KafkaInput(key_header, by_partition))
+    builder._j_builder.setDeserializer(get_gateway().jvm.threadlog.KafkaInput(key_header))
     return env.from_source(builder.build(), WatermarkStrategy.no_watermarks(), uid).uid(uid)
+
+
+def numbers(env: StreamExecutionEnvironment, uid: str, count: int) -> DataStream:
+    """0, 1, 2, … to the one before `count`, in their order, and then the end."""
+    told = NumberSequenceSource(0, count - 1)
+    return env.from_source(told, WatermarkStrategy.no_watermarks(), uid, Types.LONG()).set_parallelism(1).uid(uid)
 
 
 def _offsets(topics: list[str], offsets: Offsets) -> KafkaOffsetsInitializer:
@@ -137,7 +144,7 @@ def keyed(stream: DataStream) -> KeyedStream:
 
 
 def partition_keys(partitions: int) -> list[str]:
-    """A key for each partition, "PARTITION.SALT", for `source`: a stream by partition, as even as it can be.
+    """A key for each partition, "PARTITION.SALT", for a stream by partition that is as even as it can be.
 
     The salts put the partitions at equal distances among the key groups, so that subtasks get as many as each other."""
     jvm = get_gateway().jvm

@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator that verifies the journal: it hands records to `threadlog.verifying`, and writes down what that finds.
+"""The operator that verifies the journal: it reads slices of it, hands the records to `threadlog.verifying`, and
+writes down what that finds.
 
-An adapter only. Its key is a partition of the journal. Tools are never run, and while handlers are, this thread reaches
-nothing.
+An adapter only. Its key is a partition of the journal, whose slices come in their order:
 
-States are written to Flink's state now and then, with how far they are true; a checkpoint takes them as of then, and
-what has come since is not in it. So after a restore, before the first record of a partition:
+    slice ──► its records, read here ──► verified; findings ──► states, and how far they are true, are stored
 
-    states as of `last` ──► the journal behind `last` is read here and verified, nothing is told ──► the first record
-
-All of that lay before the checkpoint: what it found is in the transaction that the checkpoint committed.
-
-The sum of a partition is told when its source has ended, by a timer for the end of time. A partition that has no record
-left after a restore is brought up to its end there.
+Flink takes no checkpoint within a slice, so each holds states, and the findings before it, of one moment. A slice that
+a crash has cut off comes again. Tools are never run, and while handlers are, this thread reaches nothing. The sum of a
+partition is told behind its last slice.
 """
 
 from __future__ import annotations
@@ -40,17 +36,16 @@ from threadlog.places import Place
 from threadlog.replay import input_of
 from threadlog.verifying import Checked, Finding, Read, Verifier
 from udfs.app_guard import AppCode
+from udfs.slices import Slice, SliceReader
 from udfs.thread_function import COLLECT_AFTER, patiently
-from wire.findings import SOURCE, SUMMARY, TOPIC, TYPE
-from wire.frames import OutRecord, Record, pack_out, thread_in, unpack_in
+from wire.findings import SOURCE, SUMMARY, TOPIC, TYPE, group
+from wire.frames import OutRecord, Record, pack_out, thread_in
 from wire.journal import TOPIC as JOURNAL
 from wire.journal import entry_of
 from wire.kafka import TopicReader
 from wire.registry import Registry
 from wire.sealed import sealed
 
-# Flink's last watermark is the largest number; what is due a moment before fires when the sources have ended.
-END_OF_TIME = 2**63 - 2
 # Executions kept live, a few KB each; threads of a log are mixed, and one that was dropped is executed from its start.
 LIVE_RUNS = 20_000
 KEY_BYTES_SHOWN = 100  # of a key that names no thread
@@ -58,7 +53,7 @@ _decode_checked = msgspec.json.Decoder(Checked).decode
 
 
 class ReplayFunction(KeyedProcessFunction):
-    """All partitions of one subtask. Takes frames; gives packs of findings."""
+    """All partitions of one subtask. Takes slices; gives packs of findings."""
 
     def __init__(
         self,
@@ -70,9 +65,10 @@ class ReplayFunction(KeyedProcessFunction):
         run: str,
         ends: Mapping[int, int],
     ) -> None:
-        """run: the name of this replay; ends: for each partition the offset at which the source ends."""
+        """run: the name of this replay; ends: for each partition the offset at which its last slice ends."""
         self._code, self._registry_url, self._bootstrap = AppCode(app, app_digest), registry_url, bootstrap
         self._journal, self._topic, self._run = kafka_name(namespace, JOURNAL), kafka_name(namespace, TOPIC), run
+        self._group = group(namespace, run)
         self._ends = dict(sorted(ends.items()))
 
     def open(self, context: RuntimeContext) -> None:
@@ -85,59 +81,57 @@ class ReplayFunction(KeyedProcessFunction):
         self._threads = context.get_map_state(MapStateDescriptor("threads", Types.STRING(), Types.STRING()))
         self._checked = context.get_state(ValueStateDescriptor("checked", Types.STRING()))
         self._verifiers: dict[int, Verifier] = {}
+        self._reader: SliceReader | None = None
 
-    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> list[bytes]:
-        record = unpack_in(value, with_headers=False)
-        verifier = self._verifiers.get(record.partition) or self._begin(record.partition, record.offset, ctx)
-        found = self._take(verifier, record)
-        return [] if found is None else [pack_out([self._finding(record.partition, found)])]
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
 
-    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> list[bytes]:
-        partition = int(ctx.get_current_key().partition(".")[0])  # the rest spreads the partitions among the subtasks
-        verifier = self._verifiers.get(partition) or self._begin(partition, self._ends[partition], ctx)
-        checked = verifier.checked
-        detail = {**msgspec.to_builtins(checked), "ends": {str(p): end for p, end in self._ends.items()}}
-        place = {"thread": "", "seq": 0, "offset": checked.last, "log_time_ms": checked.last_log_ms}
-        return [pack_out([self._record(partition, SUMMARY, **place, reason="", detail=text(detail))])]
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[bytes]:
+        piece = Slice.unpack(value)
+        verifier = self._verifier(piece.partition)
+        for record in self._records(piece, verifier.checked):
+            if (found := self._take(verifier, record)) is not None:
+                yield pack_out([self._finding(piece.partition, found)])
+        verifier.store()
+        self._checked.update(text(msgspec.to_builtins(verifier.checked)))
+        if piece.before == self._ends[piece.partition]:
+            del self._verifiers[piece.partition]
+            yield pack_out([self._sum(piece.partition, verifier.checked)])
 
-    def _begin(self, partition: int, before: int, ctx: Any) -> Verifier:
-        """The verifier of the current partition, which has everything behind it that lies before an offset."""
-        stored = self._checked.value()
-        checked = Checked() if stored is None else _decode_checked(stored)
-        verifier = Verifier(self._app, self._threads, checked, self._live)
-        if stored is None:  # the first record of all, and what it leaves is stored at once
-            ctx.timer_service().register_event_time_timer(END_OF_TIME)
-        else:
-            for record in self._behind(partition, checked.last, before):
-                self._take(verifier, record)
-            self._store(verifier)  # or a job that dies often would do the same again and again
-        self._verifiers[partition] = verifier
-        return verifier
+    def _verifier(self, partition: int) -> Verifier:
+        """The verifier of the current partition, from what is stored of it."""
+        if partition not in self._verifiers:
+            stored = self._checked.value()
+            checked = Checked() if stored is None else _decode_checked(stored)
+            self._verifiers[partition] = Verifier(self._app, self._threads, checked, self._live)
+        return self._verifiers[partition]
 
-    def _behind(self, partition: int, last: int, before: int) -> Iterator[Record]:
-        """The records of the journal between two offsets. Raises RuntimeError where some may be gone."""
-        if last + 1 >= before:
-            return
-        with TopicReader(self._bootstrap, self._journal) as reader:
-            if reader.marks()[partition][0] > last + 1:
-                raise RuntimeError(
-                    f"{self._journal}/{partition}: what follows offset {last} was deleted by retention while it was"
-                    " verified: replay under another name"
-                )
-            yield from reader.read({partition: last + 1}, {partition: before})
+    def _records(self, piece: Slice, checked: Checked) -> Iterator[Record]:
+        """The records of a slice. Raises RuntimeError where some are gone that were there before."""
+        if self._reader is None or self._reader.partition != piece.partition:
+            self.close()
+            reader = TopicReader(self._bootstrap, self._journal, self._group)
+            self._reader = SliceReader(reader, piece.partition, self._ends[piece.partition])
+        if (lost := self._reader.lost(piece)) and checked.records:
+            raise RuntimeError(
+                f"{self._journal}/{piece.partition}: {lost} offsets from {piece.first} on were deleted by retention"
+                " while it was verified: replay under another name"
+            )
+        return self._reader.read(piece)
 
     def _take(self, verifier: Verifier, record: Record) -> Finding | None:
         read = patiently(lambda: self._read(record))
         with sealed():
             found = verifier.take(read)
-        if verifier.is_due:
-            self._store(verifier)
+        if verifier.is_full:
+            verifier.store()
         return found
 
-    def _store(self, verifier: Verifier) -> None:
-        """Write down the current partition: states and where they stand are of the same moment."""
-        verifier.store()
-        self._checked.update(text(msgspec.to_builtins(verifier.checked)))
+    def _sum(self, partition: int, checked: Checked) -> OutRecord:
+        detail = {**msgspec.to_builtins(checked), "ends": {str(p): end for p, end in self._ends.items()}}
+        place = {"thread": "", "seq": 0, "offset": checked.last, "log_time_ms": checked.last_log_ms}
+        return self._record(partition, SUMMARY, **place, reason="", detail=text(detail))
 
     def _read(self, record: Record) -> Read:
         place = record.offset, record.timestamp_ms

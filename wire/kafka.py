@@ -32,6 +32,7 @@ _LEADERLESS = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_
 # What librdkafka logs to stderr: its notices about its own housekeeping say nothing to a person. Who reports failures
 # himself wants none of it.
 WARNINGS, SILENT = 4, 0
+READERS = "threadlog-reader"
 
 
 def producer(bootstrap: str, log_level: int = WARNINGS, record_bytes: int = 2 * 1024 * 1024) -> Producer:
@@ -43,7 +44,7 @@ def producer(bootstrap: str, log_level: int = WARNINGS, record_bytes: int = 2 * 
     })  # fmt: skip
 
 
-def consumer(bootstrap: str, group: str = "threadlog-reader", isolation: str = "read_committed") -> Consumer:
+def consumer(bootstrap: str, group: str = READERS, isolation: str = "read_committed") -> Consumer:
     """A consumer that sees committed records only, unless told otherwise, and commits nothing itself."""
     return Consumer({
         "bootstrap.servers": bootstrap, "group.id": group, "isolation.level": isolation,
@@ -163,15 +164,20 @@ def read_topic(
 class TopicReader:
     """One topic, read from where one wants to where one wants. Its methods raise KafkaException."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, bootstrap: str, topic: str, group: str = READERS) -> None:
+        """group: whose place `commit` moves."""
         self._bootstrap, self._topic = bootstrap, topic
-        self._reader = consumer(bootstrap)
+        self._reader = consumer(bootstrap, group)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
         self._reader.close()
+
+    def commit(self, partition: int, offset: int) -> None:
+        """Let it be known how far the group is. It is not waited for, and may be lost."""
+        self._reader.commit(offsets=[TopicPartition(self._topic, partition, offset)], asynchronous=True)
 
     def identity(self) -> str:
         """The cluster and the topic in it: another one of the same name has another."""

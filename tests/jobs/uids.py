@@ -36,7 +36,8 @@ EXPECTED = {
         "Sink Committer: findings",
         "findings",
         "findings-cut",
-        "journal",
+        "numbers",
+        "slices",
         "verify",
     ],
     "tools": [

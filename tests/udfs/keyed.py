@@ -22,7 +22,6 @@ class Keyed:
     key: str = ""
     stored: Stored = field(default_factory=lambda: defaultdict(lambda: defaultdict(dict)))
     timers: set[tuple[int, str]] = field(default_factory=set)
-    event_timers: set[tuple[int, str]] = field(default_factory=set)
 
     def open(self) -> None:
         """Begin, as a task does at its start, whatever state there is."""
@@ -42,15 +41,6 @@ class Keyed:
             self.key = key
             for lane, records in zip(written, lanes(self.function.on_timer(due, self)), strict=True):
                 lane += records
-        return written
-
-    def end(self) -> list[OutRecord]:
-        """Let the sources end: what the function writes at its timers for the end of time."""
-        written: list[OutRecord] = []
-        for due, key in sorted(self.event_timers):
-            self.event_timers.discard((due, key))
-            self.key = key
-            written += lanes(self.function.on_timer(due, self))[0]
         return written
 
     def due(self, key: str) -> list[int]:
@@ -77,10 +67,6 @@ class Keyed:
 
     def register_processing_time_timer(self, due_ms: int) -> None:
         self.timers.add((due_ms, self.key))
-
-    def register_event_time_timer(self, due_ms: int) -> None:
-        assert due_ms < 2**63 - 1, "Flink takes no more than a long, and the last watermark is the largest of them"
-        self.event_timers.add((due_ms, self.key))
 
     def delete_processing_time_timer(self, due_ms: int) -> None:
         self.timers.discard((due_ms, self.key))

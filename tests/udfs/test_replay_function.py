@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator that verifies the journal, over Flink in memory: frames in, findings out, state now and then."""
+"""The operator that verifies the journal, over Flink in memory: slices in, findings out, state at each slice's end."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from threadlog.places import Place
 from threadlog.verifying import Verifier
 from udfs import replay_function
 from udfs.replay_function import ReplayFunction, seen_from_path
+from udfs.slices import Slice, slices
 from wire.app_code import load_app
-from wire.frames import OutRecord, Record, pack_in
+from wire.frames import OutRecord, Record
 from wire.sealed import Sealed
 
 KEY, END = "3.17", 200
+CUT = slices({3: END}, 50)
 SCHEMAS = registered()
 CODEC = Codec(SCHEMAS)
 Json = dict[str, Any]
@@ -43,34 +45,31 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Journal:
-    """The partition as a TopicReader has it: these records, the first of them at `low`; `asked` says who read what."""
+    """Partition 3 as a TopicReader has it: these records, the first of them at `low`. `read_from`: where a reader was
+    made to stand; `told`: how far the group is."""
 
     def __init__(self, records: list[Record], low: int = 0) -> None:
-        self.records, self.low, self.asked = records, low, list[tuple[int, int]]()
+        self.records, self.low = records, low
+        self.read_from, self.told, self.closed = list[int](), list[int](), 0
 
-    def __call__(self, bootstrap: str, topic: str) -> Journal:
-        assert (bootstrap, topic) == ("broker:9092", "ns.agent-decisions")
-        return self
-
-    def __enter__(self) -> Journal:
+    def __call__(self, bootstrap: str, topic: str, group: str) -> Journal:
+        assert (bootstrap, topic, group) == ("broker:9092", "ns.agent-decisions", "ns.replay.run-1")
         return self
 
     def __exit__(self, *raised: object) -> None:
-        pass
+        self.closed += 1
 
     def marks(self) -> dict[int, tuple[int, int]]:
         return {3: (self.low, END)}
 
     def read(self, first: Mapping[int, int], end: Mapping[int, int]) -> Iterator[Record]:
-        self.asked.append((first[3], end[3]))
-        return iter([record for record in self.records if first[3] <= record.offset < end[3]])
+        assert end == {3: END}
+        self.read_from.append(first[3])
+        return iter([record for record in self.records if first[3] <= record.offset < END])
 
-
-def use(monkeypatch: pytest.MonkeyPatch, journal: Journal, **how: int) -> Journal:
-    """Let the operator read this journal, and keep and store states so."""
-    monkeypatch.setattr(replay_function, "TopicReader", journal)
-    monkeypatch.setattr(replay_function, "Verifier", partial(Verifier, **how))
-    return journal
+    def commit(self, partition: int, offset: int) -> None:
+        assert partition == 3
+        self.told.append(offset)
 
 
 def record_of(entry: Entry, offset: int) -> Record:
@@ -79,33 +78,28 @@ def record_of(entry: Entry, offset: int) -> Record:
 
 
 class Replaying:
-    """The operator over a Flink in memory, which is given a partition of the journal."""
+    """The operator over a Flink in memory and a journal, which is given slices of a partition of it."""
 
-    def __init__(self, app: str = APP, flink: Keyed | None = None) -> None:
-        self.app, self.flink, self.found = app, flink or Keyed(None, 0), list[OutRecord]()
-        self.restarted()
-
-    def restarted(self) -> None:
-        """A new function over the same state."""
-        self.flink.function = ReplayFunction(
-            self.app, "d" * 64, "ns", "http://registry", "broker:9092", "run-1", {3: END}
-        )
+    def __init__(self, patch: pytest.MonkeyPatch, journal: Journal, app: str = APP, flink: Keyed | None = None) -> None:
+        patch.setattr(replay_function, "TopicReader", journal)
+        self.flink, self.found = flink or Keyed(None, 0), list[OutRecord]()
+        self.flink.function = ReplayFunction(app, "d" * 64, "ns", "http://registry", "broker:9092", "run-1", {3: END})
         self.flink.open()
 
-    def read(self, records: list[Record]) -> None:
-        """Give it these records."""
-        for record in records:
-            self.found += self.flink.give(KEY, pack_in(record))[0]
+    def read(self, pieces: list[Slice]) -> None:
+        """Give it these slices."""
+        for piece in pieces:
+            self.found += self.flink.give(KEY, piece.pack())[0]
 
     def checkpoint(self) -> Keyed:
         """What a checkpoint holds, to go on from; nobody tells the operator of it."""
-        return Keyed(None, 0, stored=deepcopy(self.flink.stored), event_timers=set(self.flink.event_timers))
+        return Keyed(None, 0, stored=deepcopy(self.flink.stored))
 
-    def end(self) -> Json:
-        """The sum at the end."""
-        [summary] = self.flink.end()
-        assert data_of(summary)["what"] == "summary"
-        told: Json = json.loads(data_of(summary)["detail"])
+    @property
+    def sum(self) -> Json:
+        """What it told last: the sum."""
+        assert data_of(self.found[-1])["what"] == "summary"
+        told: Json = json.loads(data_of(self.found[-1])["detail"])
         return told
 
 
@@ -119,112 +113,85 @@ def records(decisions: int = 120) -> list[Record]:
     return [record_of(entry, offset) for offset, entry in enumerate(mix(decisions))]
 
 
-def test_replay_function_finds_the_mix_equal_and_sums_up() -> None:
-    """Nothing is written but one sum for the partition, at the end."""
-    replaying = Replaying()
-    replaying.read(records())
+def test_replay_function_finds_the_mix_equal_and_sums_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written but one sum for the partition, behind its last slice."""
+    replaying = Replaying(monkeypatch, Journal(records()))
+    replaying.read(CUT[:-1])
     assert replaying.found == []
+    replaying.read(CUT[-1:])
     threads = len({entry.thread for entry in mix(120)})
-    assert replaying.end() == {
+    assert len(replaying.found) == 1
+    assert replaying.sum == {
         "first": 0, "last": 119, "last_log_ms": 1_119, "records": 120, "threads": threads, "cut": 0, "lost": 0,
         "standings": {"equal": 120}, "other_limits": {}, "ends": {"3": 200},
     }  # fmt: skip
 
 
-def test_replay_function_touches_flinks_state_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the first record, which says that there was one, and then every so often: to write after each costs more than
-    to decide."""
-    use(monkeypatch, Journal([]), store_every=100)
-    replaying, written = Replaying(), list[int]()
-    for record in records():
-        before = deepcopy(replaying.flink.stored)
-        replaying.read([record])
-        written += [record.offset] * (before != replaying.flink.stored)
-    assert written == [0, 100]
-    assert set(replaying.flink.stored["threads"][KEY]) == {entry.thread for entry in mix(120)[:101]}
+def test_replay_function_reads_a_partition_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One reader goes on from slice to slice, and lets it be known how far it is."""
+    journal = Journal(records())
+    replaying = Replaying(monkeypatch, journal)
+    replaying.read(CUT)
+    replaying.flink.function.close()
+    assert (journal.read_from, journal.closed) == ([0], 1)
+    assert journal.told == [piece.before for piece in CUT]
 
 
-@pytest.mark.parametrize("after", [0, 1, 2, 50, 119, 120])
-@pytest.mark.parametrize("how", [{"store_every": 7}, {"store_every": 1_000}, {"kept_max": 2, "store_every": 1_000}])
+@pytest.mark.parametrize("after", range(len(CUT)))
+@pytest.mark.parametrize("kept_max", [2, 1_000])
 def test_replay_function_goes_on_from_a_checkpoint(
-    after: int, how: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    after: int, kept_max: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At any moment, through two of them: each finding is told once, and the sum is that of a straight run.
-
-    Offsets have gaps, as where transactions end; the keys of some records name no thread."""
+    """At any slice, through two of them, and with few threads in memory: each finding is told once, and the sum is that
+    of a straight run. Offsets have gaps, as where transactions end; the keys of some records name no thread."""
     spec = changed(tmp_path, monkeypatch, ("amount=amount)", "amount=min(amount, 9_000))"))
     whole = [replace(record, offset=n + n // 5) for n, record in enumerate(records())]
-    whole[7] = replace(whole[7], key=b"\xff", legal_key=False)
-    use(monkeypatch, Journal([replace(record, legal_key=True) for record in whole]), **how)
-    straight, crashing = Replaying(spec), Replaying(spec)
-    straight.read(whole)
-    crashing.read(whole[:after])
+    whole[7] = replace(whole[7], key=b"\xff")
+    monkeypatch.setattr(replay_function, "Verifier", partial(Verifier, kept_max=kept_max))
+    straight, crashing = (Replaying(monkeypatch, Journal(whole), spec) for _ in range(2))
+    straight.read(CUT)
+    crashing.read(CUT[:after])
     kept, state = list(crashing.found), crashing.checkpoint()
-    crashing.read(whole[after:])  # of this nothing is committed
-    again = Replaying(spec, state)
-    again.read(whole[after : after + 3])
+    crashing.read(CUT[after:])  # of this nothing is committed
+    again = Replaying(monkeypatch, Journal(whole), spec, state)
+    again.read(CUT[after : after + 2])
     kept, state = [*kept, *again.found], again.checkpoint()
-    once_more = Replaying(spec, state)
-    once_more.read(whole[after + 3 :])
-    assert len(straight.found) > 1
+    once_more = Replaying(monkeypatch, Journal(whole), spec, state)
+    once_more.read(CUT[after + 2 :])
+    assert len(straight.found) > 2
     assert [*kept, *once_more.found] == straight.found
-    assert once_more.end() == straight.end()
 
 
-def test_replay_function_reads_the_journal_after_a_restore_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What lies between the stored states and the first record; a gap by itself is a marker of a transaction."""
-    whole = [replace(record, offset=2 * record.offset) for record in records(20)]
-    journal = use(monkeypatch, Journal(whole), store_every=5)
-    replaying = Replaying()
-    replaying.read(whole[:9])
-    assert journal.asked == []
-    again = Replaying(flink=replaying.checkpoint())
-    again.read(whole[9:])
-    assert journal.asked == [(2 * 6 - 1, 2 * 9)]
-    assert again.end()["records"] == 20
-    assert len(journal.asked) == 1
+def test_replay_function_passes_over_what_retention_had_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices that were gone before it began hold nothing; of one that was cut the rest is read."""
+    journal = Journal(records(), low=75)
+    replaying = Replaying(monkeypatch, journal)
+    replaying.read(CUT)
+    assert (replaying.sum["first"], replaying.sum["records"]) == (75, 45)
+    assert journal.read_from == [75]
 
 
-def test_replay_function_stores_what_it_has_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job that dies again before it would have stored has less to make up for."""
-    journal = use(monkeypatch, Journal(records(20)), store_every=1_000)
-    replaying = Replaying()
-    replaying.read(records(20)[:10])
-    for first in (10, 11):
-        replaying = Replaying(flink=replaying.checkpoint())
-        replaying.read([records(20)[first]])
-    assert journal.asked == [(1, 10), (10, 11)]
-
-
-def test_replay_function_brings_a_partition_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a checkpoint had all of its records, none comes any more."""
-    journal = use(monkeypatch, Journal(records()), store_every=1_000)
-    replaying = Replaying()
-    replaying.read(records())
-    state = replaying.checkpoint()
-    again = Replaying(flink=state)
-    assert again.end() == replaying.end()
-    assert journal.asked == [(1, END)]
-
-
-def test_replay_function_fails_where_retention_was_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was deleted since cannot be verified again: better no sum than a wrong one."""
-    use(monkeypatch, Journal(records(20), low=2), store_every=1_000)
-    replaying = Replaying()
-    replaying.read(records(20)[:10])
-    at_once = Replaying(flink=replaying.checkpoint())
-    at_once.read([records(20)[1]])  # nothing lies between
-    again = Replaying(flink=replaying.checkpoint())
-    with pytest.raises(RuntimeError, match="what follows offset 0 was deleted by retention"):
-        again.read(records(20)[10:])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_replay_function_fails_where_retention_was_faster(restarted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was deleted since cannot be verified any more: better no sum than a wrong one."""
+    journal = Journal(records())
+    replaying = Replaying(monkeypatch, journal)
+    replaying.read(CUT[:1])
+    journal.low = CUT[1].first
+    replaying.read(CUT[1:2])  # it begins where this slice does
+    journal.low = CUT[2].first + 3
+    if restarted:
+        replaying = Replaying(monkeypatch, journal, flink=replaying.checkpoint())
+    with pytest.raises(RuntimeError, match="3 offsets from 100 on were deleted by retention"):
+        replaying.read(CUT[2:3])
 
 
 def test_replay_function_tells_what_diverges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which decision, both sides, the line of the handler as it is imported, under an id that says which it is."""
     words = ("pieces.", "pieces left.")
     spec = changed(tmp_path, monkeypatch, words)
-    replaying = Replaying(spec)
-    replaying.read(records())
+    replaying = Replaying(monkeypatch, Journal(records()), spec)
+    replaying.read(CUT)
     first, found = replaying.found[0], data_of(replaying.found[0])
     detail, told = json.loads(found["detail"]), read_headers(first.headers)
     entry = mix(120)[found["offset"]]
@@ -242,26 +209,26 @@ def test_replay_function_tells_what_diverges(tmp_path: Path, monkeypatch: pytest
     assert len(set(ids)) == len(ids) > 1
 
 
-def test_replay_function_tells_what_is_void() -> None:
+def test_replay_function_tells_what_is_void(monkeypatch: pytest.MonkeyPatch) -> None:
     """A changed entry, a key that names no thread, bytes that are no entry; each is counted, and the job goes on."""
     whole = records()
     place = next(n for n, entry in enumerate(mix(120)) if entry.seq == 2)
     broken = record_of(replace(mix(120)[place], effects="[]"), place)
     after = sum(e.thread == mix(120)[place].thread and e.seq >= 2 for e in mix(120))
     bad = [
-        Record("ns.agent-decisions", 3, 120, 0, b"\xff\xfe", b"\0\0\0\0\1", [], legal_key=False),
+        Record("ns.agent-decisions", 3, 120, 0, b"\xff\xfe", b"\0\0\0\0\1", []),
         Record("ns.agent-decisions", 3, 121, 0, b"t", b"\0\0\0\0\1", []),
-        Record("ns.agent-decisions", 3, 122, 0, None, None, [], legal_key=False),
+        Record("ns.agent-decisions", 3, 122, 0, None, None, []),
     ]
-    replaying = Replaying()
-    replaying.read([*whole[:place], broken, *whole[place + 1 :], *bad])
-    found = [data_of(record) for record in replaying.found]
+    replaying = Replaying(monkeypatch, Journal([*whole[:place], broken, *whole[place + 1 :], *bad]))
+    replaying.read(CUT)
+    found = [data_of(record) for record in replaying.found[:-1]]
     assert {one["what"] for one in found} == {"void"} and len(found) == after + 3
     assert (found[0]["offset"], found[0]["reason"].partition(":")[0]) == (place, "wrong hash")
     assert [(one["thread"], one["reason"].partition(":")[0]) for one in found[-3:]] == [
         ("\\xff\\xfe", "illegal_key"), ("t", "truncated"), ("", "illegal_key"),
     ]  # fmt: skip
-    assert replaying.end()["standings"] == {"equal": 120 - after, "void": after + 3}
+    assert replaying.sum["standings"] == {"equal": 120 - after, "void": after + 3}
 
 
 def test_replay_function_shuts_a_handler_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,20 +239,12 @@ def test_replay_function_shuts_a_handler_in(tmp_path: Path, monkeypatch: pytest.
         dial = f"import socket; socket.create_connection(('127.0.0.1', {port})).close()"
         line = '    thread.vars["messages"] ='
         spec = changed(tmp_path, monkeypatch, (line, f"    {dial}\n{line}"))
-        replaying = Replaying(spec)
-        replaying.read(records(20))
+        replaying = Replaying(monkeypatch, Journal(records(20)), spec)
+        replaying.read(CUT)
         with pytest.raises(TimeoutError):
             listener.accept()
         socket.create_connection(("127.0.0.1", port)).close()
     assert Sealed.__name__ in json.loads(data_of(replaying.found[0])["detail"])["differences"]["now"][-1]
-
-
-def test_replay_function_sums_up_each_partition_once() -> None:
-    """A second end, as after a restart between it and the last checkpoint, has nothing left to say."""
-    replaying = Replaying()
-    replaying.read(records(10))
-    replaying.end()
-    assert replaying.flink.end() == []
 
 
 def test_place_is_seen_from_where_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,9 @@ def kafka(name: str) -> Any:
     return getattr(get_gateway().jvm.org.apache.flink.kafka.shaded.org.apache.kafka, name)
 
 
-def came(partition_keys: list[str] | None) -> tuple[str, str]:
+def came() -> tuple[str, str]:
     """What KafkaInput makes of the record that comes in: the key of its stream, and the frame in hex."""
     jvm = get_gateway().jvm
-    keys = None if partition_keys is None else to_jarray(jvm.java.lang.String, partition_keys)
     headers = kafka("common").header.internals.RecordHeaders()
     for name, value in CAME.headers:
         headers.add(name, value)
@@ -44,7 +43,7 @@ def came(partition_keys: list[str] | None) -> tuple[str, str]:
         optional,
     )
     rows = jvm.java.util.ArrayList()
-    jvm.threadlog.KafkaInput(None, keys).deserialize(record, collector(rows))
+    jvm.threadlog.KafkaInput(None).deserialize(record, collector(rows))
     return rows[0].getField(0), bytes(rows[0].getField(1)).hex()
 
 
@@ -86,5 +85,4 @@ def plain(value: Any) -> bytes | None:
 
 
 if __name__ == "__main__":
-    keys = [f"p{partition}" for partition in range(CAME.partition + 1)]
-    print(json.dumps({"came": came(None), "by_partition": came(keys), "groups": groups(), "records": records()}))
+    print(json.dumps({"came": came(), "groups": groups(), "records": records()}))

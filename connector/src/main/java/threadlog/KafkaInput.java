@@ -24,8 +24,6 @@ import org.apache.flink.util.Collector;
  * <p>The key is the record's key, or the value of one header. A key that cannot name a thread (absent, empty, not UTF-8,
  * too long, with control characters) becomes NUL + topic + "-" + partition: two malformed keys must not meet in the state
  * of one thread, and no legal key begins with NUL, so the function sees that there is no thread to account to.
- *
- * <p>Who wants a stream by partition gives the key of each partition instead.
  */
 public final class KafkaInput implements KafkaRecordDeserializationSchema<Row> {
     private static final long serialVersionUID = 1L;
@@ -33,15 +31,10 @@ public final class KafkaInput implements KafkaRecordDeserializationSchema<Row> {
     private static final int SHORT_MAX = 0xFFFF;
 
     private final String keyHeader;
-    private final String[] partitionKeys;
 
-    /**
-     * @param keyHeader the header that holds the key, or null for the record's own key
-     * @param partitionKeys by partition what the stream is keyed by instead, or null
-     */
-    public KafkaInput(String keyHeader, String[] partitionKeys) {
+    /** @param keyHeader the header that holds the key, or null for the record's own key */
+    public KafkaInput(String keyHeader) {
         this.keyHeader = keyHeader;
-        this.partitionKeys = partitionKeys;
     }
 
     @Override
@@ -56,9 +49,6 @@ public final class KafkaInput implements KafkaRecordDeserializationSchema<Row> {
     }
 
     private String streamKey(ConsumerRecord<byte[], byte[]> record, String legal) {
-        if (partitionKeys != null) {
-            return partitionKeys[record.partition()];
-        }
         return legal != null ? legal : "\0" + record.topic() + "-" + record.partition();
     }
 

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal cut into slices of its partitions' offsets, the units of work of its replay.
+
+The cut depends on the journal's end alone, so it is the same in each attempt; what retention has deleted leaves slices
+that hold nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Self
+
+from pyflink.common import Row
+from pyflink.datastream import MapFunction, RuntimeContext
+
+from wire.frames import Record
+from wire.kafka import TopicReader
+
+# Some seconds of work, since no checkpoint is taken within a slice; what changed in one is stored at its end.
+SLICE = 10_000
+
+
+class Slice(NamedTuple):
+    """The offsets of a partition from `first` to the one before `before`."""
+
+    partition: int
+    first: int
+    before: int
+
+    def pack(self) -> bytes:
+        """As bytes, for Flink."""
+        return " ".join(map(str, self)).encode()
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Self:
+        """What `pack` packed."""
+        return cls(*map(int, packed.split()))
+
+
+def slices(ends: Mapping[int, int], size: int = SLICE) -> list[Slice]:
+    """Everything before these offsets: one partition after the other, each in its order."""
+    return [
+        Slice(partition, first, min(first + size, end))
+        for partition, end in sorted(ends.items())
+        for first in range(0, end, size)
+    ]
+
+
+class Cut(MapFunction):
+    """Numbers to slices, each with the key of its partition, as a row that is keyed in Java."""
+
+    def __init__(self, ends: Mapping[int, int], keys: Sequence[str]) -> None:
+        """keys: of each partition."""
+        self._ends, self._keys = dict(ends), list(keys)
+
+    def open(self, context: RuntimeContext) -> None:
+        self._slices = slices(self._ends)
+
+    def map(self, number: int) -> Row:
+        piece = self._slices[number]
+        return Row(self._keys[piece.partition], piece.pack())
+
+
+class SliceReader:
+    """Reads the slices of one partition in their order. What was fetched beyond one waits for the next.
+
+    Its methods raise KafkaException."""
+
+    def __init__(self, reader: TopicReader, partition: int, end: int) -> None:
+        """end: of the partition's last slice."""
+        self.partition = partition
+        self._reader, self._end, self._at = reader, end, -1
+        self._low = self._first_left()
+        self._rest: Iterator[Record] = iter(())
+        self._next: Record | None = None
+
+    def _first_left(self) -> int:
+        return self._reader.marks()[self.partition][0]
+
+    def lost(self, piece: Slice) -> int:
+        """How many offsets of a slice retention has deleted."""
+        if piece.before > self._low:  # of one that is gone it need not be asked again
+            self._low = self._first_left()
+        return max(0, min(self._low, piece.before) - piece.first)
+
+    def read(self, piece: Slice) -> Iterator[Record]:
+        """The committed records of a slice that are left; when the last is taken, how far this is can be known."""
+        if piece.before <= self._low:
+            return
+        if piece.first != self._at:
+            first, end = {self.partition: max(piece.first, self._low)}, {self.partition: self._end}
+            self._rest, self._next = self._reader.read(first, end), None
+        while (record := self._next or next(self._rest, None)) is not None:
+            self._next = record
+            if record.offset >= piece.before:
+                break
+            self._next = None
+            yield record
+        self._at = piece.before
+        self._reader.commit(self.partition, piece.before)
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._reader.__exit__()
