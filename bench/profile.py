@@ -3,7 +3,7 @@
 
 async-profiler, fetched by Maven, is loaded into the two TaskManagers and the broker while the jobs are under load: the
 conversation under the support desk's mix, the tools job under calls of 10 ms. It samples CPU time, so what waits is not
-seen; Python frames have no names in it. Those are in a second graph of the same load: py-spy looks 200 times a second
+seen; Python frames have no names in it. Those are in a second graph of the same load: py-spy looks 100 times a second
 which function holds the interpreter; it needs the right to trace processes, as root or by `kernel.yama.ptrace_scope=0`.
 
 Writes .build/bench/profile/NAME.html (a flame graph), NAME.collapsed (raw) and NAME-python.svg.
@@ -114,7 +114,7 @@ class PythonProfile:
     def __enter__(self) -> PythonProfile:
         OUT.mkdir(parents=True, exist_ok=True)
         program = Path(sys.executable).with_name("py-spy")
-        options = ["--rate", "200", "--gil", "--duration", "unlimited", "--format", "flamegraph"]
+        options = ["--rate", "100", "--nonblocking", "--gil", "--duration", "unlimited", "--format", "flamegraph"]
         command = [str(program), "record", "--pid", str(self._pid), *options, "--output", str(self._path)]
         self._sampler = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         return self
