@@ -4,8 +4,8 @@
     0, 1, 2, … ──► slices of the journal's ──► by partition ──► ReplayFunction ──► replay-findings, one transaction
                    partitions, to their ends                    reads them         per checkpoint
 
-It ends when all of it is verified, with a finding for each partition that sums up. It may be stopped and go on, from a
-checkpoint or a savepoint, with the same arguments. It performs no call, decides nothing and moves no live state. One
+It ends when all of it is verified, with a finding for each partition that sums up. Cancelled, it goes on from
+its last checkpoint with the same arguments. It performs no call, decides nothing and moves no live state. One
 at a time in a namespace: the names of its transactions are the same in every run, so each ends what a killed one left.
 
 The slices lie before the operator in no time, so a checkpoint's barrier has to overtake them, and they are part of it.

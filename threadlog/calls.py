@@ -22,6 +22,8 @@ from threadlog.turn import Turn
 
 _QUEUE_ALLOWANCE_S = 30  # a call may wait for its quota before its first attempt
 _TENANT_CHARS = 200
+# Doubts that one entry forgets; it has to hold their names, some 40 bytes each. The rest goes with the next snapshot.
+FORGOTTEN_MAX = 5_000
 
 
 def call_key(thread: str, run_id: str, ordinal: str, tool: str, args_digest: str) -> str:
@@ -105,7 +107,8 @@ def forget_doubts(turn: Turn) -> None:
     Reads a map section whole, so it is for turns that make a snapshot, which does so anyway. To forget a doubt is safe:
     the call stays closed, and a success that comes later still is a dead letter instead of news for the thread."""
     there = [(d["since_ms"], id) for id, d in turn.state.maps.items("doubts") if turn.get("doubts", id) is not None]
-    for _, call_id in sorted(there)[: max(0, len(there) - turn.limits.doubts_max)]:
+    excess = max(0, len(there) - turn.limits.doubts_max)
+    for _, call_id in sorted(there)[: min(excess, FORGOTTEN_MAX)]:
         turn.delete("doubts", call_id)
 
 

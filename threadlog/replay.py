@@ -14,6 +14,8 @@ run ends in the log.
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -115,6 +117,8 @@ class Replay:
 
     def __post_init__(self) -> None:
         self._recorded = Recorded(self.app, self.newest)
+        # What was decided under others may have forgotten no doubt where these do, and its thread goes on with it.
+        self._others = dataclasses.replace(self.limits, doubts_max=sys.maxsize)
 
     def follow(self, entry: Entry) -> Standing:
         """Take the entry over without deciding it again: "followed", "repeat" or "void"."""
@@ -180,8 +184,9 @@ class Replay:
 
     def _decide(self, state: State, input: Input, app: App, entry: Entry) -> tuple[Decision | None, Entry | None, str]:
         """The decision, its entry as it is under the recorded limits' digest, and how the engine failed, if it did."""
+        limits = self.limits if entry.limits_digest == self.limits.digest else self._others
         try:
-            decision = step(state, input, app, self.limits, self.live)
+            decision = step(state, input, app, limits, self.live)
         except Exception as error:  # ours, not the log's: it is told with the decision that it befell
             return None, None, f"{type(error).__name__}: {error}"
         mine = None if decision is None else decision.entry

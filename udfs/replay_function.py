@@ -108,17 +108,12 @@ class ReplayFunction(KeyedProcessFunction):
         return self._verifiers[partition]
 
     def _records(self, piece: Slice, checked: Checked) -> Iterator[Record]:
-        """The records of a slice. Raises RuntimeError where some are gone that were there before."""
+        """The records of a slice. Raises Deleted where some are gone that were there before."""
         if self._reader is None or self._reader.partition != piece.partition:
             self.close()
             reader = TopicReader(self._bootstrap, self._journal, self._group)
             self._reader = SliceReader(reader, piece.partition, self._ends[piece.partition])
-        if (lost := self._reader.lost(piece)) and checked.records:
-            raise RuntimeError(
-                f"{self._journal}/{piece.partition}: {lost} offsets from {piece.first} on were deleted by retention"
-                " while it was verified: replay under another name"
-            )
-        return self._reader.read(piece)
+        return self._reader.read(piece, goes_on=checked.records > 0)
 
     def _take(self, verifier: Verifier, record: Record) -> Finding | None:
         read = patiently(lambda: self._read(record))

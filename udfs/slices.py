@@ -12,11 +12,13 @@ from typing import NamedTuple, Self
 from pyflink.common import Row
 from pyflink.datastream import MapFunction, RuntimeContext
 
+from schemas.errors import WireError
 from wire.frames import Record
 from wire.kafka import TopicReader
 
-# Some seconds of work, since no checkpoint is taken within a slice; what changed in one is stored at its end.
-SLICE = 10_000
+# No checkpoint is taken within a slice, nor is a task cancelled: a fraction of a second of work, a minute where each
+# handler takes long. What changed in one is stored at its end, so smaller ones cost more.
+SLICE = 1_000
 
 
 class Slice(NamedTuple):
@@ -60,6 +62,16 @@ class Cut(MapFunction):
         return Row(self._keys[piece.partition], piece.pack())
 
 
+class Deleted(WireError):
+    """Retention has deleted what was about to be verified; the message says which offsets."""
+
+    def __init__(self, partition: int, first: int, left: int) -> None:
+        super().__init__(
+            f"offsets {first} to {left - 1} of partition {partition} were deleted by retention while the journal was"
+            " verified: replay under another name"
+        )
+
+
 class SliceReader:
     """Reads the slices of one partition in their order. What was fetched beyond one waits for the next.
 
@@ -69,33 +81,31 @@ class SliceReader:
         """end: of the partition's last slice."""
         self.partition = partition
         self._reader, self._end, self._at = reader, end, -1
-        self._low = self._first_left()
+        self._low = reader.first(partition)
         self._rest: Iterator[Record] = iter(())
         self._next: Record | None = None
 
-    def _first_left(self) -> int:
-        return self._reader.marks()[self.partition][0]
+    def read(self, piece: Slice, goes_on: bool) -> Iterator[Record]:
+        """The committed records of a slice that are left; when the last is taken, how far this is can be known.
 
-    def lost(self, piece: Slice) -> int:
-        """How many offsets of a slice retention has deleted."""
-        if piece.before > self._low:  # of one that is gone it need not be asked again
-            self._low = self._first_left()
-        return max(0, min(self._low, piece.before) - piece.first)
-
-    def read(self, piece: Slice) -> Iterator[Record]:
-        """The committed records of a slice that are left; when the last is taken, how far this is can be known."""
-        if piece.before <= self._low:
+        goes_on: records before were verified, so none may be gone. Raises Deleted, at the end where a look back says
+        that some may have gone while it was read."""
+        begin = max(piece.first, self._low)
+        if goes_on and begin > piece.first:
+            raise Deleted(self.partition, piece.first, begin)
+        if begin >= piece.before:
             return
-        if piece.first != self._at:
-            first, end = {self.partition: max(piece.first, self._low)}, {self.partition: self._end}
-            self._rest, self._next = self._reader.read(first, end), None
+        if begin != self._at:
+            self._rest, self._next = self._reader.read({self.partition: begin}, {self.partition: self._end}), None
         while (record := self._next or next(self._rest, None)) is not None:
             self._next = record
             if record.offset >= piece.before:
                 break
             self._next = None
             yield record
-        self._at = piece.before
+        self._at, self._low = piece.before, self._reader.first(self.partition)
+        if self._low > begin:
+            raise Deleted(self.partition, begin, self._low)
         self._reader.commit(self.partition, piece.before)
 
     def close(self) -> None:

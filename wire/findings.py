@@ -14,7 +14,7 @@ _COMMITTED_S = 10.0
 
 
 def group(namespace: str, run: str) -> str:
-    """The consumer group by which a run shows how far it has come, a checkpoint at a time."""
+    """The consumer group by which a run shows how far it has come, a slice at a time."""
     return f"{namespace}.replay.{run}"
 
 

@@ -175,6 +175,11 @@ class TopicReader:
     def __exit__(self, *raised: object) -> None:
         self._reader.close()
 
+    def first(self, partition: int) -> int:
+        """The first offset that a partition still holds."""
+        place = TopicPartition(self._topic, partition)
+        return int(self._reader.get_watermark_offsets(place, timeout=_METADATA_S)[0])
+
     def commit(self, partition: int, offset: int) -> None:
         """Let it be known how far the group is. It is not waited for, and may be lost."""
         self._reader.commit(offsets=[TopicPartition(self._topic, partition, offset)], asynchronous=True)

@@ -59,8 +59,8 @@ def namespaces(settings: Settings) -> list[str]:
 
 
 def live_jobs(settings: Settings) -> dict[str, Job]:
-    """The job of each kind that the cluster runs or tries to run."""
-    return {job.kind: job for job in jobs(settings) if job.is_live}
+    """The job of each kind that the cluster runs or tries to run; of two the newer, which has overtaken the other."""
+    return {job.kind: job for job in reversed(jobs(settings)) if job.is_live}
 
 
 def hosts(settings: Settings, job_id: str) -> list[str]:

@@ -208,17 +208,22 @@ def _stop_all_jobs(settings: Settings, say: Say) -> list[tuple[str, str, str]]:
     """Stop the jobs of every namespace that the cluster runs, those of branches too; those that could be, as above."""
     stopped, failed = list[tuple[str, str, str]](), list[str]()
     try:
-        for namespace in flink.namespaces(settings):
-            one = changed(settings, {"namespace": namespace})
+        namespaces = flink.namespaces(settings)
+    except http.HttpError:
+        namespaces, failed = [], ["the cluster does not answer: its jobs"]
+    for namespace in namespaces:
+        one = changed(settings, {"namespace": namespace})
+        say(f"  stopping the jobs of {namespace}")
+        try:
             layout, live = layout_of(one), flink.live_jobs(one)
-            say(f"  stopping the jobs of {namespace}")
             end_catch_ups(one, say)
             not_stopped = stop_jobs(one, layout, list(flink.JOBS), say)
-            failed += [f"{namespace}.{kind}" for kind in not_stopped]
-            done = [kind for kind in flink.JOBS if kind in live and kind not in not_stopped]
-            stopped += [(namespace, kind, records.restore_point(layout, kind)) for kind in done]
-    except http.HttpError:
-        failed.append("the cluster does not answer: its jobs")
+        except http.HttpError as error:
+            failed.append(f"the jobs of {namespace} ({error.text[:200]})")
+            continue
+        failed += [f"{namespace}.{kind}" for kind in not_stopped]
+        done = [kind for kind in flink.JOBS if kind in live and kind not in not_stopped]
+        stopped += [(namespace, kind, records.restore_point(layout, kind)) for kind in done]
     if failed:
         say(f"  {' and '.join(failed)} will go on from the last checkpoint at the next `up`")
     return stopped

@@ -6,6 +6,7 @@ first that is left, without a word; the job would say so only at its next attemp
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from ops.settings import Settings
 from ops.watching.alarms import Wrong
 from schemas.codec import Codec
+from schemas.errors import RegistryUnavailable
 from schemas.topics import kafka_name, topic_of
 from wire.admin import retentions
 from wire.inputs import INPUTS, NEXT, look, sentence
@@ -26,6 +28,7 @@ LEFT = 0.1
 AFTER_S = 60.0
 DO = "See why it lags (`threadlog status`), or let the topic be kept for longer (retention.ms) until it has caught up"
 
+Asked = dict[tuple[str, int], tuple[int, int]]  # as below, without the end
 Known = dict[tuple[str, int], tuple[int, int, int]]  # by topic and partition: committed, the first that is left, end
 
 
@@ -37,12 +40,13 @@ class Lag:
     codec: Codec
     _found: list[Wrong] = field(default_factory=list)
     _due: float = 0.0
-    _asked: dict[str, tuple[Known, str]] = field(default_factory=dict)  # by job: what was behind, what is lost of it
+    _asked: dict[str, tuple[Asked, str]] = field(default_factory=dict)  # by job: what was behind, what is lost of it
 
     def wrong(self, now: float) -> list[Wrong]:
-        """What is wrong as of the last look. Raises KafkaException, RegistryUnavailable."""
+        """What is wrong as of the last look that could be taken. Raises KafkaException."""
         if now >= self._due:
-            self._found = [wrong for job in INPUTS for wrong in self._of_job(job)]
+            with contextlib.suppress(RegistryUnavailable):  # it is back by the next look, or other alarms tell of that
+                self._found = [wrong for job in INPUTS for wrong in self._of_job(job)]
             self._due = now + EVERY_S
         return self._found
 
@@ -66,9 +70,10 @@ class Lag:
         """What is lost of what was not committed, in words: the log is asked whether it was handled all the same.
 
         That reads the journal, so only where there is anything new to ask about."""
-        if job not in self._asked or self._asked[job][0] != behind:
+        asked = {place: (committed, low) for place, (committed, low, _) in behind.items()}
+        if job not in self._asked or self._asked[job][0] != asked:
             gaps = look(self.settings.bootstrap, self.settings.namespace, self.codec, job).gaps
-            self._asked[job] = behind, sentence(gaps) if gaps else ""
+            self._asked[job] = asked, sentence(gaps) if gaps else ""
         return self._asked[job][1]
 
     def _near(self, name: str, known: dict[int, tuple[int, int, int]]) -> list[tuple[float, str, int, int]]:

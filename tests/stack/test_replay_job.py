@@ -22,7 +22,7 @@ from tests.stack.world import World
 from threadlog.entry import Entry
 from threadlog.replay import Divergence, Replay, input_of
 
-DECISIONS = 4_000
+DECISIONS = 16_000  # two slices of each partition, so that a restore goes on within one
 SLOW = "slow_desk"
 # The journal lasts for some checkpoints, so that the kill comes in its middle.
 CHANGES = (

@@ -73,6 +73,14 @@ def test_refusal_forgets_no_doubt() -> None:
     assert refused.entry.patch == '{"del":{},"put":{}}'
 
 
+def test_replay_under_other_limits_forgets_none_that_the_log_keeps() -> None:
+    """What an older version remembered without bound was right then, and its thread goes on with it."""
+    thread, _ = doubtful(12, snapshot_every_entries=5, doubts_max=1_000)
+    replay = Replay(thread.app, Limits(snapshot_every_entries=5, doubts_max=2))
+    told = [replay.check(entry, input) for entry, input in zip(thread.journal, thread.inputs, strict=True)]
+    assert {one.standing for one in told} == {"equal"}
+
+
 def test_replay_forgets_the_same_doubts() -> None:
     """To the bit."""
     thread, _ = doubtful(12, snapshot_every_entries=5, doubts_max=2)

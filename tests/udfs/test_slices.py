@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udfs.slices import Cut, Slice, slices
+from udfs.slices import SLICE, Cut, Slice, slices
 
 ENDS = st.dictionaries(st.integers(0, 9), st.integers(0, 40), max_size=5)
 
@@ -23,7 +23,7 @@ def test_each_offset_lies_in_one_slice(ends: dict[int, int], size: int) -> None:
 
 def test_slice_is_keyed_by_its_partition() -> None:
     """In a row, as the source of records gives them."""
-    cut = Cut({0: 1, 2: 10_001}, ["zero", "one", "two"])
+    cut = Cut({0: 1, 2: SLICE + 1}, ["zero", "one", "two"])
     cut.open(None)
     key, packed = cut.map(2)
-    assert (key, Slice.unpack(packed)) == ("two", Slice(2, 10_000, 10_001))
+    assert (key, Slice.unpack(packed)) == ("two", Slice(2, SLICE, SLICE + 1))
