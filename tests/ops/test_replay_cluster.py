@@ -19,9 +19,9 @@ from ops.stack.layout import Layout
 from schemas.codec import Codec
 from tests.ops.fakes import FakeKafka, FakeTopic, objects, run
 from tests.ops.replays import APP, changed, mix, registered
-from tests.udfs.test_replay_function import Replaying, in_memory, record_of
+from tests.udfs.test_replay_function import CUT, Journal, Replaying, in_memory, record_of
 from threadlog.entry import Entry
-from wire.frames import Record
+from wire.frames import OutRecord, Record
 
 __all__ = ["in_memory"]
 
@@ -44,16 +44,22 @@ def fill(kafka: FakeKafka, entries: list[Entry]) -> None:
         kafka.add_entry(entry, partition=PARTITION)
 
 
-def verified(kafka: FakeKafka, app: str = APP) -> Replaying:
+def verified(kafka: FakeKafka, app: str = APP) -> None:
     """The journal verified by the operator; its findings in their topic."""
-    replaying = Replaying(app)
-    replaying.read([
+    journal = Journal([
         Record("ns.agent-decisions", PARTITION, r.offset, r.timestamp_ms, r.key, r.value, [])
         for r in kafka.topics["threadlog.agent-decisions"]
     ])  # fmt: skip
-    for record in [*replaying.found, *replaying.flink.end()]:
+    for record in found_in(journal, app):
         kafka.add("replay-findings", record.key, record.value, headers=record.headers)
-    return replaying
+
+
+def found_in(journal: Journal, app: str = APP) -> list[OutRecord]:
+    """What the operator finds in a partition, the sum last."""
+    with pytest.MonkeyPatch.context() as patch:
+        replaying = Replaying(patch, journal, app)
+        replaying.read(CUT)
+    return replaying.found
 
 
 def edited(kafka: FakeKafka, index: int, **fields: Any) -> None:
@@ -128,9 +134,7 @@ def test_run_is_not_believed_with_a_finding_twice(
 
 def test_run_is_not_believed_where_records_were_left_out(kafka: FakeKafka) -> None:
     """Behind the last that was verified, in a partition of which nothing was, and before the first."""
-    replaying = Replaying()
-    replaying.read([record_of(entry, n) for n, entry in enumerate(mix(120)[:119])])
-    [summary] = replaying.flink.end()
+    [summary] = found_in(Journal([record_of(entry, n) for n, entry in enumerate(mix(120)[:119])]))
     kafka.add("replay-findings", summary.key, summary.value)
     told = run("replay", "--run", "run-1")
     assert (told.exit_code, f"partition {PARTITION}, offset 119 is left out" in told.stderr) == (1, True)
