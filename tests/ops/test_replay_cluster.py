@@ -46,10 +46,8 @@ def fill(kafka: FakeKafka, entries: list[Entry]) -> None:
 
 def verified(kafka: FakeKafka, app: str = APP) -> None:
     """The journal verified by the operator; its findings in their topic."""
-    journal = Journal([
-        Record("ns.agent-decisions", PARTITION, r.offset, r.timestamp_ms, r.key, r.value, [])
-        for r in kafka.topics["threadlog.agent-decisions"]
-    ])  # fmt: skip
+    topic = kafka.topics["threadlog.agent-decisions"]
+    journal = Journal([Record("", PARTITION, r.offset, r.timestamp_ms, r.key, r.value, []) for r in topic])
     for record in found_in(journal, app):
         kafka.add("replay-findings", record.key, record.value, headers=record.headers)
 
