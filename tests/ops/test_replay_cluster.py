@@ -47,16 +47,15 @@ def fill(kafka: FakeKafka, entries: list[Entry]) -> None:
 def verified(kafka: FakeKafka, app: str = APP) -> None:
     """The journal verified by the operator; its findings in their topic."""
     topic = kafka.topics["threadlog.agent-decisions"]
-    journal = Journal([Record("", PARTITION, r.offset, r.timestamp_ms, r.key, r.value, []) for r in topic])
+    journal = [Record("", PARTITION, r.offset, r.timestamp_ms, r.key, r.value, []) for r in topic]
     for record in found_in(journal, app):
         kafka.add("replay-findings", record.key, record.value, headers=record.headers)
 
 
-def found_in(journal: Journal, app: str = APP) -> list[OutRecord]:
+def found_in(journal: list[Record], app: str = APP) -> list[OutRecord]:
     """What the operator finds in a partition, the sum last."""
     with pytest.MonkeyPatch.context() as patch:
-        replaying = Replaying(patch, journal, app)
-        replaying.read(CUT)
+        (replaying := Replaying(patch, Journal(journal), app)).read(CUT)
     return replaying.found
 
 
@@ -132,7 +131,7 @@ def test_run_is_not_believed_with_a_finding_twice(
 
 def test_run_is_not_believed_where_records_were_left_out(kafka: FakeKafka) -> None:
     """Behind the last that was verified, in a partition of which nothing was, and before the first."""
-    [summary] = found_in(Journal([record_of(entry, n) for n, entry in enumerate(mix(120)[:119])]))
+    [summary] = found_in([record_of(entry, n) for n, entry in enumerate(mix(120)[:119])])
     kafka.add("replay-findings", summary.key, summary.value)
     told = run("replay", "--run", "run-1")
     assert (told.exit_code, f"partition {PARTITION}, offset 119 is left out" in told.stderr) == (1, True)
