@@ -22,7 +22,7 @@ from ops.replay.tally import Tally
 from ops.replay.telling import Voice
 from ops.replay.work import Job
 
-_IN_CLUSTER = ("in_cluster", "run", "app", "parallelism")
+_IN_CLUSTER, _GOING_ON = ("in_cluster", "run", "app", "parallelism"), ("in_cluster", "run", "go_on")
 
 
 @click.command("replay")
@@ -38,6 +38,7 @@ _IN_CLUSTER = ("in_cluster", "run", "app", "parallelism")
 @click.option("--check-upgrade", is_flag=True, help="Decide nothing again; try the open runs on this code.")
 @click.option("--workers", type=click.IntRange(0, 64), help="Processes (default: one a core; 0: this one).")
 @click.option("--cluster", "in_cluster", is_flag=True, help="The whole journal, as a job of the cluster.")
+@click.option("--go-on", is_flag=True, help="With --cluster: with the last replay, from its last checkpoint.")
 @click.option("--run", metavar="NAME", help="With --cluster the name of this replay; alone: what that one found.")
 @click.option("--parallelism", type=click.IntRange(1, 256), help="With --cluster: slots (default: the setting).")
 @pass_context
@@ -45,7 +46,7 @@ def command(ctx: Context, /, **given: Any) -> None:
     """Execute the journal again on today's code with the recorded results; compare every effect, patch and hash.
 
     No tool is called. Ends with code 1 where the code decides otherwise than the log."""
-    if given["in_cluster"] or given["run"]:
+    if given["in_cluster"] or given["run"] or given["go_on"]:
         _cluster(ctx, given)
         return
     thread, since, files = given["thread"], given["since"], given["files"]
@@ -92,11 +93,10 @@ def _cluster(ctx: Context, given: dict[str, Any]) -> None:
     """Submit a replay and wait for it, or take one that has ended; tell what it found."""
     from ops.replay import findings  # with the cluster's clients, which a file does without
 
-    name = given["run"] or uuid.uuid4().hex[:12]
-    _check_cluster(given, name)
+    _check_cluster(given)
     check_broker(ctx.settings)
     voice = Voice(ctx)
-    seconds = _verified(ctx, given, name, voice) if given["in_cluster"] else 0.0
+    name, seconds = _verified(ctx, given, voice) if given["in_cluster"] else (given["run"], 0.0)
     found = findings.read(ctx.settings, name, voice)
     if not found.is_there:
         raise Trouble(f"There are no findings of a run {name!r}.", "`threadlog replay --cluster` makes some.")
@@ -109,21 +109,34 @@ def _cluster(ctx: Context, given: dict[str, Any]) -> None:
     telling.end(tally, failed)
 
 
-def _check_cluster(given: dict[str, Any], name: str) -> None:
-    allowed = _IN_CLUSTER if given["in_cluster"] else ("run",)
+def _check_cluster(given: dict[str, Any]) -> None:
+    name = given["run"]
+    if given["go_on"] and not given["in_cluster"]:
+        raise Trouble("Only a replay in the cluster can go on.", "Say --cluster --go-on.")
+    allowed: tuple[str, ...]
+    if given["go_on"]:
+        allowed, asked = _GOING_ON, "--go-on goes on as the replay was begun"
+    elif given["in_cluster"]:
+        allowed, asked = _IN_CLUSTER, "--cluster verifies the whole journal"
+    else:
+        allowed, asked = ("run",), "--run alone tells of an earlier run"
     if also := sorted(key for key, value in given.items() if value and key not in allowed):
-        asked = "--cluster verifies the whole journal" if given["in_cluster"] else "--run alone tells of an earlier run"
         raise Trouble(f"{asked}, and takes no {', '.join(also)}.", "Leave one of them out.")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", name):
+    if name and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", name):
         raise Trouble(f"{name!r} names no run.", "Take 1 to 40 of a-z, 0-9 and -.")
 
 
-def _verified(ctx: Context, given: dict[str, Any], name: str, voice: Voice) -> float:
-    """Replay in the cluster; how many seconds the job took. Raises Trouble."""
+def _verified(ctx: Context, given: dict[str, Any], voice: Voice) -> tuple[str, float]:
+    """Replay in the cluster; the name, and the seconds that the job took, 0 where it went on. Raises Trouble."""
     from ops.replay import cluster
 
-    parallelism = given["parallelism"] or ctx.settings.parallelism
+    name, parallelism = given["run"] or "", given["parallelism"] or ctx.settings.parallelism
     try:
-        return cluster.verify(ctx.settings, given["app"], name, parallelism, ctx.say, voice.verified).seconds
+        if given["go_on"]:
+            return cluster.go_on(ctx.settings, name, ctx.say, voice.verified).name, 0.0
+        run = cluster.verify(
+            ctx.settings, given["app"], name or uuid.uuid4().hex[:12], parallelism, ctx.say, voice.verified
+        )
+        return run.name, run.seconds
     finally:
         voice.clear()

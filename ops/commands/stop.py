@@ -10,18 +10,23 @@ from ops.context import Context, Trouble, pass_context
 from ops.reading import check_broker
 from ops.settings import Settings
 from ops.stack import flink, lifecycle, records, starting
-from ops.stack.layout import layout_of
+from ops.stack.layout import Layout, layout_of
+from ops.stack.pausing import pause
 from ops.stack.submit import end_catch_ups, stop_jobs
 from wire.control import CAUGHT_UP, CONVERSATION, STOPPED
 
 
 @click.command("stop")
-@click.option("--job", type=click.Choice([*flink.JOBS, "both"]), default="both", help="Which job (default: both).")
+@click.option(
+    "--job", type=click.Choice([*flink.JOBS, flink.REPLAY, "both"]), default="both", help="Which job (default: both)."
+)
 @click.option("--record", metavar="URI", default="", help="Stop nothing; `flink stop` of the conversation left this.")
 @click.option("--caught-up", is_flag=True, help="With --record: it was the catch-up that was stopped.")
 @pass_context
 def command(ctx: Context, job: str, record: str, caught_up: bool) -> None:
-    """Stop the jobs with savepoints; write down where the journal ended, so that a start may go on from there."""
+    """Stop the jobs with savepoints; write down where the journal ended, so that a start may go on from there.
+
+    A replay in the cluster, `--job replay`, is cancelled, and goes on from its last checkpoint."""
     if record:
         _record(ctx, record, CAUGHT_UP if caught_up else STOPPED)
         return
@@ -29,6 +34,9 @@ def command(ctx: Context, job: str, record: str, caught_up: bool) -> None:
         raise Trouble("--caught-up says what a savepoint is of.", "Give its URI with --record.")
     lifecycle.check_local(ctx.settings)
     layout, kinds = layout_of(ctx.settings), list(flink.JOBS) if job == "both" else [job]
+    if job == flink.REPLAY:
+        _pause(ctx, layout)
+        return
     live = [kind for kind in flink.live_jobs(ctx.settings) if kind in kinds]
     end_catch_ups(ctx.settings, ctx.say)
     if failed := stop_jobs(ctx.settings, layout, kinds, ctx.say):
@@ -36,6 +44,14 @@ def command(ctx: Context, job: str, record: str, caught_up: bool) -> None:
     for kind in live:
         ctx.emit(job=kind, savepoint=records.restore_point(layout, kind))
     ctx.say("Stopped: " + ", ".join(sorted(live)) if live else "No job was running.")
+
+
+def _pause(ctx: Context, layout: Layout) -> None:
+    points = pause(ctx.settings, layout, ctx.say)
+    for point in points:
+        ctx.emit(job=flink.REPLAY, checkpoint=point)
+    if not points:
+        ctx.say("No replay was running.")
 
 
 def _record(ctx: Context, savepoint: str, what: str) -> None:

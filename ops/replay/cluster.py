@@ -3,6 +3,8 @@
 
     the journal's end, once no transaction is open ─► flink run jobs/replay.py ─► FINISHED ─► its findings
 
+Paused by a cancel it goes on from its last checkpoint, told what it was told, with the code that began it.
+
 The job needs slots of its own, and the live jobs go on. A process that has loaded other code than theirs would have to
 end itself before it could take one of them over, so the TaskManagers on which other code was replayed are restarted.
 """
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ops import http
@@ -20,7 +22,8 @@ from ops.replay import findings
 from ops.settings import Settings, changed
 from ops.stack import flink, lifecycle, records
 from ops.stack.code import check, pack
-from ops.stack.layout import Layout
+from ops.stack.layout import Layout, layout_of
+from ops.stack.pausing import GO_ON, given
 from ops.stack.starting import journal_of
 from ops.stack.submit import run_job
 from ops.stack.supervisor import Supervisor
@@ -46,7 +49,6 @@ class Run:
     name: str
     job_id: str
     parallelism: int
-    ends: dict[int, int]
     seconds: float = 0.0
     hosts: set[str] = field(default_factory=set)
 
@@ -61,20 +63,55 @@ def verify(settings: Settings, app: str | None, name: str, parallelism: int, say
     """Replay the journal to its end as of now; returns when the job has FINISHED.
 
     Raises Trouble where it cannot run, or does not come to its end."""
-    settings, layout = changed(settings, {"app": app, "parallelism": parallelism}), Layout(settings.state_dir)
+    settings, layout = changed(settings, {"app": app, "parallelism": parallelism}), layout_of(settings)
     lifecycle.check_local(settings)
     _check_room(settings, parallelism)
     lifecycle.ensure_wire(settings, say)
     if findings.read(settings, name).is_there:
         raise Trouble(f"There are findings of a run {name!r} already.", "Give this one another name.")
     ends = settled_ends(settings.bootstrap, journal_of(settings))
-    total = sum(high - low for low, high in bounds(settings.bootstrap, journal_of(settings)).values())
-    if not total:
+    if not (total := _held(settings)):
         raise Trouble("The journal holds no decision.", "`threadlog send` begins a thread.")
     folder, code = pack(layout, settings.app)
     check(settings.app, folder)
-    job_id = run_job(settings, layout, settings.app, flink.REPLAY, folder, "", arguments(name, ends))
-    run = Run(name, job_id, parallelism, ends)
+    told = ("--parallelism", str(parallelism), *arguments(name, ends))
+    return _run(settings, layout, records.Record(flink.REPLAY, "", settings.app, code, more=told), total, say, progress)
+
+
+def go_on(settings: Settings, name: str, say: Say, progress: Progress) -> Run:
+    """Let the last replay of this namespace go on from its last checkpoint; returns when the job has FINISHED.
+
+    name: its name, or "". Raises Trouble where there is nothing to go on, and as `verify`."""
+    lifecycle.check_local(settings)
+    layout = layout_of(settings)
+    begun = records.read(layout, flink.REPLAY)
+    if begun is None or name not in ("", given(begun)["--run"]):
+        last = f"; the last one is {given(begun)['--run']}" if begun else ""
+        raise Trouble(f"No replay{f' {name!r}' if name else ''} can go on{last}.", "Without --go-on one begins.")
+    name, parallelism = given(begun)["--run"], int(given(begun)["--parallelism"])
+    settings = changed(settings, {"app": begun.app, "parallelism": parallelism})
+    _check_room(settings, parallelism)
+    found, point = findings.read(settings, name), records.restore_point(layout, flink.REPLAY)
+    if found.has_ended:
+        raise Trouble(f"The replay {name} has come to its end.", f"`threadlog replay --run {name}` tells.")
+    if not (layout.state / "code" / begun.code).is_dir() or (found.is_there and not point):
+        raise Trouble(f"What the replay {name} needs to go on was removed.", "Begin another one, without --go-on.")
+    say(f"  replay {name} goes on from {point.removeprefix('file://') or 'its beginning'}")
+    return _run(settings, layout, replace(begun, began_from=point), _held(settings), say, progress)
+
+
+def _held(settings: Settings) -> int:
+    """How many offsets of the journal hold something."""
+    return sum(high - low for low, high in bounds(settings.bootstrap, journal_of(settings)).values())
+
+
+def _run(settings: Settings, layout: Layout, begun: records.Record, total: int, say: Say, progress: Progress) -> Run:
+    """Submit a replay, write it down, and wait for its end."""
+    folder = layout.state / "code" / begun.code
+    job_id = run_job(settings, layout, begun.app, flink.REPLAY, folder, begun.began_from, begun.more)
+    records.write(layout, replace(begun, job_id=job_id))
+    name = given(begun)["--run"]
+    run = Run(name, job_id, settings.parallelism)
     say(f"  replay {name} submitted as {job_id}")
     try:
         _wait(settings, run, lambda: progress(verified(settings.bootstrap, settings.namespace, name), total))
@@ -83,7 +120,7 @@ def verify(settings: Settings, app: str | None, name: str, parallelism: int, say
             f"The replay goes on as job {job_id}.", f"When it has ended, `threadlog replay --run {name}` tells."
         ) from None
     finally:
-        if records.code_on_taskmanagers(layout) not in ("", code):
+        if records.code_on_taskmanagers(layout) not in ("", begun.code):
             _refresh(layout, run.hosts)
     return run
 
@@ -126,9 +163,8 @@ def _failed(settings: Settings, run: Run, state: str) -> Trouble:
     why = flink.last_failure(settings, run.job_id)
     if state not in flink.ENDED:
         flink.cancel(settings, flink.Job(flink.REPLAY, run.job_id, state, {}))
-    return Trouble(
-        f"The replay did not come to its end: {why or state or 'no answer'}", "`threadlog logs jobmanager` says more."
-    )
+    hint = f"{GO_ON} goes on with it." if state == "CANCELED" else "`threadlog logs jobmanager` says more."
+    return Trouble(f"The replay did not come to its end: {why or state.lower() or 'no answer'}", hint)
 
 
 def _refresh(layout: Layout, hosts: set[str]) -> None:

@@ -60,6 +60,11 @@ class Findings:
         """Whether the run has left anything."""
         return bool(self.app)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether every partition that held anything is summed up."""
+        return bool(self.summaries) and all(p in self.summaries for p, end in self.ends.items() if end)
+
     def add(self, found: dict[str, Any]) -> Divergence | None:
         """Take a finding in; it, if it is the first divergence of its thread."""
         self.app = found["app"]

@@ -17,7 +17,7 @@ from ops.settings import Settings
 JOBS = ("conversation", "tools")
 CATCH_UP = "catchup"
 REPLAY = "replay"
-NAME = re.compile(rf"([a-z0-9-]+)\.({'|'.join((*JOBS, CATCH_UP))})")
+NAME = re.compile(rf"([a-z0-9-]+)\.({'|'.join((*JOBS, CATCH_UP, REPLAY))})")
 ENDED = frozenset({"FINISHED", "CANCELED", "FAILED"})
 SAVEPOINT_S = 60
 CANCEL_S = 30
@@ -52,7 +52,7 @@ def jobs(settings: Settings) -> list[Job]:
 
 
 def namespaces(settings: Settings) -> list[str]:
-    """The namespaces of which the cluster runs a conversation, tools or catch-up, or tries to."""
+    """The namespaces of which the cluster runs any job of ours, or tries to."""
     listed = http.call(f"{settings.flink_rest}/jobs/overview")["jobs"]
     ours = (NAME.fullmatch(job["name"]) for job in listed if job["state"] not in ENDED)
     return sorted({found.group(1) for found in ours if found})
@@ -112,7 +112,7 @@ def stop_with_savepoint(settings: Settings, job: Job, folder: str) -> str:
 
 
 def cancel(settings: Settings, job: Job) -> None:
-    """End a job that cannot be stopped because it does not run. Its checkpoints stay.
+    """End a job that cannot be stopped: one that does not run, or a replay. Its checkpoints stay.
 
     Raises HttpError when it has not ended in time."""
     base = f"{settings.flink_rest}/jobs/{job.id}"

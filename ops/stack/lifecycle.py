@@ -3,7 +3,7 @@
 
     up     orphans of a killed supervisor ended ─► ports free? ─► files written ─► all parts at once
            ─► broker and registry well: topics, subjects ─► JobManager well: jobs, unless it recovered them
-    down   jobs of all namespaces stopped with savepoints ─► Flink ─► the rest ─► nothing left
+    down   replays cancelled, jobs of all namespaces stopped with savepoints ─► Flink ─► the rest ─► nothing left
 
 Whatever the state, each of the two reaches its end when it is repeated."""
 
@@ -21,6 +21,7 @@ from ops.settings import Settings, changed, remember, remembered
 from ops.stack import flink, health, ports, processes, records
 from ops.stack.code import check, pack
 from ops.stack.layout import BUILD, OURS, ROOT, VENV, Layout, layout_of
+from ops.stack.pausing import pause
 from ops.stack.render import render
 from ops.stack.submit import end_catch_ups, stop_jobs, submit
 from ops.stack.supervisor import Supervisor
@@ -196,7 +197,8 @@ def resize(settings: Settings, parallelism: int, say: Say) -> Settings:
 
 @dataclass
 class Downed:
-    """What `down` found and did. `stopped`: (namespace, job, savepoint); `removed`, `kept`: paths, by `purge`."""
+    """What `down` found and did. `stopped`: (namespace, job, from where it goes on); `removed`, `kept`:
+    paths, by `purge`."""
 
     was_running: bool = False
     stopped: list[tuple[str, str, str]] = field(default_factory=list)
@@ -205,7 +207,9 @@ class Downed:
 
 
 def _stop_all_jobs(settings: Settings, say: Say) -> list[tuple[str, str, str]]:
-    """Stop the jobs of every namespace that the cluster runs, those of branches too; those that could be, as above."""
+    """Stop the jobs of every namespace that the cluster runs, those of branches too; those that could be, as above.
+
+    A replay that was left alone would be recovered by the next JobManager, and take slots that nobody gave it."""
     stopped, failed = list[tuple[str, str, str]](), list[str]()
     try:
         namespaces = flink.namespaces(settings)
@@ -214,8 +218,13 @@ def _stop_all_jobs(settings: Settings, say: Say) -> list[tuple[str, str, str]]:
     for namespace in namespaces:
         one = changed(settings, {"namespace": namespace})
         say(f"  stopping the jobs of {namespace}")
+        layout = layout_of(one)
         try:
-            layout, live = layout_of(one), flink.live_jobs(one)
+            stopped += [(namespace, flink.REPLAY, point) for point in pause(one, layout, say)]
+        except http.HttpError as error:
+            failed.append(f"{namespace}.{flink.REPLAY} ({error.text[:200]})")
+        try:
+            live = flink.live_jobs(one)
             end_catch_ups(one, say)
             not_stopped = stop_jobs(one, layout, list(flink.JOBS), say)
         except http.HttpError as error:

@@ -19,7 +19,8 @@ from ops.stack.layout import Layout
 class Record:
     """One submission. `began_from` is where it started; `savepoint` is set when it was stopped properly afterwards.
 
-    `versions`: those of the code's agents, as NAME/VERSION; of the conversation only."""
+    `versions`: those of the code's agents, as NAME/VERSION; of the conversation only. `more`: what the job was told
+    besides, each option with its value; of the replay only."""
 
     kind: str
     job_id: str
@@ -28,6 +29,7 @@ class Record:
     savepoint: str = ""
     began_from: str = ""
     versions: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
 
 
 def _path(layout: Layout, kind: str) -> Path:
@@ -49,7 +51,7 @@ def write(layout: Layout, record: Record) -> None:
     fresh.replace(path)
 
 
-def _newest(layout: Layout, job_id: str) -> str:
+def newest(layout: Layout, job_id: str) -> str:
     """The job's newest complete checkpoint or savepoint; `flink stop` removes a job's checkpoints. Empty: none."""
     checkpoints = list(layout.checkpoints.glob(f"{job_id}/chk-*/_metadata"))
     checkpoints.sort(key=lambda path: int(path.parent.name.removeprefix("chk-")))
@@ -64,7 +66,7 @@ def restore_point(layout: Layout, kind: str) -> str:
     record = read(layout, kind)
     if record is None:
         return ""
-    return record.savepoint or _newest(layout, record.job_id) or record.began_from
+    return record.savepoint or newest(layout, record.job_id) or record.began_from
 
 
 def code_on_taskmanagers(layout: Layout) -> str:

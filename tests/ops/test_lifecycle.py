@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ops import http
 from ops.settings import DEFAULTS, Settings, SettingsError, load, remember
 from ops.stack import flink, lifecycle, ports, records
 from ops.stack.layout import BUILD, OURS, ROOT, Layout
@@ -69,6 +70,7 @@ class Ending:
             "stuck.tools",
             "stuck.catchup",
             "A b.tools",
+            "verified.replay",
         )
         overview = [{"name": n, "jid": "f" * 32, "state": "RUNNING", "start-time": 1, "tasks": {}} for n in names]
         overview.append({**overview[0], "name": "gone.tools", "state": "FINISHED"})
@@ -76,6 +78,12 @@ class Ending:
         monkeypatch.setattr(lifecycle, "Supervisor", lambda layout: self)
         monkeypatch.setattr(lifecycle, "end_catch_ups", lambda settings, say: self.catch_ups.append(settings.namespace))
         monkeypatch.setattr(lifecycle, "stop_jobs", self.stop_jobs)
+        monkeypatch.setattr(lifecycle, "pause", self.pause)
+
+    def pause(self, settings: Settings, layout: Layout, say: object) -> list[str]:
+        if settings.namespace == "stuck":
+            raise http.HttpError("", 0, "not cancelled within 30 s")
+        return ["file:/chk-3"] if settings.namespace == "verified" else []
 
     def stop_jobs(self, settings: Settings, layout: Layout, kinds: list[str], say: object) -> list[str]:
         self.folders[settings.namespace] = layout.jobs
@@ -97,20 +105,23 @@ class Ending:
 
 
 def test_down_stops_the_jobs_of_every_namespace(stopped: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of a branch too, whatever namespace it is told: else the next JobManager would recover them. Each has its
-    savepoint written down beside its own, and what could not be stopped is named."""
+    """Those of a branch too, whatever namespace it is told, and a replay: else the next JobManager would recover them.
+    Each has its savepoint written down beside its own, and what could not be stopped is named, each by itself."""
     ending = Ending(monkeypatch)
     told = objects(run("down", "--json"))
     assert told == [
         {"namespace": "rewound", "job": "conversation", "savepoint": "file:/rewound-conversation"},
         {"namespace": "rewound", "job": "tools", "savepoint": "file:/rewound-tools"},
         {"namespace": "threadlog", "job": "tools", "savepoint": "file:/threadlog-tools"},
+        {"namespace": "verified", "job": "replay", "checkpoint": "file:/chk-3"},
         {"down": True, "was_running": True, "purged": False},
     ]
     jobs = stopped.state / "jobs"
-    assert ending.folders == {"threadlog": jobs, "rewound": jobs / "rewound", "stuck": jobs / "stuck"}
-    assert ending.catch_ups == ["rewound", "stuck", "threadlog"]
-    assert "stuck.tools will go on from the last checkpoint" in run("--namespace", "rewound", "down").stdout
+    others = {name: jobs / name for name in ("rewound", "stuck", "verified")}
+    assert ending.folders == {"threadlog": jobs} | others
+    assert ending.catch_ups == ["rewound", "stuck", "threadlog", "verified"]
+    failed = "stuck.replay (not cancelled within 30 s) and stuck.tools will go on from the last checkpoint"
+    assert failed in run("--namespace", "rewound", "down").stdout
 
 
 @pytest.mark.parametrize("name", ["run", "logs", "conf"])

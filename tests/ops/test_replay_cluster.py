@@ -191,7 +191,7 @@ class Flink:
         return {"state": state, "vertices": [{"status": "RUNNING"}], "duration": 4_000}
 
     def run_job(self, s: Settings, layout: Layout, app: str, kind: str, folder: Path, point: str, more: Any) -> str:
-        self.submitted.append((kind, ["--parallelism", str(s.parallelism), "--app", app, *more]))
+        self.submitted.append((kind, [point, folder.name, "--parallelism", str(s.parallelism), "--app", app, *more]))
         return "a" * 32
 
     def verify(self, settings: Settings) -> cluster.Run:
@@ -232,7 +232,7 @@ def test_cluster_submits_a_replay_and_waits_for_its_end(made: Flink, settings: S
     assert (kind, words[-6:]) == (
         "replay", ["--checkpoint-interval-ms", "10000", "--run", "run-1", "--journal-end", "0:12,1:0"],
     )  # fmt: skip
-    assert words[:4] == ["--parallelism", "2", "--app", "m:app"]
+    assert words[2:6] == ["--parallelism", "2", "--app", "m:app"]
     assert (done.seconds, done.hosts, made.told[0]) == (4.0, {"taskmanager-2"}, (7, 10))
 
 
