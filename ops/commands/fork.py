@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ops.replay.histories import Writer
 from ops.replay.source import FileSource, JournalSource, Source
 from ops.replay.work import load
 from ops.sending import check_thread
+from ops.written import force, written
 from schemas.codec import Codec
 from schemas.errors import Unreadable
 from threadlog.differences import line
@@ -28,6 +28,7 @@ from wire.app_code import loaded_digest
 @click.option("--at", required=True, type=click.IntRange(1), help="The last decision that the fork shares.")
 @click.option("--as", "new", required=True, help="The id of the fork.")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="Its histories file.")
+@force
 @click.option("--file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Histories, not Kafka.")
 @click.option("--app", help="The code: package.module:attribute (default: the setting).")
 @click.option(
@@ -48,22 +49,15 @@ def command(ctx: Context, /, **given: Any) -> None:
     source: Source = (
         FileSource(given["file"], (0, 1), one) if given["file"] else JournalSource(ctx.settings, (0, 1), one)
     )
-    fresh = out.with_name(f"{out.name}.{os.getpid()}")
-    try:
-        with fresh.open("wb") as file:
-            writer = Writer(file, source.schemas)
-            fork = Fork(new, app, Codec(source.schemas).encode)
-            trial = Trial(fork, source, writer, lambda decision: _tell(ctx, decision), frozenset(given["allow"]))
-            trial.history(thread, given["at"])
-            ctx.say(f"{new}: {given['at']:,} decisions of {thread}, decided again under its own ids.")
-            for number, tried in enumerate(read_events(given["events"]) if given["events"] else (), 1):
-                trial.attempt(tried, number)
-            writer.close()
-        fresh.replace(out)
-    except OSError as error:
-        raise Trouble(f"{out} cannot be written: {error.strerror}.") from error
-    finally:
-        fresh.unlink(missing_ok=True)
+    with written(out, given["force"]) as file:
+        writer = Writer(file, source.schemas)
+        fork = Fork(new, app, Codec(source.schemas).encode)
+        trial = Trial(fork, source, writer, lambda decision: _tell(ctx, decision), frozenset(given["allow"]))
+        trial.history(thread, given["at"])
+        ctx.say(f"{new}: {given['at']:,} decisions of {thread}, decided again under its own ids.")
+        for number, tried in enumerate(read_events(given["events"]) if given["events"] else (), 1):
+            trial.attempt(tried, number)
+        writer.close()
     for ask in trial.open_calls():
         ctx.say(f"waits for {line(ask)}")
     ctx.say(f"{writer.entries:,} decisions in {out}; `threadlog replay --file {out}` decides them again.")

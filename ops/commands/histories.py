@@ -11,6 +11,7 @@ from ops.context import Context, Trouble, pass_context
 from ops.replay.export import export
 from ops.replay.histories import files_of
 from ops.replay.moments import moment_ms
+from ops.written import force
 
 
 @click.group("histories")
@@ -27,6 +28,7 @@ def command() -> None:
     "--file", "files", multiple=True, type=click.Path(path_type=Path, exists=True), help="From histories, not Kafka."
 )
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write.")
+@force
 @pass_context
 def export_(
     ctx: Context,
@@ -36,11 +38,13 @@ def export_(
     last: int | None,
     files: tuple[Path, ...],
     out: Path,
+    force: bool,
 ) -> None:
     """Write THREADS as a histories file; `threadlog replay --file` and pytest replay it anywhere."""
     if not (threads or everything or since or files):
         raise Trouble("Nothing says which threads to export.", "Name some, or say --all or --since.")
-    done = export(ctx.settings, out, tuple(files_of(files)), frozenset(threads), moment_ms(since) if since else 0, last)
+    since_ms, read = moment_ms(since) if since else 0, tuple(files_of(files))
+    done = export(ctx.settings, out, force, read, frozenset(threads), since_ms, last)
     size = f"{out.stat().st_size / 1e6:,.1f} MB"
     ctx.say(f"{done.threads:,} threads, {done.entries:,} decisions in {out}, {size}.")
     ctx.emit(file=str(out), threads=done.threads, entries=done.entries, bytes=out.stat().st_size)

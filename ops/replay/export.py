@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import heapq
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ops.replay.histories import Writer
 from ops.replay.source import FileSource, JournalSource, Source
 from ops.settings import Settings
 from ops.voids import complain
+from ops.written import written
 
 
 @dataclass
@@ -31,29 +31,30 @@ class Exported:
 
 
 def export(
-    settings: Settings, out: Path, files: tuple[Path, ...], threads: frozenset[str], since_ms: int, last: int | None
+    settings: Settings,
+    out: Path,
+    over: bool,
+    files: tuple[Path, ...],
+    threads: frozenset[str],
+    since_ms: int,
+    last: int | None,
 ) -> Exported:
-    """Write the chosen threads whole; the file is there when all of it is. Raises Trouble where there are none."""
-    if since_ms or last:
-        threads = _newest(_sources(settings, files, threads), since_ms, last)
-        if not threads:
-            raise Trouble("No thread decided anything since then.", "`threadlog status` tells what runs.")
-    sources = _sources(settings, files, threads)
-    fresh = out.with_name(f"{out.name}.{os.getpid()}")
-    try:
-        with fresh.open("wb") as file:
-            writer = Writer(file, sources[0].schemas)
-            cut = sum(_write(writer, source) for source in sources)
-            writer.close()
+    """Write the chosen threads whole; the file is there when all of it is, and `over` another one if that is wanted.
+
+    Raises Trouble where there are none."""
+    with written(out, over) as file:
+        if since_ms or last:
+            threads = _newest(_sources(settings, files, threads), since_ms, last)
+            if not threads:
+                raise Trouble("No thread decided anything since then.", "`threadlog status` tells what runs.")
+        sources = _sources(settings, files, threads)
+        writer = Writer(file, sources[0].schemas)
+        cut = sum(_write(writer, source) for source in sources)
+        writer.close()
         missing = threads - writer.threads
         if missing or not writer.entries:
             what = f"nothing of {', '.join(sorted(missing)[:5])}" if missing else "no decision"
             raise Trouble(f"The journal holds {what}.", "`threadlog show THREAD` names some that it knows.")
-        fresh.replace(out)
-    except OSError as error:
-        raise Trouble(f"{out} cannot be written: {error.strerror}.") from error
-    finally:
-        fresh.unlink(missing_ok=True)
     return Exported(len(writer.threads), writer.entries, cut, sources)
 
 

@@ -48,7 +48,7 @@ def fork(folder: Path, *tried: dict[str, Any], app: str = APP, at: int = 0, allo
         str(folder / "fork.jsonl"),
     ]
     given += ["--file", str(file(folder, 700)), "--app", app, "--try", str(folder / "try.jsonl")]
-    return run(*given, *(("--allow", allow) if allow else ()), "--json")
+    return run(*given, *(("--allow", allow) if allow else ()), "--force", "--json")
 
 
 def forked(folder: Path) -> list[Entry]:
@@ -170,7 +170,7 @@ def test_fork_tells_what_cannot_be_forked(alone: Path) -> None:
 
 
 def test_fork_of_the_journal(kafka: FakeKafka, tmp_path: Path) -> None:
-    """From Kafka it is the same fork."""
+    """From Kafka it is the same fork. Another one does not take its file's place unasked."""
     kafka.schemas = registered()
     for entry in mix(700):
         kafka.add_entry(entry)
@@ -179,3 +179,6 @@ def test_fork_of_the_journal(kafka: FakeKafka, tmp_path: Path) -> None:
     assert told.exit_code == 0 and "3 decisions of" in told.stdout
     fork(tmp_path, at=3)
     assert list(Histories(out)) == forked(tmp_path)
+    was = out.read_bytes()
+    told = run("fork", ended(), "--at", "2", "--as", "fork-2", "-o", str(out), "--app", APP)
+    assert (told.exit_code, f"{out} is there already." in told.stderr, out.read_bytes()) == (1, True, was)

@@ -112,9 +112,9 @@ def test_histories_are_exported_from_the_journal(kafka: FakeKafka, tmp_path: Pat
     assert run("histories", "export", "--all", "--file", str(out), "-o", str(again)).exit_code == 0
     assert again.read_bytes() == out.read_bytes()
     names = sorted({entry.thread for entry in mix(120)})[:2]
-    assert run("histories", "export", *names, "-o", str(again)).exit_code == 0
+    assert run("histories", "export", *names, "-o", str(again), "--force").exit_code == 0
     assert {entry.thread for entry in Histories(again)} == set(names)
-    assert run("histories", "export", "--all", "--last", "3", "-o", str(again)).exit_code == 0
+    assert run("histories", "export", "--all", "--last", "3", "-o", str(again), "--force").exit_code == 0
     assert len({entry.thread for entry in Histories(again)}) == 3
     assert "Equal to the bit" in run("replay", "--file", str(again), "--app", APP, "--workers", "0").stdout
 
@@ -125,10 +125,20 @@ def test_histories_export_leaves_no_half_file(kafka: FakeKafka, tmp_path: Path) 
     out.write_text("before")
     kafka.add_entry(mix(120)[0])
     kafka.schemas = registered()
-    told = run("histories", "export", "nobody", "-o", str(out))
+    told = run("histories", "export", "nobody", "-o", str(out), "--force")
     assert (told.exit_code, out.read_text(), "holds nothing of nobody" in told.stderr) == (1, "before", True)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("out")] == ["out.jsonl"]
     assert run("histories", "export", "-o", str(out)).exit_code == 1
+
+
+def test_histories_export_writes_over_nothing_unasked(kafka: FakeKafka, tmp_path: Path) -> None:
+    """What is there stays, and the way on is told, before anything is read."""
+    out = tmp_path / "out.jsonl"
+    out.write_text("before")
+    told = run("histories", "export", "--all", "-o", str(out))
+    assert (told.exit_code, out.read_text()) == (1, "before")
+    assert told.stderr == f"Error: {out} is there already.\nName another file, or write over it with --force.\n"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("out")] == ["out.jsonl"]
 
 
 def test_histories_name_schemas(tmp_path: Path) -> None:

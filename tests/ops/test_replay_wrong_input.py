@@ -61,7 +61,7 @@ def test_histories_of_two_registries_are_not_mixed(alone: Path) -> None:
     one = file(alone)
     other = alone / "other.jsonl"
     other.write_bytes(one.read_bytes().replace(b'"thread":"r0-', b'"thread":"q0-'))
-    out = ("-o", str(alone / "out.jsonl"))
+    out = ("-o", str(alone / "out.jsonl"), "--force")
     told = run("histories", "export", "--all", "--file", str(one), "--file", str(one), *out)
     assert "is in two of the files" in told.stderr
     assert run("histories", "export", "--all", "--file", str(one), "--file", str(other), *out).exit_code == 0
