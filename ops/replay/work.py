@@ -12,10 +12,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops.context import Trouble
+from ops.replay.belonging import check
 from ops.replay.source import FileSource, JournalSource, Source
 from ops.replay.tally import Tally
 from ops.settings import Settings
@@ -89,6 +90,8 @@ def load(spec: str) -> App:
 def work(job: Job, tell: Tell) -> Tally:
     """Replay this reader's share. Raises Trouble and what readers raise."""
     app, tally = load(job.app), Tally()
+    if job.files:  # all of them: what falls to this reader may be of an agent that the app had
+        check(job.app, app, (entry for source in replace(job, share=(0, 1)).sources() for entry in source))
     gc.freeze()
     thresholds = gc.get_threshold()
     gc.set_threshold(*COLLECT_AFTER)

@@ -22,6 +22,11 @@ WRONG = [
         "The file holds nothing of thread 'nobody'.\nIts lines name its threads",
     ),
     (("replay", "--file", "bad_app.py", "--app", APP, "--workers", "2"), "bad_app.py is no histories file."),
+    (
+        ("replay", "--file", "h.jsonl", "--app", "tests.golden.savepoints.app:app"),
+        "Another app decided this: support version 1. tests.golden.savepoints.app:app has go version 1.\n"
+        "Name the app that has support: --app package.module:attribute. What is recorded of it is the digest of",
+    ),
     (("replay", "--file", "empty", "--app", APP), "empty holds no *.jsonl."),
     (("replay", "--all", "--app", APP, "--workers", "1"), "No broker listens at"),
     (("histories", "export", "-o", "x"), "Nothing says which threads to export."),
