@@ -25,12 +25,12 @@ def _cell(value: Any) -> Any:
 @pass_context
 def command(ctx: Context, query: str | None, limit: int, seconds: float, no_refresh: bool) -> None:
     """One SELECT over the index of the journal; without QUERY, its tables and columns (docs/queries.md)."""
+    if query is None:
+        for table, columns in queries.columns().items():
+            ctx.say(f"{table}: {', '.join(columns)}")
+            ctx.emit(table=table, columns=columns)
+        return
     with index(ctx, not no_refresh) as db:
-        if query is None:
-            for table, columns in queries.columns(db).items():
-                ctx.say(f"{table}: {', '.join(columns)}")
-                ctx.emit(table=table, columns=columns)
-            return
         answer = queries.ask(db, query, limit, seconds)
         voids = db.execute("SELECT count(*) FROM voids").fetchone()[0]
     for row in answer.rows:

@@ -57,8 +57,8 @@ def test_sql_ends_in_time(journal: dict[str, Desk]) -> None:
     assert (told.exit_code, "longer than 0.05 s" in told.stderr) == (1, True)
 
 
-def test_sql_alone_lists_tables_and_columns(journal: dict[str, Desk]) -> None:
-    """Those that docs/queries.md promises, each of them with all its columns."""
+def test_sql_alone_lists_tables_and_columns(alone: Path) -> None:
+    """Those that docs/queries.md promises, each of them with all its columns; with no broker and before any index."""
     told = {line["table"]: line["columns"] for line in objects(run("sql", "--json"))}
     assert tuple(told) == PUBLIC
     assert {"thread", "seq", "partition", "offset", "hash"} <= set(told["decisions"])
@@ -66,6 +66,7 @@ def test_sql_alone_lists_tables_and_columns(journal: dict[str, Desk]) -> None:
     lines = [[cell.strip("` ") for cell in line.split("|")] for line in text.splitlines() if line.startswith("| `")]
     documented = {cells[1]: cells[2].split(", ") for cells in lines if cells[1] in told}
     assert documented == told
+    assert run("sql", "--no-refresh").stdout.splitlines()[0].startswith("threads: thread, state, ")
 
 
 def test_sql_says_that_void_entries_are_left_out(kafka: FakeKafka) -> None:
