@@ -7,13 +7,14 @@ import dataclasses
 import importlib
 import os
 import pkgutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 import ops.commands
-from ops.context import Context
+from ops.context import Context, as_json
 from ops.settings import load
 
 
@@ -42,6 +43,18 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command's name."""
         return sorted(module.name for module in pkgutil.iter_modules(ops.commands.__path__))
+
+    def main(self, *given: Any, **more: Any) -> Any:
+        """Run the line. With `--json`, wherever it stands, an error is an object, also that of a line that is none."""
+        line = given[0] if given else more.get("args")
+        if "--json" not in (sys.argv[1:] if line is None else line):
+            return super().main(*given, **more)
+        try:
+            code = super().main(*given, **{**more, "standalone_mode": False})
+        except (click.ClickException, click.Abort) as error:
+            click.echo(as_json(error), err=True)
+            code = getattr(error, "exit_code", 1)
+        sys.exit(code)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what it could not do is told in a sentence."""

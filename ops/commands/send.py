@@ -95,7 +95,7 @@ def command(
             try:
                 id = sender.send(event["thread"], event["type"], event["data"], event["id"])
             except Trouble as error:
-                raise error if len(events) == 1 else Trouble(f"event {number + 1}: {error.message}") from error
+                raise error if len(events) == 1 else Trouble(f"event {number + 1}: {error.said}", error.hint) from error
             waiting[id] = event["thread"]
             ctx.emit(sent=id, thread=event["thread"])
     ctx.say(f"{len(events)} sent" + (f", id {next(iter(waiting))}" if len(events) == 1 else ""))

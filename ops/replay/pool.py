@@ -73,7 +73,7 @@ def _collect(processes: list[Any], heard: Any, tell: Tell) -> Tally:
         if what == "told":
             tell(told)
         elif what == "failed":
-            raise Trouble(told)
+            raise Trouble(*told)
         elif what == "crashed":
             raise RuntimeError(f"in a worker:\n{told}")
         else:
@@ -89,9 +89,9 @@ def _run(job: Job, heard: Any) -> None:
     try:
         heard.put(("done", work(job, lambda told: heard.put(("told", told)))))
     except Trouble as error:
-        heard.put(("failed", error.message))
+        heard.put(("failed", (error.said, error.hint)))
     except KeyboardInterrupt:
         pass  # the command was given it too
     except BaseException as error:
         told = trouble(error, job.settings) if isinstance(error, Exception) else None
-        heard.put(("crashed", traceback.format_exc()) if told is None else ("failed", told.message))
+        heard.put(("crashed", traceback.format_exc()) if told is None else ("failed", (told.said, told.hint)))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 
 from ops.cli import main
@@ -92,11 +93,57 @@ def littered(alone: Path) -> Path:
 
 @pytest.mark.parametrize(("line", "sentence"), NO_STACK, ids=[" ".join(line) for line, _ in NO_STACK])
 def test_wrong_input_is_a_sentence_without_a_stack(littered: Path, line: list[str], sentence: str) -> None:
-    """Every command, given what is wrong or run without a stack, fails and says what, in each of its voices."""
-    for voice in ([], ["--json"]):
-        told = run(*voice, *line)
-        assert (told.exit_code != 0, sentence in told.stderr) == (True, True), told.output
+    """Every command, given what is wrong or run without a stack, fails and says what, in each of its voices: to a
+    program in one object, the last line of the error stream, with the same code."""
+    plain, told = run(*line), run("--json", *line)
+    for voice in (plain, told):
+        assert (voice.exit_code != 0, sentence in voice.stderr) == (True, True), voice.output
+    error = json.loads(told.stderr.splitlines()[-1])
+    assert (told.exit_code, set(error), sentence in error["error"] + error["hint"]) == (
+        plain.exit_code, {"error", "hint"}, True,
+    )  # fmt: skip
     assert (littered / ".threadlog" / "run").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "hint", "code"),
+    [
+        (["status", "extra", "--json"], "Got unexpected extra argument (extra)",
+         " status --help` says how it is called.", 2),
+        (["parked", "list", "--json", "--what"], "No such option '--what'.",
+         " parked list --help` says how it is called.", 2),
+        (["--json", "--port-base", "many", "status"], "Invalid value for '--port-base': 'many' is not a valid integer.",
+         " --help` says how it is called.", 2),
+        (["threads", "--state", "idle", "--json"], "No broker listens at 127.0.0.1:",
+         "Is the stack up? `threadlog status`.", 1),
+        (["down", "--purge", "--json"], " is no stack's folder; nothing was removed.", "Check --state-dir.", 1),
+        (["up", "--taskmanagers", "0", "--json"], "wrong:\n  - command line: taskmanagers = 0, expected", "", 1),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
+)  # fmt: skip
+def test_errors_are_objects_under_json(littered: Path, line: list[str], error: str, hint: str, code: int) -> None:
+    """Wherever `--json` stands, and also where the line cannot be parsed: what happened and what to do, apart."""
+    told = run(*line)
+    [found] = [json.loads(line) for line in told.stderr.splitlines()]
+    assert (told.exit_code, told.stdout) == (code, "")
+    assert (found["hint"].endswith(hint), error in found["error"]) == (True, True), found
+
+
+def test_interrupt_is_an_object_under_json(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With code 1, as without; a code that a command ends with is kept, too."""
+
+    def end(error: BaseException) -> int:
+        def check_broker(settings: object) -> None:
+            raise error
+
+        monkeypatch.setattr("ops.commands.replay.check_broker", check_broker)
+        told = run("--json", "replay", "--run", "r")
+        assert [json.loads(line)["error"] for line in told.stderr.splitlines() if line] == (
+            ["It was interrupted."] if isinstance(error, KeyboardInterrupt) else []
+        )
+        return told.exit_code
+
+    assert (end(KeyboardInterrupt()), end(click.exceptions.Exit(3))) == (1, 3)
 
 
 def test_wrong_input_covers_every_command() -> None:
