@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is read out of a savepoint: the offsets of its Kafka sources."""
+"""What is read out of a savepoint: the offsets of its Kafka sources. Where the golden ones can lie."""
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
+
+import pytest
 
 from ops.stack.savepoints import source_offsets
 
@@ -36,3 +39,17 @@ def test_savepoint_that_is_elsewhere_tells_nothing(tmp_path: Path) -> None:
     """On another disk, or gone."""
     assert source_offsets("s3://bucket/savepoint", "ns", ["agent-events"]) == {}
     assert source_offsets(f"file:{tmp_path}/gone", "ns", ["agent-events"]) == {}
+
+
+GOLDEN = sorted(Path("tests/golden/savepoints").glob("*/*/_metadata"))
+INLINE, RELATIVE = b"\x01", b"\x06"  # of what kind a piece of state is, in the byte before the length of its name
+
+
+@pytest.mark.parametrize("metadata", GOLDEN, ids=lambda path: "-".join(path.parts[-3:-1]))
+def test_golden_savepoint_can_lie_anywhere(metadata: Path) -> None:
+    """The paths in it are of the stack that took it, and nothing opens them: they only name state that lies in
+    `_metadata` itself. What lies in a file is told by that file's bare name."""
+    data, files = metadata.read_bytes(), {path.name.encode() for path in metadata.parent.iterdir()} - {b"_metadata"}
+    named = re.findall(rb"(.)..file:", data, re.DOTALL)
+    assert (set(named), len(named)) == ({INLINE}, data.count(b"file:"))
+    assert {bytes(name) for name in re.findall(RELATIVE + rb"\x00\x24([0-9a-f-]{36})", data)} == files

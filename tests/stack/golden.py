@@ -3,7 +3,8 @@
 
     tests/golden/savepoints/app.py        the app, the same for every version
     tests/golden/savepoints/VERSION/
-        conversation/, tools/             the savepoints, as Flink wrote them: such a folder can be moved
+        conversation/, tools/             the savepoints, as Flink wrote them: such a folder can be moved; the paths in
+                                          `_metadata` name state that lies in it, and are never opened
         journal.jsonl                     the journal up to them, as a histories file
         facts.json                        where each topic ended and each entry lay; what the stop left written down;
                                           the open runs, by what they wait for, with how each of them has to end
