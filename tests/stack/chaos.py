@@ -84,9 +84,11 @@ def undecided(settings: Settings) -> set[Place]:
 def check(world: World, events: list[Event]) -> None:
     """Every input is decided once by a valid entry, every payment made once, and none for what is void alone."""
     wait_until(
-        "a valid entry for every input", lambda: not undecided(world.settings), 120, lambda: undecided(world.settings)
+        "a valid entry for every input", lambda: not undecided(world.settings), 300, lambda: undecided(world.settings)
     )
-    wait_until("every call is answered", lambda: not open_calls(world.settings), 60, lambda: open_calls(world.settings))
+    wait_until(
+        "every call is answered", lambda: not open_calls(world.settings), 180, lambda: open_calls(world.settings)
+    )
     decided, asked, _ = valid(world.settings)
     assert {place: count for place, count in decided.items() if count != 1} == {}
     ids = {event.id for event in events}
@@ -128,7 +130,7 @@ class Watching:
         told = [json.loads(line) for line in self.out.read_bytes().split(b"\n")[:-1] if line.startswith(b"{")]
         return [one for one in told if wanted.items() <= one.items()]
 
-    def wait(self, seconds: float = 120, **wanted: Any) -> dict[str, Any]:
+    def wait(self, seconds: float = 300, **wanted: Any) -> dict[str, Any]:
         """Wait until it tells of that."""
         wait_until(f"the watch tells {wanted}", lambda: bool(self.lines(**wanted)), seconds, lambda: self.lines()[-3:])
         return self.lines(**wanted)[0]
