@@ -59,6 +59,10 @@ class SubmitFailed(Exception):
     """A job could not be stopped, submitted or did not come to run; the message says which and what was printed."""
 
 
+class Declined(SubmitFailed):
+    """Flink has looked at a job's graph and does not take it: nothing of that start runs, or will."""
+
+
 class OtherHistory(Exception):
     """The state that a catch-up was started from is not of this journal."""
 

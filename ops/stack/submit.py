@@ -21,7 +21,7 @@ from ops.stack import archives, flink, health, records, starting, versions
 from ops.stack.code import app_digest, check, pack
 from ops.stack.layout import FLINK, Layout
 from ops.stack.parts import LIGHT, flat_yaml, flink_environment
-from ops.stack.starting import SubmitFailed
+from ops.stack.starting import Declined, SubmitFailed
 from ops.stack.supervisor import Supervisor
 from schemas.topics import kafka_name
 from wire.control import CONVERSATION
@@ -98,7 +98,7 @@ def run_job(
     (layout.logs / f"submit-{kind}.log").write_text(done.stdout + done.stderr)
     found = re.search(r"JobID ([0-9a-f]{32})", done.stdout)
     if found is None:
-        raise SubmitFailed(f"{kind}: {_why(done.stdout + done.stderr)}")
+        raise _failure(kind, done.stdout + done.stderr)
     return found.group(1)
 
 
@@ -116,11 +116,11 @@ REFUSALS = (
 )
 
 
-def _why(output: str) -> str:
+def _failure(kind: str, output: str) -> SubmitFailed:
     for pattern, sentence in REFUSALS:
         if found := re.search(pattern, output):
-            return sentence.format(found.group(1))
-    return f"`flink run` started no job:\n{_essence(output)}"
+            return Declined(f"{kind}: {sentence.format(found.group(1))}")
+    return SubmitFailed(f"{kind}: `flink run` started no job:\n{_essence(output)}")
 
 
 def _essence(output: str) -> str:
@@ -213,12 +213,18 @@ def ready_points(
     return {**points, CONVERSATION: starting.ready(settings, layout, points[CONVERSATION], mine, run, say)}
 
 
-def _begin(settings: Settings, layout: Layout, spec: str, kind: str, packed: tuple[Path, str], point: str) -> str:
+def _begin(
+    settings: Settings, layout: Layout, spec: str, kind: str, packed: tuple[Path, str], point: str, say: Say
+) -> str:
     """Submit one job and write it down at once: the record that it replaces leads to a savepoint that is used up."""
     folder, code = packed
     fresh = records.Record(kind, "", spec, code, began_from=point)
     try:
         job_id = run_job(settings, layout, spec, kind, folder, point)
+    except Declined:
+        if kind == CONVERSATION:  # its start has a generation, for which the next one would wait
+            starting.remember_end(settings, "", say)
+        raise
     except SubmitFailed:
         # The client may have died after the cluster took the job.
         with contextlib.suppress(http.HttpError):
@@ -235,7 +241,8 @@ def begin(
     """Submit the jobs of `points`, kind → savepoint or nothing, side by side; their ids. Raises SubmitFailed."""
     with ThreadPoolExecutor(2) as pool:
         runs = {
-            kind: pool.submit(_begin, settings, layout, spec, kind, packed, point) for kind, point in points.items()
+            kind: pool.submit(_begin, settings, layout, spec, kind, packed, point, say)
+            for kind, point in points.items()
         }
     for kind, run in runs.items():
         if not run.exception():

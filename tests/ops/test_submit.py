@@ -163,4 +163,23 @@ def test_submit_writes_down_the_versions_that_run(settings: Settings, monkeypatc
 )
 def test_submit_tells_in_a_sentence_what_flink_refuses(output: str, told: str) -> None:
     """The cause, and not the page around it; of what is not known, the lines that say why."""
-    assert told in submit._why(output)
+    assert told in str(submit._failure("conversation", output))
+
+
+@pytest.mark.parametrize(
+    ("said", "ended"), [("no UID or hash has been assigned to operator counted", ["conversation"]), ("no answer", [])]
+)
+def test_submit_lets_the_next_start_follow_at_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, said: str, ended: list[str]
+) -> None:
+    """A start that Flink declined is over, and the log says so; of one that failed otherwise nobody knows."""
+    marks = list[str]()
+
+    def run_job(s: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str) -> str:
+        raise submit._failure(kind, said)
+
+    monkeypatch.setattr(submit, "run_job", run_job)
+    monkeypatch.setattr("ops.stack.starting.remember_end", lambda s, job_id, say: marks.append("conversation"))
+    with pytest.raises(submit.SubmitFailed):
+        go(settings)
+    assert marks == ended
