@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m bench.waiting`: what it costs that calls are out. CPU of every process of the stack, against idling."""
+"""`python -m bench.waiting`: what it costs that calls are out. CPU of every process of the stack, against idling.
+
+Each window with calls has one without just before it: for a minute after ten thousand calls the stack is not idle yet,
+and a machine is not equally fast all the time.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from bench.session import Session, options, session
 
 APP, JOBS = "bench.live:app", ("conversation", "tools")
 # A window begins when the last call has been fired for a while, and ends before the first has its answer.
-CALL_S, WINDOW_S, FIRED_S, SETTLE_S = 40.0, 10.0, 15.0, 4.0
+CALL_S, WINDOW_S, FIRED_S, SETTLE_S = 40.0, 10.0, 15.0, 20.0
 
 
 def _cores(run: Session) -> float:
@@ -46,13 +50,14 @@ def main(**given: Any) -> None:
     """Measure the CPU that waiting calls cost."""
     with session(given, APP, JOBS) as run:
         _while_waiting(run, max(given["calls"]), "warm")
-        time.sleep(SETTLE_S)
-        idle = [_cores(run) for _ in range(given["rounds"])]
-        found = [Figure("waiting.idle", "% of a core", [100 * cores for cores in idle])]
+        found, idle = list[Figure](), list[float]()
         for calls in given["calls"]:
-            spent = [_while_waiting(run, calls, f"{calls}-{number}") for number in range(given["rounds"])]
-            over = [100 * (cores - found[0].value / 100) for cores in spent]
+            over = []
+            for number in range(given["rounds"]):
+                idle.append(_cores(run))
+                over.append(100 * (_while_waiting(run, calls, f"{calls}-{number}") - idle[-1]))
             found.append(Figure(f"waiting.{calls}_calls.over_idle", "% of a core", over))
+        found.insert(0, Figure("waiting.idle", "% of a core", [100 * cores for cores in idle]))
         run.report("waiting", found, call_s=CALL_S, window_s=WINDOW_S)
 
 
