@@ -24,14 +24,30 @@ def written(out: Path, over: bool) -> Iterator[IO[bytes]]:
     """The file to write. What is raised in the body leaves none, and what was there as it was.
 
     over: write over what is there. Raises Trouble where that is not allowed, or the file cannot be written."""
-    if os.path.lexists(out) and not over:
-        raise Trouble(f"{out} is there already.", "Name another file, or write over it with --force.")
+    if not over:
+        _refuse(out)
     fresh = out.with_name(f"{out.name}.{os.getpid()}")
     try:
-        with fresh.open("wb") as file:
+        file = fresh.open("wb")
+    except OSError as error:
+        raise Trouble(f"{out} cannot be written: {error.strerror}.") from error
+    try:
+        with file:
             yield file
+        _place(fresh, out, over)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _place(fresh: Path, out: Path, over: bool) -> None:
+    if not over:
+        _refuse(out)  # somebody may have written one meanwhile
+    try:
         fresh.replace(out)
     except OSError as error:
         raise Trouble(f"{out} cannot be written: {error.strerror}.") from error
-    finally:
-        fresh.unlink(missing_ok=True)
+
+
+def _refuse(out: Path) -> None:
+    if os.path.lexists(out):
+        raise Trouble(f"{out} is there already.", "Name another file, or write over it with --force.")

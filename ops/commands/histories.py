@@ -11,7 +11,7 @@ from ops.context import Context, Trouble, pass_context
 from ops.replay.export import export
 from ops.replay.histories import files_of
 from ops.replay.moments import moment_ms
-from ops.written import force
+from ops.written import force as forcing
 
 
 @click.group("histories")
@@ -28,7 +28,7 @@ def command() -> None:
     "--file", "files", multiple=True, type=click.Path(path_type=Path, exists=True), help="From histories, not Kafka."
 )
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write.")
-@force
+@forcing
 @pass_context
 def export_(
     ctx: Context,

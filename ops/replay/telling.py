@@ -103,7 +103,8 @@ def counts(tally: Tally, seconds: float) -> dict[str, Any]:
         "standings": dict(sorted(tally.standings.items())), "voids": tally.voids, "threads_cut": tally.cut,
         "entries_lost": tally.lost, "other_limits": dict(sorted(tally.other_limits.items())),
         "older_states": tally.older_states,
-        "seconds": round(seconds, 3), "decisions_per_s": round(tally.decisions / max(seconds, 0.001)),
+        "seconds": round(seconds, 3),
+        "decisions_per_s": round(tally.decisions / seconds) if seconds else None,  # None: nobody looked at a clock
         "groups": [
             {"kind": g.kind, "about": g.about, "threads": g.threads, "decisions": g.decisions,
              "thread": g.first.thread, "seq": g.first.seq}

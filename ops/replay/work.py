@@ -90,8 +90,9 @@ def load(spec: str) -> App:
 def work(job: Job, tell: Tell) -> Tally:
     """Replay this reader's share. Raises Trouble and what readers raise."""
     app, tally = load(job.app), Tally()
-    if job.files:  # all of them: what falls to this reader may be of an agent that the app had
-        check(job.app, app, (entry for source in replace(job, share=(0, 1)).sources() for entry in source))
+    if job.files and not job.upgrade:  # the whole of them: one thread, or one share, may be of an agent that is gone
+        every = replace(job, share=(0, 1), threads=())
+        check(job.app, app, (entry for source in every.sources() for entry in source))
     gc.freeze()
     thresholds = gc.get_threshold()
     gc.set_threshold(*COLLECT_AFTER)

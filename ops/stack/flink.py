@@ -111,16 +111,16 @@ def stop_with_savepoint(settings: Settings, job: Job, folder: str) -> str:
     raise http.HttpError(base, 0, f"no savepoint within {SAVEPOINT_S} s")
 
 
-def cancel(settings: Settings, job: Job) -> None:
+def cancel(settings: Settings, job: Job, within_s: float = CANCEL_S) -> None:
     """End a job that cannot be stopped: one that does not run, or a replay. Its checkpoints stay.
 
     Raises HttpError when it has not ended in time."""
     base = f"{settings.flink_rest}/jobs/{job.id}"
     http.call(f"{base}?mode=cancel", method="PATCH")
-    until = time.monotonic() + CANCEL_S
+    until = time.monotonic() + within_s
     while http.call(base)["state"] not in ENDED:
         if time.monotonic() > until:
-            raise http.HttpError(base, 0, f"not cancelled within {CANCEL_S} s")
+            raise http.HttpError(base, 0, f"not cancelled within {within_s:g} s")
         time.sleep(0.1)
 
 

@@ -183,7 +183,9 @@ def resize(settings: Settings, parallelism: int, say: Say) -> Settings:
     with alone(layout):
         _check_same(settings)
         if live := sorted(flink.live_jobs(settings)):
-            raise StackFailed(f"{' and '.join(live)} run with {settings.parallelism}.", "`threadlog stop` them first.")
+            lines = ["threadlog stop", *(["threadlog stop --job replay"] if flink.REPLAY in live else [])]
+            hint = f"{' and '.join(f'`{line}`' for line in lines)} first."
+            raise StackFailed(f"{' and '.join(live)} run with {settings.parallelism}.", hint)
         render(wanted, layout)
         added, removed = Supervisor(layout).read_again()
         remember(wanted)

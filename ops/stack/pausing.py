@@ -6,10 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ops import http
 from ops.settings import Settings
 from ops.stack import flink, records
 from ops.stack.layout import Layout
 
+# A slice is verified to its end first, which takes a fraction of a second, or a minute where each handler takes long.
+WITHIN_S = 120
 GO_ON = "`threadlog replay --cluster --go-on`"
 
 Say = Callable[[str], None]
@@ -26,7 +29,12 @@ def pause(settings: Settings, layout: Layout, say: Say) -> list[str]:
     "" says from its beginning. Raises HttpError where it does not end."""
     points = list[str]()
     while job := flink.live_jobs(settings).get(flink.REPLAY):
-        flink.cancel(settings, job)
+        try:
+            flink.cancel(settings, job, WITHIN_S)
+        except http.HttpError:
+            if job.id in {one.id for one in flink.live_jobs(settings).values()}:
+                raise
+            continue  # it came to its end meanwhile
         begun = records.read(layout, flink.REPLAY)
         ours = begun is not None and begun.job_id == job.id
         points.append(records.restore_point(layout, flink.REPLAY) if ours else records.newest(layout, job.id))

@@ -31,10 +31,12 @@ from wire.control import (
     CAUGHT_UP,
     CONVERSATION,
     ENDED,
+    STARTED,
     STOPPED,
     Mark,
     last_mark,
     plain_path,
+    read_marks,
     refusal,
     write_mark,
 )
@@ -105,6 +107,19 @@ def remember_end(settings: Settings, job_id: str, say: Say) -> None:
         write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
     except (KafkaException, WireError) as error:
         say(f"  that the conversation was ended could not be written down: {error}")
+
+
+def remember_declined(settings: Settings, began_ms: int, say: Say) -> None:
+    """Write down that the start that was made since `began_ms` has ended, so that the next one need not wait for it.
+
+    Not where another start was made since: its generation is none of ours to end."""
+    try:
+        marks = read_marks(settings.bootstrap, settings.namespace, _codec(settings))
+    except (KafkaException, WireError) as error:
+        say(f"  whether another start is under way could not be read: {error}")
+        return
+    if [one.mark.what for one in marks if one.log_time_ms >= began_ms] == [STARTED]:
+        remember_end(settings, "", say)
 
 
 def check_inputs(settings: Settings, kinds: list[str], accept: bool, say: Say) -> None:

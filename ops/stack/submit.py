@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -218,12 +219,12 @@ def _begin(
 ) -> str:
     """Submit one job and write it down at once: the record that it replaces leads to a savepoint that is used up."""
     folder, code = packed
-    fresh = records.Record(kind, "", spec, code, began_from=point)
+    fresh, began_ms = records.Record(kind, "", spec, code, began_from=point), time.time_ns() // 1_000_000
     try:
         job_id = run_job(settings, layout, spec, kind, folder, point)
     except Declined:
         if kind == CONVERSATION:  # its start has a generation, for which the next one would wait
-            starting.remember_end(settings, "", say)
+            starting.remember_declined(settings, began_ms, say)
         raise
     except SubmitFailed:
         # The client may have died after the cluster took the job.

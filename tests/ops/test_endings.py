@@ -30,19 +30,27 @@ def test_result_is_given_the_id_of_its_application(tmp_path: Path) -> None:
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
-def test_result_that_was_not_written_to_its_end_is_removed(tmp_path: Path) -> None:
-    """Its job was not tidied up behind yet."""
-    for text in ("", '{"result": {"id": "3a', "[]", '{"result": {}}'):
+def test_result_that_was_not_written_to_its_end_still_says_that_its_job_has_ended(tmp_path: Path) -> None:
+    """Without it the job would be recovered, and decide again what it had decided before it was stopped."""
+    for text in ("", '{"result": {"id": "3a'):
         path = left(tmp_path, text)
-        assert mend(tmp_path) == [f"{path.name} was not written to its end, and is removed"]
-        assert not path.exists()
+        assert mend(tmp_path) == [f"{path.name} was not written to its end, and is written anew"]
+        result = json.loads(path.read_text())["result"]
+        assert (result["id"], result["application-id"], result["application-status"]) == (JOB, JOB, "SUCCEEDED")
+
+
+def test_result_of_another_form_is_left_alone(tmp_path: Path) -> None:
+    """A later Flink's, perhaps."""
+    for text in ("[]", '{"result": {}}'):
+        path = left(tmp_path, text)
+        assert mend(tmp_path) == [f"{path.name} is of a form that is not known here, and is left alone"]
+        assert path.read_text() == text
 
 
 def test_nothing_is_done_where_no_job_has_ended(tmp_path: Path) -> None:
     """Before the first start there is not even a folder, and a result of Flink's that is whole stays as it is."""
     assert mend(tmp_path / "none") == []
-    clean = tmp_path / "it" / f"{JOB}.json"
-    clean.parent.mkdir()
-    clean.write_text("{}")
+    whole = json.dumps({"result": {**LEFT["result"], "application-id": JOB}})  # type: ignore[dict-item]
+    path = left(tmp_path, whole)
     assert mend(tmp_path) == []
-    assert clean.read_text() == "{}"
+    assert path.read_text() == whole

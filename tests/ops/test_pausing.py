@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ops import http
 from ops.context import Trouble
 from ops.replay import cluster, findings
 from ops.settings import Settings
 from ops.stack import flink, records
 from ops.stack.layout import Layout
 from ops.stack.pausing import pause
+from ops.stack.submit import SubmitFailed
 from tests.ops.fakes import objects, run
 from tests.ops.test_records import complete
 from tests.ops.test_replay_cluster import Flink, made, settings
@@ -31,7 +34,9 @@ def layout(made: Flink, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> 
     (layout.state / "code" / "code").mkdir(parents=True)
     records.write(layout, BEGUN)
     made.live = {flink.REPLAY: flink.Job(flink.REPLAY, ID, "RUNNING", {})}
-    monkeypatch.setattr(flink, "cancel", lambda settings, job: made.cancelled.append(made.live.pop(job.kind).id))
+    monkeypatch.setattr(
+        flink, "cancel", lambda settings, job, within_s: made.cancelled.append(made.live.pop(job.kind).id)
+    )
     return layout
 
 
@@ -162,3 +167,35 @@ def test_go_on_takes_nothing_that_was_told_before(alone: Path, line: tuple[str, 
     """It goes on as it was begun."""
     told = run("replay", *line)
     assert (told.exit_code, said in told.stderr) == (1, True), told.stderr
+
+
+def test_pause_takes_a_replay_that_ends_meanwhile_for_ended(
+    made: Flink, settings: Settings, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flink cancels no job that has ended, and a person who paused it has what they wanted."""
+
+    def cancel(settings: Settings, job: flink.Job, within_s: float) -> None:
+        del made.live[job.kind]
+        raise http.HttpError("", 409, "it has ended")
+
+    monkeypatch.setattr(flink, "cancel", cancel)
+    assert pause(settings, layout, print) == []
+
+
+def test_replay_whose_client_died_is_written_down(
+    made: Flink, settings: Settings, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster may have taken the job: what goes on later must be that one, which has told more by then."""
+    complete(layout, 3, ID)
+    pause(settings, layout, print)
+
+    def run_job(*given: Any) -> str:
+        made.live = {flink.REPLAY: flink.Job(flink.REPLAY, "d" * 32, "RUNNING", {})}
+        raise SubmitFailed("replay: `flink run` did not end within 120 s")
+
+    monkeypatch.setattr(cluster, "run_job", run_job)
+    with pytest.raises(SubmitFailed):
+        go_on(settings)
+    begun = records.read(layout, flink.REPLAY)
+    assert begun is not None
+    assert begun.job_id == "d" * 32

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from ops.settings import Settings, load, remember
 from ops.stack import flink, records, starting, submit, versions
 from ops.stack.layout import Layout
 from wire.app_code import AppCodeError
+from wire.control import Mark, Written
 
 KINDS = ("conversation", "tools")
 
@@ -167,18 +169,28 @@ def test_submit_tells_in_a_sentence_what_flink_refuses(output: str, told: str) -
 
 
 @pytest.mark.parametrize(
-    ("said", "ended"), [("no UID or hash has been assigned to operator counted", ["conversation"]), ("no answer", [])]
+    ("said", "starts", "ended"),
+    [
+        ("no UID or hash has been assigned to operator counted", 1, ["conversation"]),
+        ("no UID or hash has been assigned to operator counted", 2, []),
+        ("no answer", 1, []),
+    ],
 )
 def test_submit_lets_the_next_start_follow_at_once(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, said: str, ended: list[str]
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, said: str, starts: int, ended: list[str]
 ) -> None:
-    """A start that Flink declined is over, and the log says so; of one that failed otherwise nobody knows."""
-    marks = list[str]()
+    """A start that Flink declined is over, and the log says so; of one that failed otherwise nobody knows, and one that
+    another has followed is not the last."""
+    marks, others = list[str](), [Written(0, 0, Mark("started", "conversation", "", "", {}))]  # long ago
 
     def run_job(s: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str) -> str:
+        if kind == "conversation":
+            ours = Mark("started", "conversation", "", "", {})
+            others.extend([Written(1, 1 + time.time_ns() // 1_000_000, ours)] * starts)
         raise submit._failure(kind, said)
 
     monkeypatch.setattr(submit, "run_job", run_job)
+    monkeypatch.setattr("ops.stack.starting.read_marks", lambda *where: others)
     monkeypatch.setattr("ops.stack.starting.remember_end", lambda s, job_id, say: marks.append("conversation"))
     with pytest.raises(submit.SubmitFailed):
         go(settings)
