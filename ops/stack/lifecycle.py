@@ -25,6 +25,7 @@ from ops.stack.pausing import pause
 from ops.stack.render import render
 from ops.stack.submit import end_catch_ups, stop_jobs, submit
 from ops.stack.supervisor import Supervisor
+from ops.stack.tidying import wait_tidy
 
 WELL_S = 90
 GRACE_S = 10
@@ -256,6 +257,8 @@ def down(settings: Settings, say: Say, purge: bool = False) -> Downed:
         if supervisor.is_running():
             if not purge:
                 done.stopped = _stop_all_jobs(settings, say)
+                if not wait_tidy(layout):
+                    say("  the JobManager still tidies up behind jobs: if it does not start again, see operations.md")
             names = list(supervisor.info())
             clients_first = [name for name in names if name.startswith(("taskmanager", "jobmanager"))]
             supervisor.stop(clients_first)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from ops.bootstrap.programs import java_program
 from ops.settings import Settings
 from ops.stack import archives
-from ops.stack.layout import BUILD, FLINK, FLINK_LIB, PYTHON, ROOT, VENV, Layout
+from ops.stack.layout import BUILD, FLINK, FLINK_LIB, ROOT, VENV, Layout
 
 # Services that only coordinate need neither the optimising compiler nor parallel collectors; on two cores that is
 # a good part of the start.
@@ -167,9 +167,7 @@ def jobmanager(settings: Settings, layout: Layout) -> Part:
     main = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
     ports = {"REST": settings.port(5), "RPC": settings.port(6), "blobs": settings.port(8)}
     command = _flink(layout, "jobmanager", flags, main)
-    results = shlex.quote(str(layout.state / "flink" / "ha" / "job-result-store"))
-    mending = f"{shlex.quote(str(PYTHON))} -m ops.stack.endings {results}"
-    return Part("jobmanager", command, ports, flink_environment(layout), (mending,))
+    return Part("jobmanager", command, ports, flink_environment(layout))
 
 
 def taskmanager(settings: Settings, layout: Layout, number: int) -> Part:

@@ -4,16 +4,11 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from ops.stack import flink
-from ops.stack.layout import Layout
 from schemas.codec import Schema
 from tests.stack.bad import by_id
 from tests.stack.world import TYPES, Event, Traffic, World, fresh
@@ -38,51 +33,6 @@ def test_outage_is_survived_without_help(world: World, part: str, record_propert
     world.wait_replied([*held, *traffic.sent])
     assert {kind: job.id for kind, job in flink.live_jobs(world.settings).items()} == jobs
     world.report_silence(part, killed, record_property)
-
-
-@contextmanager
-def results(folder: Path) -> Iterator[dict[str, str]]:
-    """The results of jobs that end meanwhile, by file, as they lie there while the JobManager tidies up behind them."""
-    found, over = dict[str, str](), threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.002):
-            for path in folder.glob("*_DIRTY.json"):
-                try:
-                    json.loads(text := path.read_text())
-                except (OSError, ValueError):  # gone again, or not written to its end
-                    continue
-                found[path.name] = text
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield found
-    finally:
-        over.set()
-        thread.join()
-
-
-@pytest.mark.parametrize("written", [1.0, 0.5])
-def test_jobmanager_that_died_behind_an_ended_job_comes_back(world: World, written: float) -> None:
-    """It had written down that a job ended, or half of that, and not tidied up behind it: the next one does, and the
-    others run on."""
-    world.wait_running()
-    folder = Layout(world.settings.state_dir).state / "flink" / "ha" / "job-result-store" / world.settings.namespace
-    with results(folder) as found:
-        world.cli("stop", "--job", "tools")
-    assert len(found) == 1, "the result of the job was not seen before Flink removed it"
-    [(name, text)] = found.items()
-    world.cli("start", "--job", "tools")
-    jobs = {kind: job.id for kind, job in flink.live_jobs(world.settings).items()}
-    before = world.process("jobmanager")
-    (folder / name).write_text(text[: int(written * len(text))])
-    world.kill("jobmanager")
-    world.wait_again("jobmanager", before)
-    world.wait_running()
-    world.wait_replied([world.go("look pay")])
-    assert {kind: job.id for kind, job in flink.live_jobs(world.settings).items()} == jobs
-    assert list(folder.glob("*_DIRTY.json")) == []
 
 
 def newer_go(world: World) -> Event:
