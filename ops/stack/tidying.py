@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A JobManager tidies up behind a job that has ended, and must not be ended while it does.
 
-It writes the job's result into a file, removes what ZooKeeper holds of the job, and removes the file, all within a
-tenth of a second. Of what lies there in between Flink 2.3 makes nothing: the next JobManager finds a result without
+It writes the job's result into a file, removes what ZooKeeper holds of the job, and removes the file, all within some
+tenths of a second. Of what lies there in between Flink 2.3 makes nothing: the next JobManager finds a result without
 what belongs to it, and ends itself, as does each one after it."""
 
 from __future__ import annotations
