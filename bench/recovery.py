@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m bench.recovery`: how long no decision is committed after the conversation's TaskManager was killed.
+"""`python -m bench.recovery`: how long until the next decision after the conversation's TaskManager was killed.
 
 A spare TaskManager is there. Events come at a steady pace all the time, and a read_committed reader notes when it sees
-new entries; the gap is the longest silence around the kill. Afterwards every event has one entry.
+new entries. The gap ends with the first entry that was written after the kill: what the killed process had written is
+committed by its successor before that one can decide anything. Afterwards every event has one entry.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from itertools import pairwise
 from typing import Any
 
 import click
@@ -47,7 +47,7 @@ def _wait_well(run: Session) -> None:
 
 
 def _gap_s(run: Session, prefix: str) -> float:
-    """The longest silence around one kill. Raises Trouble where an event has no entry, or two."""
+    """From one kill to the first entry written since. Raises Trouble where an event has no entry, or two."""
     stop, sent = threading.Event(), 0
 
     def traffic() -> None:
@@ -60,8 +60,8 @@ def _gap_s(run: Session, prefix: str) -> float:
         sender = threading.Thread(target=traffic, daemon=True)
         sender.start()
         time.sleep(BEFORE_S)
-        killed = time.time()
         _kill(run)
+        killed = time.time()
         time.sleep(AFTER_S)
         stop.set()
         sender.join()
@@ -69,8 +69,7 @@ def _gap_s(run: Session, prefix: str) -> float:
         _wait_well(run)
         if len(follower.seen) != sent:
             raise Trouble(f"{sent} events were sent, {len(follower.seen)} entries came.")
-        seen = sorted(one.seen_s for one in follower.seen)
-    return max(later - earlier for earlier, later in pairwise(seen) if later > killed)
+    return min(one.seen_s for one in follower.seen if one.at_s > killed) - killed
 
 
 @click.command()

@@ -38,7 +38,9 @@ class Overtaken(WireError):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A record of `agent-control`; fields as in its schema, `journal` by partition, `inputs` by "topic/partition"."""
+    """A record of `agent-control`; fields as in its schema, `journal` by partition, `inputs` by "topic/partition".
+
+    `generation`: the one that a start has, or that was stopped; 0 for none."""
 
     what: str
     job: str

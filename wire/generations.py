@@ -54,13 +54,24 @@ def newest(marks: list[Written]) -> int:
 
 
 def check(bootstrap: str, namespace: str, codec: Codec, job: str, generation: int) -> None:
-    """Raises Overtaken where a later start of the job has been made than this one; KafkaException, WireError."""
+    """Raises Overtaken where a later start of the job has been made than this one, or where this one was stopped with a
+    savepoint; KafkaException, WireError.
+
+    Where a JobManager dies before it has written down that a stopped job has ended, the next one recovers the job, from
+    a checkpoint before that savepoint: what was decided in between would be decided again."""
     marks = read_marks(bootstrap, namespace, codec, job)
     if (now := newest(marks)) > generation:
         place = next(one.mark.place for one in reversed(marks) if one.mark.generation == now)
         raise Overtaken(
             f"{job} of generation {generation} was overtaken: generation {now} was started in process {place}. This "
             f"copy decides nothing more; cancel its Flink job"
+        )
+    mine = (one.mark for one in marks if one.mark.generation == generation)
+    if stop := next((mark for mark in mine if mark.what == STOPPED), None):
+        raise Overtaken(
+            f"{job} of generation {generation} was stopped with the savepoint {stop.savepoint}, and brought back from "
+            f"a checkpoint before it. This copy decides nothing more; `threadlog start --take-over` ends it and goes "
+            f"on from the savepoint"
         )
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Callable, List, NamedTuple, Sequence
 
@@ -25,6 +27,7 @@ PYTHON = VENV / "bin" / "python"
 FLINK = VENV / "lib" / "python3.11" / "site-packages" / "pyflink"
 FLINK_LIB = BUILD / "flink-lib"
 ARCHIVES = BUILD / "class-archives"
+NATIVE = BUILD / "native"
 HERE = Path(__file__).resolve()
 POM = ROOT / "ops" / "bootstrap" / "pom.xml"
 JAVA_SOURCES = ROOT / "connector" / "src" / "main" / "java"
@@ -141,6 +144,16 @@ def _flink_lib(say: Say) -> None:
     for jar in [*jars, *(BUILD / "connector").glob("*.jar")]:
         (FLINK_LIB / jar.name).symlink_to(jar)
     say("    %d jars" % len(list(FLINK_LIB.glob("*.jar"))))
+    _native()
+
+
+def _native() -> None:
+    """RocksDB's library, out of its jar once instead of at every start; on a machine that it has none for, nothing."""
+    NATIVE.mkdir(exist_ok=True)
+    kind = {"x86_64": "linux64", "aarch64": "linux-aarch64"}.get(platform.machine(), "none")
+    with zipfile.ZipFile(next(FLINK_LIB.glob("flink-dist-*.jar"))) as jar:
+        for name in set(jar.namelist()) & {"librocksdbjni-%s.so" % kind}:
+            jar.extract(name, str(NATIVE))
 
 
 def _connector_jar(say: Say) -> None:

@@ -40,7 +40,8 @@ def command(ctx: Context, job: str, record: str, caught_up: bool) -> None:
     live = [kind for kind in flink.live_jobs(ctx.settings) if kind in kinds]
     end_catch_ups(ctx.settings, ctx.say)
     if failed := stop_jobs(ctx.settings, layout, kinds, ctx.say):
-        raise Trouble(f"Not stopped: {' and '.join(failed)}.", "They run on; `threadlog logs jobmanager` says more.")
+        hint = "`threadlog status` tells whether they run on, `threadlog logs jobmanager` says more."
+        raise Trouble(f"Not stopped: {' and '.join(failed)}.", hint)
     for kind in live:
         ctx.emit(job=kind, savepoint=records.restore_point(layout, kind))
     ctx.say("Stopped: " + ", ".join(sorted(live)) if live else "No job was running.")

@@ -20,12 +20,12 @@ from ops import http
 from ops.settings import Settings, changed, remember, remembered
 from ops.stack import flink, health, ports, processes, records
 from ops.stack.code import check, pack
+from ops.stack.endings import wait_tidy
 from ops.stack.layout import BUILD, OURS, ROOT, VENV, Layout, layout_of
 from ops.stack.pausing import pause
 from ops.stack.render import render
 from ops.stack.submit import end_catch_ups, stop_jobs, submit
 from ops.stack.supervisor import Supervisor
-from ops.stack.tidying import wait_tidy
 
 WELL_S = 90
 GRACE_S = 10
@@ -94,8 +94,8 @@ def end_orphans(layout: Layout, say: Say) -> None:
 def _start_cold(settings: Settings, layout: Layout, say: Say) -> list[str]:
     """Write the stack down and start all of it; the names of its parts."""
     end_orphans(layout, say)
-    for counted in layout.run.glob("*.starts"):
-        counted.unlink()
+    for path in [*layout.run.glob("*.starts"), *layout.run.glob("*.pid")]:
+        path.unlink()
     parts = render(settings, layout)
     if conflicts := ports.taken(parts):
         raise StackFailed("\n".join(conflicts), "End that program, or choose other ports with --port-base.")
@@ -257,8 +257,7 @@ def down(settings: Settings, say: Say, purge: bool = False) -> Downed:
         if supervisor.is_running():
             if not purge:
                 done.stopped = _stop_all_jobs(settings, say)
-                if not wait_tidy(layout):
-                    say("  the JobManager still tidies up behind jobs: if it does not start again, see operations.md")
+                wait_tidy(layout)
             names = list(supervisor.info())
             clients_first = [name for name in names if name.startswith(("taskmanager", "jobmanager"))]
             supervisor.stop(clients_first)

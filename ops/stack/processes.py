@@ -49,6 +49,13 @@ def note(layout: Layout, name: str, pid: int) -> None:
     (layout.run / f"{name}.pid").write_text(f"{pid} {start_time(pid)}")
 
 
+def forget(layout: Layout, name: str) -> None:
+    """Take away what was written down of a part that was stopped; what is left of one tells that it died."""
+    process = read(layout, name)
+    if process is None or not process.alive():
+        (layout.run / f"{name}.pid").unlink(missing_ok=True)
+
+
 def starts(layout: Layout, name: str) -> int:
     """How often the part was started since `up`."""
     path = layout.run / f"{name}.starts"

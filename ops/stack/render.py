@@ -61,6 +61,7 @@ SCRIPT = """\
 # Written by `threadlog up`; starts {name} in the foreground.
 cd {state}
 {exports}
+{respite}
 {prepare}
 date +%s >> {run}/{name}.starts
 # The start time beside the pid tells this process from a later one that was given the same number.
@@ -101,12 +102,15 @@ def cluster_id(layout: Layout) -> str:
 
 
 def _script(part: Part, layout: Layout) -> str:
+    pid = shlex.quote(str(layout.run / f"{part.name}.pid"))
     exports = (f"export {name}={shlex.quote(value)}" for name, value in sorted(part.environment.items()))
     return SCRIPT.format(
         name=part.name,
         state=shlex.quote(str(layout.state)),
         run=shlex.quote(str(layout.run)),
         exports="\n".join(exports),
+        # Whoever is stopped takes this file away.
+        respite=f"[ ! -f {pid} ] || sleep {part.respite_s}" if part.respite_s else "",
         prepare="\n".join(part.prepare),
         command=shlex.join(part.command),
     )

@@ -40,6 +40,7 @@ from wire.control import (
     refusal,
     write_mark,
 )
+from wire.generations import newest
 from wire.inputs import INPUTS, committed, look, sentence
 from wire.journal import without_beginning
 from wire.kafka import bounds, read_topic, settled_ends
@@ -78,17 +79,31 @@ def _codec(settings: Settings) -> Codec:
     return Codec(Registry(settings.registry_url))
 
 
-def remember_stop(settings: Settings, job_id: str, savepoint: str, known: records.Record, say: Say) -> None:
-    """Write down where a job was stopped and, of the conversation, where the journal ended. Failing that, the
-    conversation's next start catches up."""
+def running_generation(settings: Settings, kind: str) -> int:
+    """The generation of the copy of a job that runs; 0 where that cannot be told."""
     try:
-        remember(settings, STOPPED, job_id, savepoint, known)
+        return newest(read_marks(settings.bootstrap, settings.namespace, _codec(settings), kind))
+    except (KafkaException, WireError):
+        return 0
+
+
+def remember_stop(
+    settings: Settings, job_id: str, savepoint: str, known: records.Record, generation: int, say: Say
+) -> None:
+    """Write down where a job was stopped and, of the conversation, where the journal ended. Failing that, the
+    conversation's next start catches up.
+
+    `generation`: the one that was stopped. A copy of it that Flink brings back from an older checkpoint ends itself."""
+    try:
+        remember(settings, STOPPED, job_id, savepoint, known, generation)
     except (KafkaException, WireError) as error:
         will = ": the next start will catch up" if known.kind == CONVERSATION else ""
         say(f"  where {known.kind} was stopped could not be written down ({error}){will}")
 
 
-def remember(settings: Settings, what: str, job_id: str, savepoint: str, known: records.Record) -> None:
+def remember(
+    settings: Settings, what: str, job_id: str, savepoint: str, known: records.Record, generation: int = 0
+) -> None:
     """Write down a savepoint of a job, how far it has read, and where the journal ends if it is the conversation's.
 
     Raises KafkaException, WireError."""
@@ -96,7 +111,7 @@ def remember(settings: Settings, what: str, job_id: str, savepoint: str, known: 
     read = committed(settings.bootstrap, settings.namespace, known.kind)
     for place, offset in source_offsets(savepoint, settings.namespace, INPUTS[known.kind]).items():
         read[place] = max(offset, read.get(place, 0))
-    mark = Mark(what, known.kind, job_id, savepoint, ends, known.app, known.code, inputs=read)
+    mark = Mark(what, known.kind, job_id, savepoint, ends, known.app, known.code, generation=generation, inputs=read)
     write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
 
 

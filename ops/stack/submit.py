@@ -136,10 +136,11 @@ def stop_jobs(settings: Settings, layout: Layout, kinds: list[str], say: Say) ->
     failed = []
 
     def stop(kind: str) -> None:
+        generation = starting.running_generation(settings, kind)
         path = flink.stop_with_savepoint(settings, live[kind], f"file://{layout.savepoints}")
         known = records.read(layout, kind) or records.Record(kind, live[kind].id, settings.app, "")
         records.write(layout, replace(known, job_id=live[kind].id, savepoint=path))
-        starting.remember_stop(settings, live[kind].id, path, known, say)
+        starting.remember_stop(settings, live[kind].id, path, known, generation, say)
         say(f"  {kind} stopped, savepoint {path.removeprefix('file://')}")
 
     with ThreadPoolExecutor(2) as pool:

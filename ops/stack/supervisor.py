@@ -59,6 +59,8 @@ class Supervisor:
                     raise
         while any(record["statename"] == "STOPPING" for name, record in self.info().items() if name in names):
             time.sleep(0.1)
+        for name in names:
+            processes.forget(self.layout, name)
 
     def begin(self, names: list[str]) -> None:
         """Start stopped parts, all at once, without waiting."""

@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from ops.stack import flink
+from ops.stack import flink, processes
+from ops.stack.endings import dirty
+from ops.stack.layout import Layout
 from schemas.codec import Schema
 from tests.stack.bad import by_id
 from tests.stack.world import TYPES, Event, Traffic, World, fresh
@@ -33,6 +40,44 @@ def test_outage_is_survived_without_help(world: World, part: str, record_propert
     world.wait_replied([*held, *traffic.sent])
     assert {kind: job.id for kind, job in flink.live_jobs(world.settings).items()} == jobs
     world.report_silence(part, killed, record_property)
+
+
+@contextmanager
+def killed_behind_an_end(world: World) -> Iterator[None]:
+    """Meanwhile the JobManager is killed as soon as it has written down that a job has ended."""
+    layout, before, over = Layout(world.settings.state_dir), world.process("jobmanager"), threading.Event()
+
+    def kill() -> None:
+        while not over.wait(0.001):
+            if dirty(layout.state / "flink" / "ha"):
+                processes.send(before, signal.SIGKILL)
+                return
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    assert processes.wait_gone([before], 10) == [], "no job ended that could be seen to"
+    world.wait_again("jobmanager", before)
+
+
+def test_jobmanager_that_dies_behind_the_end_of_a_job_comes_back(world: World) -> None:
+    """The ended job is not recovered, which would decide again; the other runs on; a start goes on from the stop."""
+    world.wait_running()
+    jobs = {kind: job.id for kind, job in flink.live_jobs(world.settings).items()}
+    with Traffic(world) as traffic:
+        # Who asked for the stop may have got no answer.
+        with killed_behind_an_end(world), contextlib.suppress(AssertionError):
+            world.cli("stop", "--job", "conversation")
+        assert flink.wait_running(world.settings, ["tools"], 90) == []
+        assert {kind: job.id for kind, job in flink.live_jobs(world.settings).items()} == {"tools": jobs["tools"]}
+        world.cli("start")
+    world.wait_running()
+    world.wait_replied(traffic.sent)
+    assert dirty(Layout(world.settings.state_dir).state / "flink" / "ha") == []
 
 
 def newer_go(world: World) -> Event:

@@ -83,6 +83,19 @@ def test_copy_is_overtaken_by_a_later_start_alone(topic: Topic) -> None:
         generations.check("b", "ns", CODEC, "conversation", 2)
 
 
+def test_copy_that_was_stopped_and_comes_back_decides_nothing(topic: Topic) -> None:
+    """Flink brings it back from a checkpoint before its savepoint. A stop of another copy says nothing of this one, nor
+    does one that was recorded by hand, which has no generation."""
+    topic.add(started(1))
+    topic.add(started(2))
+    for generation in (1, 0):
+        topic.add(Mark(STOPPED, "conversation", "", "file:/s", {}, generation=generation))
+    generations.check("b", "ns", CODEC, "conversation", 2)
+    topic.add(Mark(STOPPED, "conversation", "j", "file:/s", {}, generation=2))
+    with pytest.raises(Overtaken, match="of generation 2 was stopped with the savepoint file:/s"):
+        generations.check("b", "ns", CODEC, "conversation", 2)
+
+
 def test_start_is_under_way_until_its_job_is_heard_of(topic: Topic) -> None:
     """Or was ended, or has had all the time it needs."""
     assert topic.under_way() == ""

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The moment behind the end of a job, in which a JobManager must not die, and what is done where it did.
+
+A JobManager writes the result of a job that has ended into a file, removes what ZooKeeper holds of the job, and removes
+the file, all within some tenths of a second. Of what lies there in between Flink 2.3 makes nothing: the next JobManager
+finds a result without what belongs to it and ends itself, as does each one after it.
+
+So whoever stops a JobManager waits first (`wait_tidy`), and before one starts, `python -m ops.stack.endings CONF`, with
+the folder of Flink's config.yaml, finishes what a dead one had begun: what ZooKeeper holds of the job is removed, then
+the file. Never the file alone: the job would be recovered from a checkpoint before its last savepoint, and decide again
+what was decided in between."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import KazooException
+from kazoo.handlers.threading import KazooTimeoutError
+
+from ops.stack.layout import Layout
+from ops.stack.parts import flat_yaml
+from wire.control import plain_path
+
+WITHIN_S = 10.0
+# A stack's parts start side by side, and ZooKeeper takes seconds.
+ZOOKEEPER_S = 60.0
+_DIRTY = "_DIRTY.json"
+# Below `high-availability.storageDir` and a cluster's id: results of jobs, and of applications. A job that was
+# submitted by itself is an application under the same id.
+_RESULTS = f"*-result-store/*/*{_DIRTY}"
+# What ZooKeeper holds of a job, below a cluster's node: the job's checkpoints, its graph, its application.
+_HELD = ("jobs", "execution-plans", "applications")
+_ROOT = "/flink"
+
+
+def dirty(folder: Path) -> list[Path]:
+    """The results of jobs behind which nobody has tidied up yet; `folder` is `high-availability.storageDir`."""
+    return sorted(folder.glob(_RESULTS))
+
+
+def wait_tidy(layout: Layout, within_s: float = WITHIN_S) -> bool:
+    """Wait until the JobManager has nothing left to do for jobs that have ended; False where it takes longer."""
+    until = time.monotonic() + within_s
+    while dirty(layout.state / "flink" / "ha"):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def finish(conf: Path) -> list[str]:
+    """Finish what a dead JobManager had begun; the ids of the jobs that had ended.
+
+    `conf`: the folder of Flink's config.yaml. Raises KazooException, KazooTimeoutError, OSError."""
+    told = flat_yaml((conf / "config.yaml").read_text("utf-8"))
+    folder = Path(plain_path(told["high-availability.storageDir"]))
+    cluster = told["high-availability.cluster-id"].strip("/")
+    left = [path for path in dirty(folder) if path.parent.name == cluster]
+    if not left:
+        return []
+    jobs = [path.name.removesuffix(_DIRTY) for path in left]
+    client = KazooClient(told["high-availability.zookeeper.quorum"])
+    client.start(ZOOKEEPER_S)
+    try:
+        for node in [f"{_ROOT}/{cluster}/{held}/{job}" for job in sorted(set(jobs)) for held in _HELD]:
+            client.delete(node, recursive=True)  # one that is gone already is none to complain of
+    finally:
+        client.stop()
+        client.close()
+    for path in left:
+        path.unlink()
+    return sorted(set(jobs))
+
+
+if __name__ == "__main__":
+    try:
+        for job in finish(Path(sys.argv[1])):
+            print(f"job {job} had ended, and the JobManager that was to tidy up behind it died: done now", flush=True)
+    except (KazooException, KazooTimeoutError, OSError) as error:
+        raise SystemExit(f"what a dead JobManager left cannot be tidied up; tried again soon: {error}") from error
