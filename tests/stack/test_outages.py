@@ -64,6 +64,7 @@ def killed_behind_an_end(world: World) -> Iterator[None]:
     world.wait_again("jobmanager", before)
 
 
+@pytest.mark.chaos
 def test_jobmanager_that_dies_behind_the_end_of_a_job_comes_back(world: World) -> None:
     """The ended job is not recovered, which would decide again; the other runs on; a start goes on from the stop."""
     world.wait_running()
@@ -77,7 +78,10 @@ def test_jobmanager_that_dies_behind_the_end_of_a_job_comes_back(world: World) -
         world.cli("start")
     world.wait_running()
     world.wait_replied(traffic.sent)
-    assert dirty(Layout(world.settings.state_dir).state / "flink" / "ha") == []
+    layout = Layout(world.settings.state_dir)
+    assert dirty(layout.state / "flink" / "ha") == []
+    said = f"job {jobs['conversation']} had ended, and the JobManager that was to tidy up behind it died"
+    assert said in (layout.logs / "jobmanager.log").read_text(), "it was killed too late to leave anything"
 
 
 def newer_go(world: World) -> Event:
