@@ -144,7 +144,7 @@ def write_mark(bootstrap: str, namespace: str, codec: Codec, mark: Mark) -> int:
     time_ms = time.time_ns() // 1_000_000
     journal = {str(partition): end for partition, end in mark.journal.items()}
     value = codec.encode(TYPE, {**msgspec.structs.asdict(mark), "journal": journal, "time_ms": time_ms})
-    id = f"{mark.job}/{mark.what}/{mark.generation or mark.savepoint or time_ms}"
+    id = f"{mark.job}/{mark.what}/{(mark.what == STARTED and mark.generation) or mark.savepoint or time_ms}"
     headers = write_headers(
         id=id, source=SOURCE, type=TYPE, thread=mark.job, time_ms=time_ms, value=value,
         traceparent=root_traceparent(SOURCE, id),

@@ -58,10 +58,13 @@ def check(bootstrap: str, namespace: str, codec: Codec, job: str, generation: in
     savepoint; KafkaException, WireError.
 
     Where a JobManager dies before it has written down that a stopped job has ended, the next one recovers the job, from
-    a checkpoint before that savepoint: what was decided in between would be decided again."""
+    a checkpoint before that savepoint: what was decided in between would be decided again. Seen here only where the
+    stop had its answer; without one no mark tells of it, and what is decided again is void, as in any other fork."""
     marks = read_marks(bootstrap, namespace, codec, job)
     if (now := newest(marks)) > generation:
-        place = next(one.mark.place for one in reversed(marks) if one.mark.generation == now)
+        place = next(
+            one.mark.place for one in reversed(marks) if (one.mark.what, one.mark.generation) == (STARTED, now)
+        )
         raise Overtaken(
             f"{job} of generation {generation} was overtaken: generation {now} was started in process {place}. This "
             f"copy decides nothing more; cancel its Flink job"

@@ -8,7 +8,8 @@ finds a result without what belongs to it and ends itself, as does each one afte
 So whoever stops a JobManager waits first (`wait_tidy`), and before one starts, `python -m ops.stack.endings CONF`, with
 the folder of Flink's config.yaml, finishes what a dead one had begun: what ZooKeeper holds of the job is removed, then
 the file. Never the file alone: the job would be recovered from a checkpoint before its last savepoint, and decide again
-what was decided in between."""
+what was decided in between. And never while another JobManager of the cluster lives, which may be about to do the same.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +35,7 @@ _RESULTS = f"*-result-store/*/*{_DIRTY}"
 # What ZooKeeper holds of a job, below a cluster's node: the job's checkpoints, its graph, its application.
 _HELD = ("jobs", "execution-plans", "applications")
 _ROOT = "/flink"
+_STORAGE, _CLUSTER, _QUORUM = (f"high-availability.{key}" for key in ("storageDir", "cluster-id", "zookeeper.quorum"))
 
 
 def dirty(folder: Path) -> list[Path]:
@@ -54,15 +56,19 @@ def wait_tidy(layout: Layout, within_s: float = WITHIN_S) -> bool:
 def finish(conf: Path) -> list[str]:
     """Finish what a dead JobManager had begun; the ids of the jobs that had ended.
 
-    `conf`: the folder of Flink's config.yaml. Raises KazooException, KazooTimeoutError, OSError."""
+    `conf`: the folder of Flink's config.yaml, one `key: value` a line. Raises ValueError where that names no
+    folder that can be looked into; KazooException, KazooTimeoutError, OSError."""
     told = flat_yaml((conf / "config.yaml").read_text("utf-8"))
-    folder = Path(plain_path(told["high-availability.storageDir"]))
-    cluster = told["high-availability.cluster-id"].strip("/")
+    if absent := [key for key in (_STORAGE, _CLUSTER, _QUORUM) if key not in told]:
+        raise ValueError(f"{conf / 'config.yaml'} has no line for {' and '.join(absent)}")
+    folder, cluster = Path(plain_path(told[_STORAGE])), told[_CLUSTER].strip("/")
+    if not folder.is_absolute():
+        raise ValueError(f"{_STORAGE} is {told[_STORAGE]}, which is no folder of this machine (file:///...)")
     left = [path for path in dirty(folder) if path.parent.name == cluster]
     if not left:
         return []
     jobs = [path.name.removesuffix(_DIRTY) for path in left]
-    client = KazooClient(told["high-availability.zookeeper.quorum"])
+    client = KazooClient(told[_QUORUM])
     client.start(ZOOKEEPER_S)
     try:
         for node in [f"{_ROOT}/{cluster}/{held}/{job}" for job in sorted(set(jobs)) for held in _HELD]:
@@ -79,5 +85,5 @@ if __name__ == "__main__":
     try:
         for job in finish(Path(sys.argv[1])):
             print(f"job {job} had ended, and the JobManager that was to tidy up behind it died: done now", flush=True)
-    except (KazooException, KazooTimeoutError, OSError) as error:
+    except (KazooException, KazooTimeoutError, OSError, ValueError) as error:
         raise SystemExit(f"what a dead JobManager left cannot be tidied up; tried again soon: {error}") from error

@@ -94,8 +94,10 @@ def end_orphans(layout: Layout, say: Say) -> None:
 def _start_cold(settings: Settings, layout: Layout, say: Say) -> list[str]:
     """Write the stack down and start all of it; the names of its parts."""
     end_orphans(layout, say)
-    for path in [*layout.run.glob("*.starts"), *layout.run.glob("*.pid")]:
-        path.unlink()
+    for counted in layout.run.glob("*.starts"):
+        counted.unlink()
+    for path in layout.run.glob("taskmanager-*.pid"):
+        processes.forget(layout, path.stem)
     parts = render(settings, layout)
     if conflicts := ports.taken(parts):
         raise StackFailed("\n".join(conflicts), "End that program, or choose other ports with --port-base.")

@@ -29,9 +29,10 @@ PATIENT = (
     "-XX:Tier4CompileThreshold=150000",
     "-XX:Tier4BackEdgeThreshold=400000",
 )
-# Where Java looks for libraries by default; before that, RocksDB's, which it would take out of its jar at each start.
+# Where a JVM finds libraries, which are few. Before them comes RocksDB's, which it would take out of its jar each time.
 LIBRARIES = "/usr/java/packages/lib:/usr/lib64:/lib64:/lib:/usr/lib"
 # Where there is a spare TaskManager, one that died lets it take over first: its own start takes seconds of both cores.
+# If the spare is taken, by a replay or by another death, it is so much longer until somebody takes over.
 RESPITE_S = 6
 REGISTRY_JAR = "apicurio-registry-app-2.6.13.Final-runner.jar"
 

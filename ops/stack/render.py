@@ -46,7 +46,7 @@ PROGRAM = """
 command=/bin/sh {script}
 autostart=true
 autorestart=true
-startsecs=4
+startsecs={starts_s}
 startretries=40
 stopwaitsecs={stop_wait_s}
 stopasgroup=true
@@ -61,11 +61,12 @@ SCRIPT = """\
 # Written by `threadlog up`; starts {name} in the foreground.
 cd {state}
 {exports}
+{died}
+# The start time beside the pid tells this process from a later one that was given the same number.
+echo "$$ $(cut -d' ' -f22 /proc/$$/stat)" > {run}/{name}.pid
 {respite}
 {prepare}
 date +%s >> {run}/{name}.starts
-# The start time beside the pid tells this process from a later one that was given the same number.
-echo "$$ $(cut -d' ' -f22 /proc/$$/stat)" > {run}/{name}.pid
 exec {command}
 """
 
@@ -109,8 +110,9 @@ def _script(part: Part, layout: Layout) -> str:
         state=shlex.quote(str(layout.state)),
         run=shlex.quote(str(layout.run)),
         exports="\n".join(exports),
-        # Whoever is stopped takes this file away.
-        respite=f"[ ! -f {pid} ] || sleep {part.respite_s}" if part.respite_s else "",
+        # Who stops a part takes this file away.
+        died=f"[ -f {pid} ] && died=yes" if part.respite_s else "",
+        respite=f'[ -z "$died" ] || sleep {part.respite_s}' if part.respite_s else "",
         prepare="\n".join(part.prepare),
         command=shlex.join(part.command),
     )
@@ -130,6 +132,7 @@ def _supervisor(parts: list[Part], layout: Layout) -> str:
             script=shlex.quote(_escaped(layout.run / f"{part.name}.sh")),
             log=_escaped(layout.logs / f"{part.name}.log"),
             stop_wait_s=part.stop_wait_s,
+            starts_s=4 + part.respite_s,
         )
         for part in parts
     )

@@ -73,8 +73,8 @@ class Leases:
             found.append(Wrong("copies", what, do, AFTER_S, fields={"places": places}))
         if overtaken:
             told, places = _told(overtaken)
-            what = f"A copy of the {self.job} that a later start has overtaken tries again and again to begin ({told})"
-            do = "Cancel its Flink job: each of its tries fences the transactions of the later one"
+            what = f"A copy of the {self.job} that was overtaken, or stopped, tries again and again to begin ({told})"
+            do = "Cancel its Flink job: each of its tries fences the transactions of a later one"
             found.append(Wrong("copies", what, do, where="overtaken", fields={"places": places}))
         return found
 

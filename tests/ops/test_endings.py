@@ -59,3 +59,15 @@ def test_a_result_stays_as_long_as_zookeeper_cannot_be_asked(tmp_path: Path, mon
     with pytest.raises(KazooTimeoutError):
         finish(tmp_path)
     assert left.exists()
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path: Path) -> None:
+    """To find nothing in it would let the next JobManager end itself, again and again."""
+    left_behind(tmp_path, "mine")
+    conf = tmp_path / "config.yaml"
+    conf.write_text(conf.read_text().replace(f"file://{tmp_path}/ha", "s3://bucket/ha"))
+    with pytest.raises(ValueError, match="s3://bucket/ha, which is no folder of this machine"):
+        finish(tmp_path)
+    conf.write_text("high-availability.storageDir: file:///ha\n")
+    with pytest.raises(ValueError, match="no line for high-availability"):
+        finish(tmp_path)

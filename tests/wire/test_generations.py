@@ -94,6 +94,10 @@ def test_copy_that_was_stopped_and_comes_back_decides_nothing(topic: Topic) -> N
     topic.add(Mark(STOPPED, "conversation", "j", "file:/s", {}, generation=2))
     with pytest.raises(Overtaken, match="of generation 2 was stopped with the savepoint file:/s"):
         generations.check("b", "ns", CODEC, "conversation", 2)
+    topic.add(started(3, "there/7"))
+    topic.add(Mark(STOPPED, "conversation", "k", "file:/t", {}, generation=3))
+    with pytest.raises(Overtaken, match="generation 3 was started in process there/7"):
+        generations.check("b", "ns", CODEC, "conversation", 2)
 
 
 def test_start_is_under_way_until_its_job_is_heard_of(topic: Topic) -> None:
