@@ -177,9 +177,12 @@ def test_an_older_savepoint_forks_the_journal_without_the_guard(world: World) ->
         assert any("fork" in void.reason for void in journal.voids)
         pay_for_valid_entries_alone(world, settings, folder)
         world.cli("--namespace", "unguarded", "start", "--job", "conversation", "--rebuild")
-        wait_until("an entry for every event", lambda: len(list(Journal(settings))) >= len(events))
-        decided = [entry.input.id for entry in Journal(settings) if entry.kind == "event"]
-        assert sorted(decided) == sorted(event.id for event in events)
+
+        def decided() -> list[str]:
+            return [entry.input.id for entry in Journal(settings) if entry.kind == "event"]
+
+        wait_until("an entry for every event", lambda: len(decided()) >= len(events))
+        assert sorted(decided()) == sorted(event.id for event in events)
     finally:
         stop_jobs(settings, layout, list(flink.JOBS), print)
         for kind in flink.JOBS:
