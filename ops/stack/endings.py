@@ -22,16 +22,12 @@ from kazoo.exceptions import KazooException
 from kazoo.handlers.threading import KazooTimeoutError
 
 from ops.stack.layout import Layout
-from ops.stack.parts import flat_yaml
+from ops.stack.parts import RESULTS, flat_yaml
 from wire.control import plain_path
 
 WITHIN_S = 10.0
 # A stack's parts start side by side, and ZooKeeper takes seconds.
 ZOOKEEPER_S = 60.0
-_DIRTY = "_DIRTY.json"
-# Below `high-availability.storageDir` and a cluster's id: results of jobs, and of applications. A job that was
-# submitted by itself is an application under the same id.
-_RESULTS = f"*-result-store/*/*{_DIRTY}"
 # What ZooKeeper holds of a job, below a cluster's node: the job's checkpoints, its graph, its application.
 _HELD = ("jobs", "execution-plans", "applications")
 _ROOT = "/flink"
@@ -40,13 +36,13 @@ _STORAGE, _CLUSTER, _QUORUM = (f"high-availability.{key}" for key in ("storageDi
 
 def dirty(folder: Path) -> list[Path]:
     """The results of jobs behind which nobody has tidied up yet; `folder` is `high-availability.storageDir`."""
-    return sorted(folder.glob(_RESULTS))
+    return sorted(folder.glob(RESULTS))
 
 
 def wait_tidy(layout: Layout, within_s: float = WITHIN_S) -> bool:
     """Wait until the JobManager has nothing left to do for jobs that have ended; False where it takes longer."""
     until = time.monotonic() + within_s
-    while dirty(layout.state / "flink" / "ha"):
+    while dirty(layout.ha):
         if time.monotonic() > until:
             return False
         time.sleep(0.05)
@@ -67,18 +63,19 @@ def finish(conf: Path) -> list[str]:
     left = [path for path in dirty(folder) if path.parent.name == cluster]
     if not left:
         return []
-    jobs = [path.name.removesuffix(_DIRTY) for path in left]
+    # A job that was submitted by itself is an application under the same id.
+    jobs = sorted({path.name.partition("_")[0] for path in left})
     client = KazooClient(told[_QUORUM])
     client.start(ZOOKEEPER_S)
     try:
-        for node in [f"{_ROOT}/{cluster}/{held}/{job}" for job in sorted(set(jobs)) for held in _HELD]:
+        for node in [f"{_ROOT}/{cluster}/{held}/{job}" for job in jobs for held in _HELD]:
             client.delete(node, recursive=True)  # one that is gone already is none to complain of
     finally:
         client.stop()
         client.close()
     for path in left:
         path.unlink()
-    return sorted(set(jobs))
+    return jobs
 
 
 if __name__ == "__main__":

@@ -64,6 +64,11 @@ class Layout:
         return self.state / "flink" / "checkpoints"
 
     @property
+    def ha(self) -> Path:
+        """What JobManagers leave to each other beside ZooKeeper."""
+        return self.state / "flink" / "ha"
+
+    @property
     def savepoints(self) -> Path:
         """Savepoints taken by `down` and `submit`."""
         return self.state / "flink" / "savepoints"

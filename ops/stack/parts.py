@@ -34,6 +34,9 @@ LIBRARIES = "/usr/java/packages/lib:/usr/lib64:/lib64:/lib:/usr/lib"
 # Where there is a spare TaskManager, one that died lets it take over first: its own start takes seconds of both cores.
 # If the spare is taken, by a replay or by another death, it is so much longer until somebody takes over.
 RESPITE_S = 6
+# Below `high-availability.storageDir`: the results of jobs that have ended, and of applications, as long as somebody has
+# to tidy up behind them.
+RESULTS = "*-result-store/*/*_DIRTY.json"
 REGISTRY_JAR = "apicurio-registry-app-2.6.13.Final-runner.jar"
 
 
@@ -185,7 +188,7 @@ def jobmanager(settings: Settings, layout: Layout) -> Part:
     ports = {"REST": settings.port(5), "RPC": settings.port(6), "blobs": settings.port(8)}
     command = _flink(layout, "jobmanager", flags, main)
     # Flink 2.3 does not start on what a predecessor left that died behind the end of a job; there seldom is any.
-    left = f"{shlex.quote(str(layout.state / 'flink' / 'ha'))}/*-result-store/*/*_DIRTY.json"
+    left = f"{shlex.quote(str(layout.ha))}/{RESULTS}"
     finishing = f"{shlex.quote(str(VENV / 'bin' / 'python'))} -m ops.stack.endings {shlex.quote(str(layout.conf))}"
     prepare = f"if ls {left} >/dev/null 2>&1; then {finishing} || exit 1; fi"
     return Part("jobmanager", command, ports, flink_environment(layout), (prepare,))

@@ -49,7 +49,7 @@ def killed_behind_an_end(world: World) -> Iterator[None]:
 
     def kill() -> None:
         while not over.wait(0.001):
-            if dirty(layout.state / "flink" / "ha"):
+            if dirty(layout.ha):
                 processes.send(before, signal.SIGKILL)
                 return
 
@@ -79,7 +79,7 @@ def test_jobmanager_that_dies_behind_the_end_of_a_job_comes_back(world: World) -
     world.wait_running()
     world.wait_replied(traffic.sent)
     layout = Layout(world.settings.state_dir)
-    assert dirty(layout.state / "flink" / "ha") == []
+    assert dirty(layout.ha) == []
     said = f"job {jobs['conversation']} had ended, and the JobManager that was to tidy up behind it died"
     assert said in (layout.logs / "jobmanager.log").read_text(), "it was killed too late to leave anything"
 
