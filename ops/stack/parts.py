@@ -34,8 +34,8 @@ LIBRARIES = "/usr/java/packages/lib:/usr/lib64:/lib64:/lib:/usr/lib"
 # Where there is a spare TaskManager, one that died lets it take over first: its own start takes seconds of both cores.
 # If the spare is taken, by a replay or by another death, it is so much longer until somebody takes over.
 RESPITE_S = 6
-# Below `high-availability.storageDir`: the results of jobs that have ended, and of applications, as long as somebody has
-# to tidy up behind them.
+# Below `high-availability.storageDir`: the results of jobs that have ended, and of applications, until somebody has
+# tidied up behind them.
 RESULTS = "*-result-store/*/*_DIRTY.json"
 REGISTRY_JAR = "apicurio-registry-app-2.6.13.Final-runner.jar"
 
