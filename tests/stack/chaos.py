@@ -139,7 +139,10 @@ class Watching:
 @contextlib.contextmanager
 def watching(world: World, out: Path, *arguments: str) -> Iterator[Watching]:
     """The watch on a world, ended as a person ends it."""
-    program, where = "from ops.cli import main; main()", ("--state-dir", str(world.settings.state_dir))
+    # What a shell starts in the background ignores the signal, and its children with it.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{heard}; from ops.cli import main; main()"
+    where = ("--state-dir", str(world.settings.state_dir))
     command = [
         str(PYTHON),
         "-c",
@@ -162,7 +165,10 @@ def watching(world: World, out: Path, *arguments: str) -> Iterator[Watching]:
         yield Watching(process, out)
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
 
 
 # --- the faults
