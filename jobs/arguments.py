@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 
+from wire.registry import Registry
+
 
 def parse(job: str) -> argparse.Namespace:
     """The arguments of both jobs; all of them are required, so a job never runs against a default by mistake."""
@@ -50,7 +52,7 @@ def _parser(job: str) -> argparse.ArgumentParser:
     parser.add_argument("--app-digest", required=True, help="digest of the app's code; TaskManagers refuse any other")
     parser.add_argument("--namespace", required=True, help="prefix of every topic")
     parser.add_argument("--bootstrap", required=True, help="the broker, host:port")
-    parser.add_argument("--registry", required=True, help="the schema registry's Confluent API, a URL")
+    parser.add_argument("--registry", required=True, type=Registry, help="the schema registry's Confluent API, a URL")
     parser.add_argument("--parallelism", required=True, type=int, help="subtasks; at most the topics' partitions")
     parser.add_argument(
         "--checkpoint-interval-ms", required=True, type=int, help="most of the latency of an effect call"

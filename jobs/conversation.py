@@ -32,8 +32,9 @@ from udfs.flink_io import (
     write_at_once,
     write_transactional,
 )
-from udfs.start_guard import admit
+from udfs.start_guard import acquaint, admit
 from udfs.thread_function import READS, ThreadFunction
+from wire.control import CONVERSATION
 from wire.transactions import conversations as transactions
 
 INPUTS = ("agent-events", "human-feedback", "tool-results", "agent-signals")
@@ -65,6 +66,7 @@ def main() -> None:
     """Submit the job under the name that `threadlog` knows it by."""
     args = parse("conversation")
     start = admit(args)
+    acquaint(args, CONVERSATION, args.app)
     env = build(args, start.generation)
     if start.drops_sources:
         allow_dropped_sources(env)

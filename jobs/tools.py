@@ -25,7 +25,7 @@ from jobs.arguments import parse
 from schemas.topics import kafka_name
 from udfs.flink_io import FRAME, KEYED_FRAME, environment, keyed, side, source, write_at_once
 from udfs.outbox_gate import REFUSED, OutboxGate
-from udfs.start_guard import begun, gate
+from udfs.start_guard import acquaint, begun, gate
 from udfs.tool_queue import ToolQueue
 from wire.control import STARTED, TOOLS, Mark
 from wire.kafka import bounds
@@ -71,6 +71,7 @@ def main() -> None:
             f"threadlog: tools was not started: the journal cannot be read: {error.args[0].str()}."
         ) from None
     begun(args, Mark(STARTED, TOOLS, "", "", {}, args.app))
+    acquaint(args, TOOLS)
     build(args, gate(args)).execute_async(f"{args.namespace}.tools")
 
 

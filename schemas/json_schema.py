@@ -10,19 +10,20 @@ Anyone who may register a schema may write one, and a record whose check does no
 * `uniqueItems` is ours: the library compares each item with each.
 
 `format` is a comment, as the standard has it by default.
+
+The library is loaded with the first such schema: most threads have none, and every start would wait for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
-
-import jsonschema
-from jsonschema import validators
-from referencing import Registry
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import Unreadable
 from schemas.limits import JSON_SCHEMA_BYTES, JSON_STEPS_MAX
+
+if TYPE_CHECKING:
+    import jsonschema
 
 Check = Callable[[Any, Any, Any, Any], Iterable[Any] | None]
 UNCHECKED = {
@@ -34,6 +35,10 @@ def checker(text: str, schema: dict[str, Any]) -> Callable[[Any], None]:
     """What raises Unreadable on data that does not fit the schema. The data must be plain and of bounded depth.
 
     Raises ValueError, or an error of the library's, for a schema that is none or that is not checked here."""
+    import jsonschema
+    from jsonschema import validators
+    from referencing import Registry
+
     if (size := len(text.encode("utf-8"))) > JSON_SCHEMA_BYTES:
         raise ValueError(f"{size} bytes, {JSON_SCHEMA_BYTES} are allowed")
     draft = validators.validator_for(schema, default=None if "$schema" in schema else jsonschema.Draft202012Validator)
@@ -103,6 +108,8 @@ def _has_dialect(part: Any) -> bool:
 
 
 def _unique(validator: Any, wanted: Any, items: Any, schema: Any) -> Iterator[jsonschema.ValidationError]:
+    import jsonschema
+
     if wanted and isinstance(items, list) and len({_hashable(item) for item in items}) < len(items):
         yield jsonschema.ValidationError("an item stands twice")
 

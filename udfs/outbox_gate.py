@@ -21,7 +21,7 @@ from pyflink.common import Row, Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import ValueStateDescriptor
 
-from schemas.codec import Codec
+from schemas.codec import Codec, SchemaSource
 from schemas.errors import Unreadable
 from schemas.topics import kafka_name
 from threadlog.gate import Asked, Kept, Taken, release, take
@@ -32,7 +32,6 @@ from udfs.thread_function import now_ms, patiently
 from udfs.thread_state import ValueState
 from wire.frames import Record, pack_in, pack_out, unpack_in
 from wire.journal import entry_of
-from wire.registry import Registry
 
 REFUSED = lane("refused-asks")
 VOID, ILLEGAL_KEY = "void", "illegal_key"
@@ -49,17 +48,16 @@ _decode = msgspec.json.Decoder(Kept).decode
 class OutboxGate(KeyedProcessFunction):
     """All threads of one subtask. Takes frames of the journal; gives Row(quota key, frame), letters aside."""
 
-    def __init__(self, namespace: str, registry_url: str, bounds: Bounds) -> None:
+    def __init__(self, namespace: str, schemas: SchemaSource, bounds: Bounds) -> None:
         """bounds: of the journal when the job was submitted; what lies below its ends is the past."""
         self._code = OwnCode()
-        self._namespace, self._registry_url, self._bounds = namespace, registry_url, dict(bounds)
+        self._namespace, self._schemas, self._bounds = namespace, schemas, dict(bounds)
 
     def open(self, context: RuntimeContext) -> None:
         self._code.check()
-        schemas = Registry(self._registry_url)
-        self._codec = Codec(schemas)
+        self._codec = Codec(self._schemas)
         for name in (RECORDS[JOURNAL], RECORDS[OUTBOX]):
-            patiently(partial(schemas.id_of, name))
+            patiently(partial(self._schemas.id_of, name))
         self._outputs = Outputs(self._codec, self._namespace)
         self._journal = kafka_name(self._namespace, JOURNAL)
         self._threads = Threads(context.get_state(ValueStateDescriptor("thread", Types.STRING())))

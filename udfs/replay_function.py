@@ -27,7 +27,7 @@ from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
 from schemas.cloudevents import root_traceparent, write_headers
-from schemas.codec import Codec
+from schemas.codec import Codec, SchemaSource
 from schemas.errors import Unreadable
 from schemas.topics import kafka_name
 from threadlog.canonical import text
@@ -43,7 +43,6 @@ from wire.frames import OutRecord, Record, pack_out, thread_in
 from wire.journal import TOPIC as JOURNAL
 from wire.journal import entry_of
 from wire.kafka import TopicReader
-from wire.registry import Registry
 from wire.sealed import sealed
 
 # Executions kept live, a few KB each; threads of a log are mixed, and one that was dropped is executed from its start.
@@ -60,13 +59,13 @@ class ReplayFunction(KeyedProcessFunction):
         app: str,
         app_digest: str,
         namespace: str,
-        registry_url: str,
+        schemas: SchemaSource,
         bootstrap: str,
         run: str,
         ends: Mapping[int, int],
     ) -> None:
         """run: the name of this replay; ends: for each partition the offset at which its last slice ends."""
-        self._code, self._registry_url, self._bootstrap = AppCode(app, app_digest), registry_url, bootstrap
+        self._code, self._schemas, self._bootstrap = AppCode(app, app_digest), schemas, bootstrap
         self._journal, self._topic, self._run = kafka_name(namespace, JOURNAL), kafka_name(namespace, TOPIC), run
         self._group = group(namespace, run)
         self._ends = dict(sorted(ends.items()))
@@ -75,9 +74,8 @@ class ReplayFunction(KeyedProcessFunction):
         self._app = self._code.load()
         gc.freeze()
         gc.set_threshold(*COLLECT_AFTER)
-        schemas = Registry(self._registry_url)
-        self._codec, self._live = Codec(schemas), LiveRuns(LIVE_RUNS)
-        patiently(partial(schemas.id_of, TYPE))
+        self._codec, self._live = Codec(self._schemas), LiveRuns(LIVE_RUNS)
+        patiently(partial(self._schemas.id_of, TYPE))
         self._threads = context.get_map_state(MapStateDescriptor("threads", Types.STRING(), Types.STRING()))
         self._checked = context.get_state(ValueStateDescriptor("checked", Types.STRING()))
         self._verifiers: dict[int, Verifier] = {}

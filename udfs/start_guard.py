@@ -17,9 +17,10 @@ from confluent_kafka import KafkaException
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
-from schemas.codec import Codec
+from schemas.codec import OURS, Codec
 from schemas.errors import WireError
 from udfs.flink_io import restored_from
+from wire.app_code import AppCodeError, load_app
 from wire.control import (
     CAUGHT_UP,
     CONVERSATION,
@@ -35,7 +36,6 @@ from wire.control import (
 from wire.generations import take, under_way
 from wire.inputs import NEXT, look, sentence
 from wire.leases import living
-from wire.registry import Registry
 
 REFUSED = 3  # the exit code of `flink run`
 
@@ -104,8 +104,21 @@ def alone(args: Namespace) -> None:
         )
 
 
+def acquaint(args: Namespace, job: str, app: str = "") -> None:
+    """Have the registry know what the job writes and reads, events of the app included, before it goes into the graph:
+    a restart then asks nobody. Ends this process if that cannot be read now."""
+    try:
+        found = load_app(app) if app else None
+        events = {*found.newest, *found.awaited} if found else set()
+        args.registry.learn([*(f"threadlog.{name}" for name in OURS), *sorted(events)])
+    except AppCodeError as error:
+        refuse(f"its events are not known: {error}", job)
+    except WireError as error:
+        refuse(f"the schemas it needs cannot be read, so nothing was submitted: {_told(error)}", job)
+
+
 def _codec(args: Namespace) -> Codec:
-    return Codec(Registry(args.registry))
+    return Codec(args.registry)
 
 
 def _told(error: KafkaException | WireError) -> str:

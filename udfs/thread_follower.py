@@ -19,7 +19,7 @@ from typing import Any
 
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 
-from schemas.codec import Codec
+from schemas.codec import Codec, SchemaSource
 from schemas.errors import Unreadable
 from threadlog.following import catch_up
 from threadlog.limits import Limits
@@ -33,7 +33,6 @@ from wire.journal import TYPE, entry_of
 from wire.kafka import SILENT, producer
 from wire.leases import TYPE as LEASE
 from wire.leases import Lease
-from wire.registry import Registry
 
 HOLD_MS = 5_000
 # How many void entries a TaskManager's log names; the journal holds them all, and its readers name each.
@@ -45,7 +44,7 @@ class ThreadFollower(KeyedProcessFunction):
 
     def __init__(
         self,
-        registry_url: str,
+        schemas: SchemaSource,
         generation: str,
         namespace: str = "",
         bootstrap: str = "",
@@ -56,17 +55,16 @@ class ThreadFollower(KeyedProcessFunction):
         cut: the partitions of the journal whose first records are gone."""
         self._cut = cut
         self._code = OwnCode()
-        self._registry_url, self._generation, self._bootstrap = registry_url, generation, bootstrap
+        self._schemas, self._generation, self._bootstrap = schemas, generation, bootstrap
         self._lease = Lease(CONVERSATION, namespace)
 
     def open(self, context: RuntimeContext) -> None:
         self._code.check()
-        schemas = Registry(self._registry_url)
-        self._codec, self._limits = Codec(schemas), Limits()
-        patiently(partial(schemas.id_of, TYPE))
+        self._codec, self._limits = Codec(self._schemas), Limits()
+        patiently(partial(self._schemas.id_of, TYPE))
         self._state, self._voids = thread_state(context), 0
         if self._bootstrap:
-            patiently(partial(schemas.id_of, LEASE))
+            patiently(partial(self._schemas.id_of, LEASE))
             self._lease.hold(producer(self._bootstrap, SILENT), self._codec)
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from pyflink.common import Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext, TimerService
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
-from schemas.codec import Codec
+from schemas.codec import Codec, SchemaSource
 from schemas.errors import RegistryUnavailable
 from threadlog.engine import step
 from threadlog.inputs import Input, timer
@@ -39,7 +39,6 @@ from wire.frames import OutRecord, Record, pack_out, unpack_in
 from wire.kafka import SILENT, producer
 from wire.leases import TYPE as LEASE
 from wire.leases import Lease
-from wire.registry import Registry
 
 READS = lane("tool-reads")
 COLLECT_AFTER = (20_000, 20, 20)
@@ -60,12 +59,12 @@ class ThreadFunction(KeyedProcessFunction):
     """All threads of one subtask. Takes frames; gives packs, with reads on the side."""
 
     def __init__(
-        self, app: str, app_digest: str, namespace: str, registry_url: str, bootstrap: str = "", generation: int = 0
+        self, app: str, app_digest: str, namespace: str, schemas: SchemaSource, bootstrap: str = "", generation: int = 0
     ) -> None:
         """bootstrap: the broker on which the job's lease is held; "" for none. generation: the start that this is of,
         0 for none."""
         self._code, self._generation = AppCode(app, app_digest), generation
-        self._namespace, self._registry_url, self._bootstrap = namespace, registry_url, bootstrap
+        self._namespace, self._schemas, self._bootstrap = namespace, schemas, bootstrap
         self._lease = Lease(CONVERSATION, namespace)
 
     def open(self, context: RuntimeContext) -> None:
@@ -75,21 +74,20 @@ class ThreadFunction(KeyedProcessFunction):
         gc.freeze()
         gc.set_threshold(*COLLECT_AFTER)
         self._limits, self._live = Limits(), LiveRuns()
-        schemas = Registry(self._registry_url)
-        codec = Codec(schemas)
+        codec = Codec(self._schemas)
         for name in set(RECORDS.values()):  # from here on, writing needs no registry
-            patiently(partial(schemas.id_of, name))
+            patiently(partial(self._schemas.id_of, name))
         self._inputs = Inputs(codec, self._namespace)
         self._outputs = Outputs(codec, self._namespace, self._generation)
         self._state = thread_state(context)
         if self._bootstrap:
-            self._hold(schemas, codec)
+            self._hold(codec)
 
-    def _hold(self, schemas: Registry, codec: Codec) -> None:
+    def _hold(self, codec: Codec) -> None:
         """Raises Overtaken or LostInputs where this attempt may not go on."""
         place, sender = (self._bootstrap, self._namespace, codec, CONVERSATION), producer(self._bootstrap, SILENT)
         look = partial(generations.check, *place, self._generation)
-        patiently(partial(schemas.id_of, LEASE))
+        patiently(partial(self._schemas.id_of, LEASE))
         if self._generation:
             try:
                 patiently(look)

@@ -16,7 +16,7 @@ from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import MapStateDescriptor
 
 from schemas.cloudevents import Envelope, read_headers
-from schemas.codec import Codec
+from schemas.codec import Codec, SchemaSource
 from schemas.errors import Unreadable
 from schemas.topics import topic_of
 from threadlog.queueing import Action, Queue, forged
@@ -29,7 +29,6 @@ from wire import inputs
 from wire.control import TOOLS
 from wire.frames import Record, pack_out, unpack_in
 from wire.kafka import producer
-from wire.registry import Registry
 
 WATCH_MS = 1_000
 # Until what is written now lies in a completed checkpoint: one may be under way already, and the next takes its time.
@@ -99,23 +98,22 @@ class ToolQueue(KeyedProcessFunction):
         app_digest: str,
         namespace: str,
         bootstrap: str,
-        registry_url: str,
+        schemas: SchemaSource,
         checkpoint_interval_ms: int,
         allowed: frozenset[str] | None = None,
     ) -> None:
         """allowed: in a branch the tools with an effect that may run."""
         self._allowed = allowed
         self._code = AppCode(app, app_digest)
-        self._namespace, self._bootstrap, self._registry_url = namespace, bootstrap, registry_url
+        self._namespace, self._bootstrap, self._schemas = namespace, bootstrap, schemas
         self._hold_ms = HOLD_CHECKPOINTS * checkpoint_interval_ms + HOLD_MS
 
     def open(self, context: RuntimeContext) -> None:
         app = self._code.load()
-        schemas = Registry(self._registry_url)
-        self._codec = Codec(schemas)
+        self._codec = Codec(self._schemas)
         patiently(partial(inputs.check, self._bootstrap, self._namespace, self._codec, TOOLS))
         for name in (ASK, RESULT):
-            patiently(partial(schemas.id_of, name))
+            patiently(partial(self._schemas.id_of, name))
         self._outputs = Outputs(self._codec, self._namespace)
         # Two maps: each watch looks through what is pending, which is little, and not through what waits.
         waiting, pending = (

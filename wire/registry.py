@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The schema registry over its Confluent API: schemas by id and name, and their registration.
 
-Subjects are the full names of records. A schema never changes under its id, so what was read once is kept.
+Subjects are the full names of records. A schema never changes under its id, so what was read once is kept; a pickled
+registry takes it along. So an operator that was submitted with what it reads and writes asks nobody when it starts, and
+does not even load the client: half of all modules that it would load, most of them for ways to log in.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import httpx2
-from confluent_kafka.schema_registry import Schema as RegistrySchema
-from confluent_kafka.schema_registry import SchemaRegistryClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from schemas.codec import OURS, FixedSchemas, Schema, our_schema
 from schemas.errors import RegistryUnavailable, UnknownSchema
+
+if TYPE_CHECKING:
+    from confluent_kafka.schema_registry import SchemaRegistryClient
 
 COMPATIBILITY = "BACKWARD_TRANSITIVE"
 _NOT_FOUND = 404
@@ -29,9 +32,24 @@ class Registry:
     """A SchemaSource over the real registry."""
 
     def __init__(self, url: str) -> None:
-        self._client = SchemaRegistryClient({"url": url, "max.retries": 0, "timeout": 10})
+        self.url = url
         self._schemas: dict[int, Schema] = {}
         self._ids: dict[str, int] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_client"}
+
+    @cached_property
+    def _client(self) -> SchemaRegistryClient:
+        from confluent_kafka.schema_registry import SchemaRegistryClient
+
+        return SchemaRegistryClient({"url": self.url, "max.retries": 0, "timeout": 10})
+
+    def learn(self, names: Iterable[str]) -> None:
+        """Keep the newest schemas of these names; unknown ones are left out. Raises RegistryUnavailable."""
+        for name in names:
+            with suppress(UnknownSchema):
+                self.by_id(self.id_of(name))
 
     def by_id(self, id: int) -> Schema:
         """The schema of an id. Raises UnknownSchema or RegistryUnavailable."""
@@ -50,14 +68,15 @@ class Registry:
     def _version(self, name: str) -> Any:
         """The version to write: a newer one of ours under the bytes of this code would be read as what they are not."""
         if name.startswith("threadlog.") and name.removeprefix("threadlog.") in OURS:
-            return self._client.lookup_schema(name, RegistrySchema(our_schema(name), "AVRO"))
+            return self._client.lookup_schema(name, _registered(Schema("AVRO", our_schema(name))))
         return self._client.get_latest_version(name)
 
     def register(self, name: str, schema: Schema) -> int:
         """Register a schema under the record's full name; its id. Raises Incompatible or RegistryUnavailable."""
+        from confluent_kafka.schema_registry.error import SchemaRegistryError
+
         try:
-            wanted = RegistrySchema(schema.text, schema.kind)
-            id = _ask(f"the subject {name}", lambda: self._client.register_schema(name, wanted))
+            id = _ask(f"the subject {name}", lambda: self._client.register_schema(name, _registered(schema)))
         except SchemaRegistryError as error:
             if error.http_status_code in _CONFLICT:
                 raise Incompatible(f"{name} does not fit its earlier versions ({COMPATIBILITY}): {error}") from error
@@ -74,7 +93,16 @@ class Registry:
         return {name: self.register(name, ours.by_id(id)) for name, id in ours.ids.items()}
 
 
+def _registered(schema: Schema) -> Any:
+    from confluent_kafka.schema_registry import Schema as RegistrySchema
+
+    return RegistrySchema(schema.text, schema.kind)
+
+
 def _ask(what: str, question: Any) -> Any:
+    import httpx2
+    from confluent_kafka.schema_registry.error import SchemaRegistryError
+
     try:
         return question()
     except SchemaRegistryError as error:

@@ -126,7 +126,7 @@ def compare(run: Run) -> dict[str, int]:
         "journal_outputs_differ": in_journal,
         "states_differ": sum(text(one["state"]) != text(run.states.get(task)) for task, one in run.direct.items()),
         "calls_not_done": sum(one["status"] != "done" for one in results),
-        "journal_gaps": chained["journal_gaps"] + chained["order_violations"],
+        "journal_gaps": len(chained["journal_gaps"]) + len(chained["order_violations"]),
     }  # fmt: skip
 
 

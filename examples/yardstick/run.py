@@ -25,7 +25,7 @@ from ops.stack.layout import ROOT, Layout
 TURN = "yardstick.UserTurn"
 TARGETS = ("tools", "conversation", "service")  # killed in turn
 # A kill waits for so many open requests, and for one fewer every PATIENCE_S: a few tasks never have many open at once.
-UNANSWERED, PATIENCE_S = 8, 1.0
+UNANSWERED, PATIENCE_S = 8, 0.2
 HIT_S = 20
 RECOVERY_S = 60
 STALLED_S = 60

@@ -6,8 +6,10 @@ stopped for it. The digest that TaskManagers compare is taken from the copy: tha
 
 from __future__ import annotations
 
+import compileall
 import importlib.util
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -78,6 +80,8 @@ def pack(layout: Layout, spec: str) -> tuple[Path, str]:
         shutil.rmtree(fresh)
     else:
         fresh.replace(folder)
+        # Unpacked anew for each attempt of a job: whoever takes over from a killed process would have to compile it.
+        compileall.compile_dir(folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
     return folder, code
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from examples.yardstick import check
+from examples.yardstick.report import page
 from examples.yardstick.tasks import BadCall, Call, parse
 
 
@@ -70,6 +71,21 @@ def test_yardstick_equal_run_has_no_fault() -> None:
     table = check.compare(equal())
     assert check.faults(table, crashed=True) == []
     assert (table["repeated_by_crashes"], table["repeated_after_effect"], table["effects"]) == (1, 1, 2)
+
+
+def test_yardstick_page_shows_both_runs() -> None:
+    """Every row that the checker fills is a number that the page can print, wrong ones marked."""
+    straight, killed = ({**check.compare(equal()), "wrong": wrong} for wrong in ([], ["effects_lost"]))
+    hit = {"killed": "taskmanager-1", "target": "tools", "unanswered": 3, "seconds": 9.5}
+    runs = {"straight": {"seconds": 1.0, "kills": []}, "killed": {"seconds": 2.0, "kills": [hit]}}
+    shown = page({
+        "equal": False, "seconds": 9, "cores": 2, "settings": {"seed": 1}, "writes": {}, "runs": runs,
+        "tables": {"straight": straight, "killed": killed},
+    })  # fmt: skip
+    for row, value in straight.items():
+        mark = "   <- wrong" if row == "effects_lost" else ""
+        assert row == "wrong" or f"  {row.replace('_', ' '):<26}{value:>10}{value:>10}{mark}\n" in f"{shown}\n", row
+    assert "| 1 | taskmanager-1 | tools | 3 | 9.5 |" in shown
 
 
 PLANTED: dict[str, tuple[str, Callable[[check.Run], Any]]] = {

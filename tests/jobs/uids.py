@@ -10,6 +10,8 @@ from argparse import Namespace
 
 from pyflink.java_gateway import get_gateway
 
+from wire.registry import Registry
+
 EXPECTED = {
     "conversation": [
         "Sink Committer: at-once",
@@ -51,7 +53,7 @@ EXPECTED = {
     ],
 }
 ARGUMENTS = Namespace(
-    app="app:app", app_digest="0" * 64, namespace="test", bootstrap="127.0.0.1:9", registry="http://127.0.0.1:9",
+    app="app:app", app_digest="0" * 64, namespace="test", bootstrap="127.0.0.1:9", registry=Registry("http://127.0.0.1:9"),
     parallelism=1, checkpoint_interval_ms=200, checkpoint_dir="file:///tmp/unused",
     transaction_timeout_ms=600_000,
     generation="g7", journal_begin={0: 5, 1: 0}, journal_end={0: 12, 1: 0}, journal={0: (0, 12), 1: (0, 0)},

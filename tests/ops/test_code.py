@@ -6,6 +6,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
+from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,18 @@ def test_code_digest_is_that_of_what_is_shipped(home: Path, spec: str) -> None:
     (home / "pack_app" / ".git" / "HEAD").write_text("x")
     folder, _ = pack(layout, spec)
     assert (app_digest(spec, folder), digest(spec)) == (plain, plain)
-    assert [path.name for path in folder.rglob("*") if path.name.startswith(".") or path.name == "__pycache__"] == []
+    assert [path.name for path in folder.rglob("*") if path.name.startswith(".")] == []
+
+
+def test_shipped_code_is_compiled(home: Path) -> None:
+    """Every module, by its source's content: the unpacked copies have other times. No cache from elsewhere is."""
+    (home / "pack_app" / "__pycache__").mkdir()
+    (home / "pack_app" / "__pycache__" / "main.cpython-311.pyc").write_text("x")
+    folder, _ = pack(Layout(home / "state"), "pack_app:app")
+    for source in folder.rglob("*.py"):
+        compiled = Path(cache_from_source(str(source))).read_bytes()
+        assert (compiled[:4], compiled[4:8]) == (MAGIC_NUMBER, (0b11).to_bytes(4, "little")), source
+        assert compiled[8:16] == source_hash(source.read_bytes()), source
 
 
 def test_code_behind_a_link_counts(home: Path) -> None:
@@ -78,7 +90,7 @@ def test_code_is_laid_out_once(home: Path) -> None:
     edited = pack(layout, "single_app:app")
     assert first == again != edited
     assert {path.name for path in (layout.state / "code").iterdir()} == {first[1], edited[1]}
-    assert {path.name for path in first[0].iterdir()} == {*PACKAGES, "single_app.py"}
+    assert {path.name for path in first[0].iterdir()} == {*PACKAGES, "single_app.py", "__pycache__"}
 
 
 BAD = {
@@ -125,7 +137,7 @@ def test_pack_prints_what_a_job_takes(home: Path, monkeypatch: pytest.MonkeyPatc
     assert said[0][:7] == ["flink", "run", "-d", "-pyfs", str(folder), "-py", str(folder / "jobs" / "conversation.py")]
     monkeypatch.setattr(sys, "argv", said[0][6:])
     args = parse("conversation")
-    assert (args.bootstrap, args.registry, args.checkpoint_dir) == (
+    assert (args.bootstrap, args.registry.url, args.checkpoint_dir) == (
         "k1:9092,k2:9092",
         "https://registry/api",
         "s3://bucket/checkpoints",

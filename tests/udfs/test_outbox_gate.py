@@ -32,9 +32,8 @@ END = 1_000  # where the journal ended when the job was submitted, in tests that
 
 @pytest.fixture(scope="module", autouse=True)
 def in_memory() -> Any:
-    """No registry, no code on a disk, and a clock in the test's hand."""
+    """No code on a disk, and a clock in the test's hand."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outbox_gate, "Registry", lambda url: SCHEMAS)
         patch.setattr(outbox_gate.OwnCode, "check", lambda code: None)
         patch.setattr(outbox_gate, "now_ms", lambda: Gate.clock_ms)
         yield
@@ -75,7 +74,7 @@ class Gate:
 
     def restarted(self) -> None:
         """A new function over the same state."""
-        self.flink.function = OutboxGate("ns", "http://registry", self.bounds)
+        self.flink.function = OutboxGate("ns", SCHEMAS, self.bounds)
         self.flink.open()
 
     def take(self, record: OutRecord, offset: int, **changed: Any) -> None:
@@ -254,11 +253,10 @@ def test_threads_that_are_not_in_memory_are_read_from_the_state() -> None:
 def test_queue_fires_what_the_gate_passes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """The two operators speak one language: the frame of a row is an ask that the queue takes for its quota key."""
     app, reactor = app_of(handler), FakeReactor()
-    monkeypatch.setattr(tool_queue, "Registry", lambda url: SCHEMAS)
     monkeypatch.setattr(tool_queue, "now_ms", lambda: BEGAN_MS)
     monkeypatch.setattr(tool_queue, "take_over", lambda name, make: reactor)
     monkeypatch.setattr(tool_queue.inputs, "check", lambda *place: None)
-    queue = ToolQueue("no.app:app", "", "ns", "no-broker", "no-registry", 200)
+    queue = ToolQueue("no.app:app", "", "ns", "no-broker", SCHEMAS, 200)
     queue._code = type("Code", (), {"load": lambda self: app})()
     context: Any = FakeContext("pay")
     queue.open(context)

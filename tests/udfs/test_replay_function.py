@@ -37,8 +37,7 @@ Json = dict[str, Any]
 
 @pytest.fixture(autouse=True)
 def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No registry, and the code of this process."""
-    monkeypatch.setattr(replay_function, "Registry", lambda url: SCHEMAS)
+    """The code of this process."""
     monkeypatch.setattr(replay_function.AppCode, "load", lambda code: load_app(code.spec))
     monkeypatch.setattr(replay_function.gc, "freeze", lambda: None)
     monkeypatch.setattr(replay_function.gc, "set_threshold", lambda *given: None)
@@ -84,7 +83,7 @@ class Replaying:
     def __init__(self, patch: pytest.MonkeyPatch, journal: Journal, app: str = APP, flink: Keyed | None = None) -> None:
         patch.setattr(replay_function, "TopicReader", journal)
         self.flink, self.found = flink or Keyed(None, 0), list[OutRecord]()
-        self.flink.function = ReplayFunction(app, "d" * 64, "ns", "http://registry", "broker:9092", "run-1", {3: END})
+        self.flink.function = ReplayFunction(app, "d" * 64, "ns", SCHEMAS, "broker:9092", "run-1", {3: END})
         self.flink.open()
 
     def read(self, pieces: list[Slice]) -> None:

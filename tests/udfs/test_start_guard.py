@@ -70,7 +70,6 @@ def around(monkeypatch: pytest.MonkeyPatch) -> Around:
         raise Ended
 
     monkeypatch.setattr(start_guard, "refuse", refuse)
-    monkeypatch.setattr(start_guard, "Registry", lambda url: None)
     monkeypatch.setattr(start_guard, "StreamExecutionEnvironment", SimpleNamespace(get_execution_environment=str))
     monkeypatch.setattr(start_guard, "restored_from", lambda env: made.point)
     monkeypatch.setattr(start_guard, "last_mark", lambda *given: made.tell(made.mark))

@@ -29,10 +29,8 @@ moves = st.lists(st.tuples(st.integers(0, MOVES - 1), st.integers(0, NUMBERS - 1
 
 @pytest.fixture(scope="module", autouse=True)
 def in_memory() -> Any:
-    """No registry, no code on a disk, and a clock in the test's hand."""
+    """No code on a disk, and a clock in the test's hand."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(thread_follower, "Registry", lambda url: SCHEMAS)
-        patch.setattr(thread_function, "Registry", lambda url: SCHEMAS)
         patch.setattr(thread_follower.OwnCode, "check", lambda code: None)
         patch.setattr(thread_follower, "now_ms", lambda: Following.clock_ms)
         patch.setattr(thread_function, "now_ms", lambda: Following.clock_ms)
@@ -60,7 +58,7 @@ class Following:
 
     def restarted(self) -> None:
         """A new function over the same state."""
-        self.flink.function = ThreadFollower("http://registry", self.generation, cut=self.cut)
+        self.flink.function = ThreadFollower(SCHEMAS, self.generation, cut=self.cut)
         self.flink.open()
 
     def read(self, entries: list[Entry], restarts: bool = False) -> None:
@@ -182,7 +180,7 @@ class Live:
     def __init__(self, app: App, flink: Keyed, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(thread_function.AppCode, "load", lambda code: app)
         self.flink = flink
-        flink.function = ThreadFunction("app:app", "0" * 64, "ns", "http://registry")
+        flink.function = ThreadFunction("app:app", "0" * 64, "ns", SCHEMAS)
         flink.open()
 
     def at(self, now_ms: int) -> list[bytes | None]:

@@ -43,7 +43,6 @@ class Operator:
     def __init__(self, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
         self.log = Log(Flaky())
         self.pauses_s: list[float] = []
-        monkeypatch.setattr(thread_function, "Registry", lambda url: self.log.schemas)
         monkeypatch.setattr(thread_function.AppCode, "load", lambda code: app)
         monkeypatch.setattr(thread_function, "now_ms", lambda: self.flink.now_ms)
         monkeypatch.setattr(time, "sleep", self.pauses_s.append)
@@ -51,7 +50,7 @@ class Operator:
         self.flink.open()
 
     def function(self) -> ThreadFunction:
-        return ThreadFunction("app:app", "0" * 64, "ns", "http://registry")
+        return ThreadFunction("app:app", "0" * 64, "ns", self.log.schemas)
 
     def give(self, record: Record, key: str = "t-1") -> tuple[list[OutRecord], list[OutRecord]]:
         return self.flink.give(key, pack_in(record))

@@ -24,7 +24,6 @@ class Around:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.later, self.lost, self.look, self.log = "", "", None, Log(FixedSchemas())
         self.said = list[str]()
-        patch.setattr(thread_function, "Registry", lambda url: self.log.schemas)
         patch.setattr(thread_function.AppCode, "load", lambda code: app_of(refund))
         patch.setattr(thread_function, "producer", lambda *given: None)
         patch.setattr(thread_function.Lease, "give_up", lambda lease, sender, codec: self.said.append("gave up"))
@@ -43,7 +42,7 @@ class Around:
             raise LostInputs(self.lost)
 
     def opened(self) -> Keyed:
-        flink = Keyed(ThreadFunction("app:app", "0" * 64, "ns", "http://registry", "b:1", 3), BEGAN_MS)
+        flink = Keyed(ThreadFunction("app:app", "0" * 64, "ns", self.log.schemas, "b:1", 3), BEGAN_MS)
         flink.open()
         return flink
 

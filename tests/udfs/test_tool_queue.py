@@ -30,7 +30,6 @@ class Operator:
         self.allowed = allowed
         self.app, self.reactor, self.context, self.now = app_of(handler), FakeReactor(), FakeContext(key), BEGAN_MS
         patch.setattr(tool_queue, "now_ms", lambda: self.now)
-        patch.setattr(tool_queue, "Registry", lambda url: FixedSchemas())
         patch.setattr(tool_queue.inputs, "check", lambda *place: None)
         patch.setattr(tool_queue, "take_over", lambda name, make: self.reactor)
         self.queue = self.reopened()
@@ -38,7 +37,7 @@ class Operator:
     def reopened(self) -> ToolQueue:
         """Another attempt of the task over the same state, in another process."""
         self.reactor = FakeReactor()
-        self.queue = ToolQueue("no.app:app", "", "ns", "no-broker", "no-registry", 200, self.allowed)
+        self.queue = ToolQueue("no.app:app", "", "ns", "no-broker", FixedSchemas(), 200, self.allowed)
         self.queue._code = SimpleNamespace(load=lambda: self.app)  # type: ignore[assignment]
         self.queue.open(self.context)  # type: ignore[arg-type]
         return self.queue
@@ -180,7 +179,7 @@ def test_operator_that_is_closed_leaves_nothing_running(operator: Operator) -> N
     operator.queue.close()
     operator.queue.close()
     assert operator.reactor.closed
-    ToolQueue("no.app:app", "", "ns", "no-broker", "no-registry", 200).close()
+    ToolQueue("no.app:app", "", "ns", "no-broker", FixedSchemas(), 200).close()
 
 
 def test_operator_of_a_branch_performs_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
