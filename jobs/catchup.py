@@ -52,8 +52,8 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
 def main() -> None:
     """Submit the job under the name that `threadlog` knows it by."""
     args = parse_catch_up()
-    alone(args)
     acquaint(args, CONVERSATION)
+    alone(args)
     env = build(args)
     env.execute_async(f"{args.namespace}.catchup")
 

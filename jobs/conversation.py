@@ -65,8 +65,8 @@ def build(args: Namespace, generation: int = 0) -> StreamExecutionEnvironment:
 def main() -> None:
     """Submit the job under the name that `threadlog` knows it by."""
     args = parse("conversation")
-    start = admit(args)
     acquaint(args, CONVERSATION, args.app)
+    start = admit(args)
     env = build(args, start.generation)
     if start.drops_sources:
         allow_dropped_sources(env)

@@ -64,6 +64,7 @@ def build(args: Namespace, allowed: frozenset[str] | None = None) -> StreamExecu
 def main() -> None:
     """Submit the job under the name that `threadlog` knows it by."""
     args = parse("tools")
+    acquaint(args, TOOLS)
     try:
         args.journal = bounds(args.bootstrap, kafka_name(args.namespace, *JOURNAL))
     except KafkaException as error:
@@ -71,7 +72,6 @@ def main() -> None:
             f"threadlog: tools was not started: the journal cannot be read: {error.args[0].str()}."
         ) from None
     begun(args, Mark(STARTED, TOOLS, "", "", {}, args.app))
-    acquaint(args, TOOLS)
     build(args, gate(args)).execute_async(f"{args.namespace}.tools")
 
 

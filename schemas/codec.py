@@ -184,6 +184,8 @@ def _compile(schema: Schema) -> tuple[str, Kind, Any]:
             return _title(parsed), schema.kind, checker(schema.text, parsed)
         writer = fastavro.parse_schema(parsed)
         name, deep, bomb = fullname(writer), may_be_deep(writer), has_weightless_items(writer)
+    except (ImportError, OSError):  # of a library that is loaded here: nothing that the schema could mend
+        raise
     except Exception as error:  # a schema that is none is a producer's mistake, whatever the library calls it
         raise Unreadable("bad_schema", f"the registered schema cannot be used: {error}"[:300]) from error
     if bomb:

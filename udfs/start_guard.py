@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -20,7 +21,7 @@ from pyflink.java_gateway import get_gateway
 from schemas.codec import OURS, Codec
 from schemas.errors import WireError
 from udfs.flink_io import restored_from
-from wire.app_code import AppCodeError, load_app
+from wire.app_code import load_app
 from wire.control import (
     CAUGHT_UP,
     CONVERSATION,
@@ -105,16 +106,17 @@ def alone(args: Namespace) -> None:
 
 
 def acquaint(args: Namespace, job: str, app: str = "") -> None:
-    """Have the registry know what the job writes and reads, events of the app included, before it goes into the graph:
-    a restart then asks nobody. Ends this process if that cannot be read now."""
+    """Have the registry know what the job writes and reads before it goes into the graph: a restart then waits for no
+    registry, as far as nothing is read that an older version wrote. Ends this process if it cannot be asked now."""
     try:
-        found = load_app(app) if app else None
-        events = {*found.newest, *found.awaited} if found else set()
-        args.registry.learn([*(f"threadlog.{name}" for name in OURS), *sorted(events)])
-    except AppCodeError as error:
-        refuse(f"its events are not known: {error}", job)
+        args.registry.learn(f"threadlog.{name}" for name in OURS)
     except WireError as error:
         refuse(f"the schemas it needs cannot be read, so nothing was submitted: {_told(error)}", job)
+    if app:
+        # Events save time, no more: an app that cannot be loaded here may well be where the operators are.
+        with suppress(Exception, SystemExit):
+            found = load_app(app)
+            args.registry.learn(sorted({*found.newest, *found.awaited}))
 
 
 def _codec(args: Namespace) -> Codec:

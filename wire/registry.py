@@ -108,9 +108,9 @@ def _ask(what: str, question: Any) -> Any:
     except SchemaRegistryError as error:
         if error.http_status_code == _NOT_FOUND:
             raise UnknownSchema(f"the registry knows no {what.removeprefix('a ')}") from error
-        if error.http_status_code >= 500 or error.http_status_code < 0:
-            raise RegistryUnavailable(f"the registry failed on {what}: {error}") from error
-        raise
+        if error.http_status_code in _CONFLICT:
+            raise
+        raise RegistryUnavailable(f"the registry failed on {what}: {error}") from error
     except (httpx2.HTTPError, OSError) as error:
         raise RegistryUnavailable(f"the registry does not answer about {what}: {type(error).__name__}") from error
 

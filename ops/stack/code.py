@@ -79,9 +79,9 @@ def pack(layout: Layout, spec: str) -> tuple[Path, str]:
     if folder.is_dir():
         shutil.rmtree(fresh)
     else:
-        fresh.replace(folder)
         # Unpacked anew for each attempt of a job: whoever takes over from a killed process would have to compile it.
-        compileall.compile_dir(folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
+        compileall.compile_dir(fresh, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
+        fresh.replace(folder)
     return folder, code
 
 

@@ -63,8 +63,9 @@ def test_code_digest_is_that_of_what_is_shipped(home: Path, spec: str) -> None:
 def test_shipped_code_is_compiled(home: Path) -> None:
     """Every module, by its source's content: the unpacked copies have other times. No cache from elsewhere is."""
     (home / "pack_app" / "__pycache__").mkdir()
-    (home / "pack_app" / "__pycache__" / "main.cpython-311.pyc").write_text("x")
+    (home / "pack_app" / "__pycache__" / "gone.cpython-311.pyc").write_text("x")
     folder, _ = pack(Layout(home / "state"), "pack_app:app")
+    assert list(folder.rglob("gone.*")) == []
     for source in folder.rglob("*.py"):
         compiled = Path(cache_from_source(str(source))).read_bytes()
         assert (compiled[:4], compiled[4:8]) == (MAGIC_NUMBER, (0b11).to_bytes(4, "little")), source

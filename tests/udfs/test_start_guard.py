@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -11,7 +12,9 @@ from typing import Any, NoReturn
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from schemas.codec import OURS
 from schemas.errors import RegistryUnavailable
+from threadlog import App, Event, Thread
 from udfs import start_guard
 from udfs.start_guard import Start
 from wire.control import CAUGHT_UP, STARTED, STOPPED, Mark, Overtaken
@@ -172,3 +175,56 @@ def test_guard_ends_where_it_cannot_look(around: Around, error: Exception, words
     """A broker that does not answer is no reason to believe that all is well."""
     around.mark, around.broken = mark(STOPPED), error
     assert words in around.admit()
+
+
+class Learning:
+    """A registry that is asked to learn names; `away`: it does not answer."""
+
+    def __init__(self) -> None:
+        self.learned, self.away = list[str](), False
+
+    def learn(self, names: Iterable[str]) -> None:
+        if self.away:
+            raise RegistryUnavailable("the registry does not answer")
+        self.learned += names
+
+
+def test_guard_acquaints_the_registry_with_what_the_job_needs(around: Around, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of ours, and what agents are begun by and wait for."""
+    registry, app = Learning(), App("shop")
+    app.agent(on="shop.Asked", awaits=["shop.Paid"])(nothing)
+    monkeypatch.setattr(start_guard, "load_app", lambda spec: {"a:app": app}[spec])
+    args = Namespace(**{**vars(ARGS), "registry": registry})
+    start_guard.acquaint(args, "tools")
+    assert registry.learned == [f"threadlog.{name}" for name in OURS]
+    start_guard.acquaint(args, "conversation", "a:app")
+    assert registry.learned[2 * len(OURS) :] == ["shop.Asked", "shop.Paid"]
+
+
+@pytest.mark.parametrize("error", [ImportError("no module"), SystemExit(1), KeyError("TOKEN")])
+def test_guard_leaves_an_app_that_cannot_be_loaded_to_the_operators(
+    around: Around, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """A machine from which jobs are submitted need not have all that they run with."""
+    registry = Learning()
+
+    def load(spec: str) -> Any:
+        raise error
+
+    monkeypatch.setattr(start_guard, "load_app", load)
+    start_guard.acquaint(Namespace(**{**vars(ARGS), "registry": registry}), "conversation", "a:app")
+    assert len(registry.learned) == len(OURS)
+
+
+def test_guard_ends_a_start_without_a_registry(around: Around) -> None:
+    """Told before a generation is taken."""
+    registry = Learning()
+    registry.away = True
+    with pytest.raises(Ended):
+        start_guard.acquaint(Namespace(**{**vars(ARGS), "registry": registry}), "tools")
+    assert around.why.startswith("tools: the schemas it needs cannot be read, so nothing was submitted: the registry")
+    assert around.taken == []
+
+
+async def nothing(thread: Thread, event: Event) -> None:
+    """An agent that decides nothing."""

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from schemas.codec import FixedSchemas, Schema
+from schemas.codec import OURS, FixedSchemas, Schema, SchemaSource
 from schemas.errors import RegistryUnavailable, UnknownSchema
 from tests.threadlog.desk import BEGAN_MS, app_of, refund
 from tests.udfs.kafka import Log
 from tests.udfs.keyed import Keyed
+from tests.wire.client import Client, connected
 from threadlog import App, Event, Thread, gather, sleep
 from threadlog.app import Handler
 from udfs import thread_function
@@ -42,6 +44,7 @@ class Operator:
 
     def __init__(self, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
         self.log = Log(Flaky())
+        self.taken_along: SchemaSource = self.log.schemas
         self.pauses_s: list[float] = []
         monkeypatch.setattr(thread_function.AppCode, "load", lambda code: app)
         monkeypatch.setattr(thread_function, "now_ms", lambda: self.flink.now_ms)
@@ -50,7 +53,7 @@ class Operator:
         self.flink.open()
 
     def function(self) -> ThreadFunction:
-        return ThreadFunction("app:app", "0" * 64, "ns", self.log.schemas)
+        return ThreadFunction("app:app", "0" * 64, "ns", self.taken_along)
 
     def give(self, record: Record, key: str = "t-1") -> tuple[list[OutRecord], list[OutRecord]]:
         return self.flink.give(key, pack_in(record))
@@ -262,6 +265,16 @@ def test_record_is_not_lost_to_a_registry_that_stays_away(operator: Operator) ->
     assert operator.flink.copy()[1] == set()
     operator.log.schemas.away = 0  # type: ignore[attr-defined]
     assert topics(operator.give(record)[0]) == [JOURNAL]
+
+
+def test_restart_needs_no_registry(operator: Operator) -> None:
+    """What the job was submitted with is enough for a whole run, and nobody is asked."""
+    registry = connected(Client(operator.log.schemas))
+    registry.learn([*(f"threadlog.{name}" for name in OURS), "t.Go"])
+    operator.taken_along = pickle.loads(pickle.dumps(registry))
+    operator.restarted()
+    assert REPLIES in topics(run(operator, restart=True))
+    assert operator.pauses_s == []
 
 
 def test_function_does_not_open_without_the_schemas_it_writes(operator: Operator) -> None:
