@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m bench.profile`: where the CPU goes, as flame graphs and as shares by thread.
 
-async-profiler, fetched by Maven, is loaded into the two TaskManagers and the broker while the jobs are under load: the
-conversation under the support desk's mix, the tools job under calls of 10 ms. It samples CPU time, so what waits is not
+async-profiler, fetched by Maven, is loaded into the TaskManagers and the broker while the jobs are under load: the
+conversation, and the bare job beside it, under the support desk's mix, the tools job under calls of 10 ms. It samples CPU time, so what waits is not
 seen; Python frames have no names in it. Those are in a second graph of the same load: py-spy looks 100 times a second
 which function holds the interpreter; it needs the right to trace processes, as root or by `kernel.yama.ptrace_scope=0`.
 
@@ -137,10 +137,11 @@ def shares(collapsed: str) -> dict[str, float]:
     return {kind: count / samples.total() for kind, count in samples.most_common() if count >= samples.total() / 200}
 
 
-def _tell(name: str) -> None:
+def _tell(name: str, ms_per_turn: float | None) -> None:
     click.echo(f"\n{name}: {OUT / name}.html")
     for kind, share in shares((OUT / f"{name}.collapsed").read_text()).items():
-        click.echo(f"  {share:6.1%}  {kind}")
+        spent = "" if ms_per_turn is None else f"  {share * ms_per_turn:6.3f} ms a turn"
+        click.echo(f"  {share:6.1%}{spent}  {kind}")
 
 
 def _calls(run: Session, threads: int, prefix: str) -> None:
@@ -161,9 +162,11 @@ def main(**given: Any) -> None:
     with session(given, MIX_APP, MIX_JOBS) as run:
         bench = Bench(run)
         for number in range(2):
-            bench.whole(f"warm-up-{number}", threads, 6)
+            bench.pair(f"warm-up-{number}", threads, 6)
         with Profile(run, {"conversation": run.hosts["conversation"], "broker": "kafka"}):
-            bench.whole("profiled", threads, 6)
+            whole = bench.whole("profiled", threads, 6)
+        with Profile(run, {"bare": run.hosts["bare"]}):
+            bare = bench.bare("profiled-bare", threads, 6)
         with PythonProfile(run, "conversation"):
             bench.whole("python", threads, 6)
     time.sleep(1)
@@ -173,8 +176,10 @@ def main(**given: Any) -> None:
             _calls(run, threads, "profiled")
         with PythonProfile(run, "tools"):
             _calls(run, threads, "python")
-    for name in ("conversation", "tools", "broker"):
-        _tell(name)
+    for name, ms in (("conversation", whole.cpu_ms_per_turn), ("bare", bare.cpu_ms_per_turn)):
+        _tell(name, ms)
+    for name in ("tools", "broker"):
+        _tell(name, None)
     if given["write_docs"] is not None:
         given["write_docs"].mkdir(parents=True, exist_ok=True)
         for graph in (*OUT.glob("*.html"), *OUT.glob("*.svg")):

@@ -113,7 +113,7 @@ def _runs(settings: Settings, folder: Path, tasks: list[Task], given: dict[str, 
 @click.option(
     "--seed", type=int, default=1, show_default=True, help="Order of the tasks, and how long each call takes."
 )
-@click.option("--kills", type=click.IntRange(0, 100), default=6, show_default=True, help="SIGKILLs of the second run.")
+@click.option("--kills", type=click.IntRange(0, 100), default=21, show_default=True, help="SIGKILLs of the second run.")
 @click.option(
     "--delay-ms", type=click.IntRange(0, 4000), nargs=2, default=(50, 200), show_default=True, help="Of a call."
 )
