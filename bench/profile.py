@@ -2,9 +2,10 @@
 """`python -m bench.profile`: where the CPU goes, as flame graphs and as shares by thread.
 
 async-profiler, fetched by Maven, is loaded into the TaskManagers and the broker while the jobs are under load: the
-conversation, and the bare job beside it, under the support desk's mix, the tools job under calls of 10 ms. It samples CPU time, so what waits is not
-seen; Python frames have no names in it. Those are in a second graph of the same load: py-spy looks 100 times a second
-which function holds the interpreter; it needs the right to trace processes, as root or by `kernel.yama.ptrace_scope=0`.
+conversation, and the bare job beside it, under the support desk's mix, the tools job under calls of 10 ms. It samples
+CPU time, so what waits is not seen; Python frames have no names in it. Those are in a second graph of the same load:
+py-spy looks 100 times a second which function holds the interpreter; it needs the right to trace processes, as root or
+by `kernel.yama.ptrace_scope=0`.
 
 Writes .build/bench/profile/NAME.html (a flame graph), NAME.collapsed (raw) and NAME-python.svg.
 """
