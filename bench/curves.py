@@ -4,7 +4,7 @@
     plan ─► a stack for each axis, and for each checkpoint interval ─► .build/bench/curves.jsonl ─► --write-docs: a page
 
 A point is written down as soon as it was measured, also when it did not get through within its bound. All axes take
-about an hour; `--long` adds a million threads, which is a quarter of an hour more.
+about an hour; `--long` adds a million threads, which is half an hour more.
 """
 
 from __future__ import annotations
