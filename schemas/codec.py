@@ -194,13 +194,9 @@ def _compile(schema: Schema) -> tuple[str, Kind, Any]:
     read = _read_py.schemaless_reader if deep else fastavro.schemaless_reader
     # To read by another schema than the writer's is slow; most of what is ours was written by this version.
     newest = _parsed(name) if ours else None
-    reads_as = None if newest is not None and _same(newest, writer) else newest
+    same = newest is not None and to_parsing_canonical_form(newest) == to_parsing_canonical_form(writer)
+    reads_as = None if same else newest
     return name, schema.kind, (read, writer, reads_as, not deep and is_plain(reads_as or writer))
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two schemas say the same, whatever their comments."""
-    return bool(to_parsing_canonical_form(one) == to_parsing_canonical_form(other))
 
 
 def _our_note(text: str) -> str:
