@@ -36,7 +36,7 @@ def past_the_lease(world: World) -> Path:
     folder, _ = pack(layout, world.settings.app)
     copy = shutil.copytree(folder, layout.state / "code" / "past-the-lease", dirs_exist_ok=True)
     job = copy / "jobs" / "conversation.py"
-    alone = job.read_text().replace("import admit", "import Start, begun").replace("admit(args)", BEGUN)
+    alone = job.read_text().replace("acquaint, admit", "Start, acquaint, begun").replace("admit(args)", BEGUN)
     assert "begun" in alone
     job.write_text(
         alone.replace("\ndef build(", "from wire.control import CONVERSATION, STARTED, Mark\n\n\ndef build(", 1)

@@ -167,7 +167,7 @@ def test_an_older_savepoint_forks_the_journal_without_the_guard(world: World) ->
     guard = "    start = admit(args)\n"
     assert guard in job.read_text()
     job.write_text(
-        job.read_text().replace(guard, "    start = Start(0, False)\n").replace("import admit", "import Start")
+        job.read_text().replace(guard, "    start = Start(0, False)\n").replace("acquaint, admit", "Start, acquaint")
     )
     try:
         events = fork(world, settings, unguarded)
