@@ -34,7 +34,7 @@ from wire.control import (
     last_mark,
     refusal,
 )
-from wire.generations import take, under_way
+from wire.generations import last, take, under_way
 from wire.inputs import NEXT, look, sentence
 from wire.leases import living
 
@@ -55,6 +55,7 @@ def admit(args: Namespace) -> Start:
     alone(args)
     point, codec = restored_from(StreamExecutionEnvironment.get_execution_environment()), _codec(args)
     try:
+        known = last(args.bootstrap, args.namespace, codec, CONVERSATION)
         mark = last_mark(args.bootstrap, args.namespace, codec)
         journal = journal_ends(args.bootstrap, args.namespace)
         other = under_way(args.bootstrap, args.namespace, codec)
@@ -64,19 +65,21 @@ def admit(args: Namespace) -> Start:
         refuse(reason)
     if other:
         refuse(f"another start of it is under way ({other}); wait for it, or `threadlog start --take-over`")
-    generation = begun(args, Mark(STARTED, CONVERSATION, "", point, journal, args.app))
+    generation = begun(args, Mark(STARTED, CONVERSATION, "", point, journal, args.app), known)
     return Start(generation, bool(point) and mark is not None and mark.what == CAUGHT_UP)
 
 
-def begun(args: Namespace, mark: Mark) -> int:
-    """The generation that a start of a job has taken; ends this process where inputs are lost, or another was first."""
+def begun(args: Namespace, mark: Mark, known: int | None = None) -> int:
+    """The generation that a start of a job has taken; ends this process where inputs are lost, or another was first.
+
+    known: the last mark when it was asked whether another start is under way."""
     codec = _codec(args)
     try:
         looked = look(args.bootstrap, args.namespace, codec, mark.job)
         if looked.gaps:
             refuse(f"{sentence(looked.gaps)}; {NEXT}", mark.job)
         whole = Mark(mark.what, mark.job, "", mark.savepoint, mark.journal, mark.app, inputs=looked.reached)
-        return take(args.bootstrap, args.namespace, codec, whole)
+        return take(args.bootstrap, args.namespace, codec, whole, known)
     except Overtaken as error:
         refuse(str(error), mark.job)
     except (KafkaException, WireError) as error:

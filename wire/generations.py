@@ -33,19 +33,34 @@ STARTING_S = 30.0
 _TURNS = frozenset({STARTED, STOPPED, CAUGHT_UP, ENDED})
 
 
-def take(bootstrap: str, namespace: str, codec: Codec, mark: Mark) -> int:
+def last(bootstrap: str, namespace: str, codec: Codec, job: str) -> int:
+    """The offset of a job's last mark, -1 before the first. Raises KafkaException, RegistryUnavailable."""
+    marks = read_marks(bootstrap, namespace, codec, job)
+    return marks[-1].offset if marks else -1
+
+
+def take(bootstrap: str, namespace: str, codec: Codec, mark: Mark, looked: int | None = None) -> int:
     """Append the mark of a start under the next generation, which is returned.
 
-    Raises Overtaken where another start was appended first; KafkaException, WireError."""
+    looked: the `last` mark when it was asked whether another start is under way; one that came since was first. Raises
+    Overtaken where another start was appended first; KafkaException, WireError."""
     before = read_marks(bootstrap, namespace, codec, mark.job)
+    for other in before:
+        if looked is not None and other.offset > looked and other.mark.what == STARTED:
+            # Nothing is appended: a higher generation would overtake the one that goes on.
+            raise _was_first(other)
     generation = 1 + newest(before)
     known = before[-1].offset if before else -1
     mine = msgspec.structs.replace(mark, what=STARTED, generation=generation, place=here())
     offset = write_mark(bootstrap, namespace, codec, mine)
     for other in read_marks(bootstrap, namespace, codec, mark.job):
         if known < other.offset < offset and other.mark.what == STARTED:
-            raise Overtaken(f"another start of it, in process {other.mark.place}, took the same moment and was first")
+            raise _was_first(other)
     return generation
+
+
+def _was_first(other: Written) -> Overtaken:
+    return Overtaken(f"another start of it, in process {other.mark.place}, took the same moment and was first")
 
 
 def newest(marks: list[Written]) -> int:

@@ -42,13 +42,15 @@ class Around:
     broken: Exception | None = None
     taken: list[Mark] = field(default_factory=list)
     why: str = ""
+    looked: int | None = None
 
     def tell(self, what: Any) -> Any:
         if self.broken is not None:
             raise self.broken
         return what
 
-    def take(self, bootstrap: str, namespace: str, codec: Any, mark: Mark) -> int:
+    def take(self, bootstrap: str, namespace: str, codec: Any, mark: Mark, looked: int | None = None) -> int:
+        self.looked = looked
         if self.first:
             raise Overtaken(self.first)
         self.taken.append(mark)
@@ -80,6 +82,7 @@ def around(monkeypatch: pytest.MonkeyPatch) -> Around:
     monkeypatch.setattr(start_guard, "living", lambda *given: made.place)
     monkeypatch.setattr(start_guard, "under_way", lambda *given: made.other)
     monkeypatch.setattr(start_guard, "look", lambda *given: Looked({"agent-events/0": 4}, made.gaps))
+    monkeypatch.setattr(start_guard, "last", lambda *given: made.tell(12))
     monkeypatch.setattr(start_guard, "take", made.take)
     return made
 
@@ -131,7 +134,7 @@ def test_guard_takes_a_generation_with_what_the_start_is_from(around: Around) ->
     assert around.admit() == ""
     [taken] = around.taken
     assert (taken.what, taken.job, taken.savepoint, taken.journal) == (STARTED, "conversation", POINT, {0: 7})
-    assert (taken.app, taken.inputs) == ("a:app", {"agent-events/0": 4})
+    assert (taken.app, taken.inputs, around.looked) == ("a:app", {"agent-events/0": 4}, 12)
 
 
 def test_guard_ends_a_start_beside_another(around: Around) -> None:

@@ -8,7 +8,7 @@ import pytest
 from schemas.codec import Codec, FixedSchemas
 from wire import generations
 from wire.control import ACCEPTED, CAUGHT_UP, ENDED, STARTED, STOPPED, Mark, Overtaken, Written
-from wire.generations import STARTING_S, take, under_way
+from wire.generations import STARTING_S, last, take, under_way
 
 CODEC = Codec(FixedSchemas())
 NOW_S = 1_700_000_000.0
@@ -30,8 +30,8 @@ class Topic:
             self.add(self.meanwhile.pop(0))
         return self.add(mark)
 
-    def take(self, job: str = "conversation") -> int:
-        return take("b", "ns", CODEC, Mark(STARTED, job, "", "file:/s", {0: 7}))
+    def take(self, job: str = "conversation", looked: int | None = None) -> int:
+        return take("b", "ns", CODEC, Mark(STARTED, job, "", "file:/s", {0: 7}), looked)
 
     def under_way(self) -> str:
         return under_way("b", "ns", CODEC)
@@ -71,6 +71,19 @@ def test_generation_of_two_starts_at_once_is_of_the_first_in_the_log(topic: Topi
         topic.take()
     topic.meanwhile = [Mark(ACCEPTED, "conversation", "", "", {}), Mark(STARTED, "tools", "", "", {}, generation=7)]
     assert topic.take() == 6
+
+
+def test_start_gives_way_to_one_that_came_since_it_looked(topic: Topic) -> None:
+    """It appends nothing: by a higher generation the first, which goes on, would be overtaken."""
+    looked = topic.add(started(4))
+    assert last("b", "ns", CODEC, "conversation") == looked
+    topic.add(Mark(ACCEPTED, "conversation", "", "", {}))
+    topic.add(started(5))
+    with pytest.raises(Overtaken, match="in process other/1, took the same moment and was first"):
+        topic.take(looked=looked)
+    assert len(topic.marks) == 3
+    assert topic.take(looked=last("b", "ns", CODEC, "conversation")) == 6
+    assert last("b", "ns", CODEC, "tools") == -1
 
 
 def test_copy_is_overtaken_by_a_later_start_alone(topic: Topic) -> None:
