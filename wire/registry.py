@@ -77,10 +77,8 @@ class Registry:
 
         try:
             id = _ask(f"the subject {name}", lambda: self._client.register_schema(name, _registered(schema)))
-        except SchemaRegistryError as error:
-            if error.http_status_code in _CONFLICT:
-                raise Incompatible(f"{name} does not fit its earlier versions ({COMPATIBILITY}): {error}") from error
-            raise
+        except SchemaRegistryError as error:  # a conflict; whatever else the registry says has its own error
+            raise Incompatible(f"{name} does not fit its earlier versions ({COMPATIBILITY}): {error}") from error
         self._ids.pop(name, None)  # whether it is the one to write is asked when somebody writes
         return int(id)
 
