@@ -27,6 +27,7 @@ from bench.session import Session, options, session
 from threadlog.entry import Entry
 
 APP, JOBS = "bench.app:app", ("conversation", "bare")
+WARM_UPS = 4
 
 
 @dataclass
@@ -109,17 +110,17 @@ def _conditions(bench: Bench, pairs: list[tuple[Round, Round]]) -> dict[str, Any
 
 
 @click.command()
-@click.option("--threads", type=click.IntRange(100), default=20_000, show_default=True, help="Threads of a round.")
+@click.option("--threads", type=click.IntRange(100), default=3_000, show_default=True, help="Threads of a round.")
 @click.option("--phases", type=click.IntRange(5, 100), default=6, show_default=True, help="Inputs of a thread, about.")
-@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True, help="Rounds of each job.")
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="Rounds of each job.")
 @options
 def main(**given: Any) -> None:
     """Measure turns a second and CPU a turn of the whole conversation job beside the bare job."""
     gc.disable()  # millions of planned records live until their round is over; walking them would be load of our own
     with session(given, APP, JOBS) as running:
         bench = Bench(running)
-        # Java compiles what is hot for half a minute; a figure taken meanwhile would be the compiler's.
-        for number in range(2):
+        # Java compiles what is hot for a minute; a figure taken meanwhile would be the compiler's.
+        for number in range(WARM_UPS):
             bench.pair(f"warm-up-{number + 1}", given["threads"], given["phases"])
         pairs = [bench.pair(f"round-{n + 1}", given["threads"], given["phases"]) for n in range(given["rounds"])]
         sizes = {"threads": given["threads"], "phases": given["phases"]}

@@ -41,7 +41,7 @@ def replay(run: Session, parallelism: int) -> tuple[dict[str, Any], float]:
 @click.command()
 @click.option("--decisions", type=click.IntRange(1), default=200_000, show_default=True)
 @click.option("--parallelism", type=click.IntRange(1), default=2, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--file", type=click.Path(path_type=Path, exists=True), help="A file of bench.replay instead.")
 @options
 def main(**given: Any) -> None:
@@ -64,8 +64,8 @@ def main(**given: Any) -> None:
             rates.append(count / told["seconds"])
             whole.append(count / seconds)
         figures = [
-            Figure("replay in the cluster: decisions/s of the job", "1/s", rates),
-            Figure("replay in the cluster: decisions/s of the command", "1/s", whole),
+            Figure("replay.cluster", "decisions/s", rates),
+            Figure("replay.cluster_with_the_command", "decisions/s", whole),
         ]
         run.report("flinkreplay", figures, decisions=count, parallelism=parallelism)
 

@@ -53,7 +53,7 @@ FIGURES: tuple[tuple[str, str, Callable[[list[Seen]], list[float]]], ...] = (
 @click.command()
 @click.option("--events", type=click.IntRange(10), default=300, show_default=True, help="Of a round.")
 @click.option("--pause-s", type=float, default=0.02, show_default=True, help="Between two events.")
-@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
 @options
 def main(**given: Any) -> None:
     """Measure the latency of decisions and of calls."""

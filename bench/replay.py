@@ -19,8 +19,12 @@ import click
 
 from bench.app import app
 from bench.customer import BEGAN_MS
+from bench.figures import Figure
 from bench.mix import Encoder, Sent, plan
+from bench.session import FOLDER, quiet_machine
+from bench.session import write as write_figures
 from examples.support_desk.traffic import SCHEMAS, schema_text
+from ops.context import Trouble
 from ops.replay.histories import Writer
 from ops.replay.pool import replay
 from ops.replay.work import COLLECT_AFTER, Job
@@ -118,27 +122,47 @@ def write(path: Path, decisions: int, seed: int = 1) -> Writer:
     return writer
 
 
+def _replayed(job: Job, workers: int, made: int) -> float:
+    """Decisions a second, all of them equal to the bit. Raises Trouble where one is not."""
+    began = time.monotonic()
+    tally = replay(job, workers, lambda told: None)
+    seconds = time.monotonic() - began
+    click.echo(f"replayed {tally.decisions:,} decisions of {tally.threads:,} threads in {seconds:.1f} s; "
+               f"{dict(tally.standings)}")  # fmt: skip
+    if tally.decisions != tally.standings.get("equal") or tally.voids or made not in (0, tally.decisions):
+        raise Trouble(f"Of {made or tally.decisions:,} decisions not all are equal to the bit.")
+    return tally.decisions / seconds
+
+
 @click.command()
-@click.option("--decisions", type=click.IntRange(1), default=200_000, show_default=True)
+@click.option("--decisions", type=click.IntRange(1), default=300_000, show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True)
 @click.option("--cold", is_flag=True, help="Every run executed from its start at every step.")
-@click.option("--file", type=click.Path(path_type=Path), required=True, help="Made where it is not there.")
-def main(decisions: int, seed: int, workers: int, cold: bool, file: Path) -> None:
+@click.option("--file", type=click.Path(path_type=Path), help="Kept; made where it is not there.")
+@click.option("--busy", is_flag=True, help="Measure although the machine has other work; figures are marked.")
+def main(decisions: int, rounds: int, seed: int, workers: int, cold: bool, file: Path | None, busy: bool) -> None:
     """Make a histories file of the mix and replay it."""
-    if not file.exists():
-        gc.freeze()
-        gc.set_threshold(*COLLECT_AFTER)  # as the conversation job has it
-        began = time.monotonic()
-        made = write(file, decisions, seed)
-        click.echo(f"made {made.entries:,} decisions of {len(made.threads):,} threads, {file.stat().st_size:,} bytes, "
-                   f"in {time.monotonic() - began:.1f} s")  # fmt: skip
-    began = time.monotonic()
-    tally = replay(Job(APP, Settings(), (file,), cold=cold), workers, lambda told: None)
-    seconds = time.monotonic() - began
-    rate = f"{tally.decisions / seconds:,.0f}/s"
-    click.echo(f"replayed {tally.decisions:,} decisions of {tally.threads:,} threads in {seconds:.1f} s, {rate} with "
-               f"{workers} processes; {dict(tally.standings)}, void {tally.voids}")  # fmt: skip
+    conditions = quiet_machine({"busy": busy})
+    path, entries_made = file or FOLDER / "replay.jsonl.part", 0
+    try:
+        if file is None or not file.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            gc.freeze()
+            gc.set_threshold(*COLLECT_AFTER)  # as the conversation job has it
+            began = time.monotonic()
+            made = write(path, decisions, seed)
+            entries_made = made.entries
+            click.echo(f"made {made.entries:,} decisions of {len(made.threads):,} threads, "
+                       f"{path.stat().st_size:,} bytes, in {time.monotonic() - began:.1f} s")  # fmt: skip
+        job = Job(APP, Settings(), (path,), cold=cold)
+        rates = [_replayed(job, workers, entries_made) for _ in range(rounds)]
+        sizes = {"decisions": entries_made or None, "file_bytes": path.stat().st_size, "workers": workers, "cold": cold}
+        write_figures("replay", [Figure("replay.file", "decisions/s", rates)], {**conditions, **sizes, "seed": seed})
+    finally:
+        if file is None:
+            path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,42 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m bench.threads`: a turn of the support desk's mix on 100,000 threads beside one on 1,000."""
+"""`python -m bench.threads`: a turn on 100,000 threads beside one on 1,000.
+
+The few are measured before there are more; then the many are made, and windows of both alternate on one stack: ten
+messages to each of 1,000 threads, one message to each of the next 10,000 of the many. So a turn of the many finds its
+thread neither live nor decoded, and the few have as much keyed state below them. A turn is an event with its reply,
+as in the cost curves.
+"""
 
 from __future__ import annotations
 
-import gc
+from itertools import cycle, islice
 from typing import Any
 
 import click
 
-from bench.conversation import APP, JOBS, Bench
 from bench.figures import Figure
-from bench.session import options, session
+from bench.live import ASK
+from bench.session import Session, options, session
+from bench.turns import alternated, compared, ms_per_turn, take_turns
+
+APP, JOBS = "bench.live:app", ("conversation",)
+MESSAGES = 10  # of the few in a window; of the many one, on ten times as many threads
+
+
+def _few(run: Session, few: int, prefix: str) -> list[str]:
+    """So many threads that have had a message each, as the many have."""
+    names = [f"{prefix}-{n}" for n in range(few)]
+    take_turns(run, names, ASK, 1)
+    return names
 
 
 @click.command()
 @click.option("--few", type=click.IntRange(100), default=1_000, show_default=True)
-@click.option("--many", type=click.IntRange(100), default=100_000, show_default=True)
-@click.option("--phases", type=click.IntRange(5, 100), default=6, show_default=True, help="On the many threads.")
-@click.option(
-    "--rounds", type=click.IntRange(1, 100), default=3, show_default=True, help="Of the few; of the many, one."
-)
+@click.option("--many", type=click.IntRange(1_000), default=100_000, show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 100), default=7, show_default=True)
 @options
 def main(**given: Any) -> None:
     """Measure what the number of threads does to the cost of a turn."""
-    gc.disable()
-    few, many = given["few"], given["many"]
+    few, many, rounds = given["few"], given["many"], given["rounds"]
     with session(given, APP, JOBS) as run:
-        bench = Bench(run)
-        bench.whole("warm-up", 20_000, 6)
-        # As many turns of the few as take about ten seconds.
-        spent = {few: [bench.whole(f"few-{n}", few, 40) for n in range(given["rounds"])]}
-        spent[many] = [bench.whole("many", many, given["phases"])]
-        found = []
-        for threads, rounds in spent.items():
-            found.append(Figure(f"threads.{threads}.cpu_per_turn", "ms", [one.cpu_ms_per_turn for one in rounds]))
-            found.append(Figure(f"threads.{threads}.turns_per_s", "turns/s", [one.turns_per_s for one in rounds]))
-        found.append(Figure("threads.ratio", "many/few, CPU", [found[2].value / found[0].value]))
-        run.report("threads", found, few=few, many=many, phases_few=40, phases_many=given["phases"])
+        take_turns(run, [f"warm-{n}" for n in range(2_000)], ASK, 40)
+        alone = [ms_per_turn(run, _few(run, few, f"alone-{n}"), ASK, MESSAGES) for n in range(rounds)]
+        names = [f"many-{n}" for n in range(many)]
+        take_turns(run, names, ASK, 1)
+        turn = cycle(names)
+        fews = [_few(run, few, f"few-{number}") for number in range(rounds)]
+        pairs = alternated(
+            rounds,
+            lambda number: ms_per_turn(run, fews[number], ASK, MESSAGES),
+            lambda number: ms_per_turn(run, list(islice(turn, few * MESSAGES)), ASK, 1),
+        )
+        found = compared("threads", (f"on_{few}", f"on_{many}"), pairs)
+        found.append(Figure(f"threads.on_{few}_alone", "ms", alone))
+        run.report("threads", found, few=few, many=many, window_turns=few * MESSAGES)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m bench.waiting`: what it costs that calls are out. CPU of every process of the stack, against idling.
 
-Each window with calls has one without just before it: for a minute after ten thousand calls the stack is not idle yet,
+Each window with calls has one without just before it: for a while after its calls the stack is not idle yet,
 and a machine is not equally fast all the time.
 """
 
@@ -49,8 +49,8 @@ def _while_waiting(run: Session, calls: int, prefix: str) -> float:
 
 
 @click.command()
-@click.option("--calls", type=click.IntRange(1), multiple=True, default=(1_000, 10_000), show_default=True)
-@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option("--calls", type=click.IntRange(1), multiple=True, default=(1_000,), show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
 @options
 def main(**given: Any) -> None:
     """Measure the CPU that waiting calls cost."""

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of figures, as data, and whether the runs of one keep to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from bench.figures import short
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What is asked of a figure: not less than `limit` where `at_least`, else not more."""
+
+    figure: str
+    what: str
+    limit: float
+    at_least: bool = False
+
+    @property
+    def asked(self) -> str:
+        """The limit for people."""
+        return f"{'≥' if self.at_least else '≤'} {short(self.limit)}"
+
+    def held(self, value: float) -> bool:
+        """Whether a value keeps to it."""
+        return value >= self.limit if self.at_least else value <= self.limit
+
+    def verdict(self, runs: Sequence[float]) -> str:
+        """`held` or `missed` by the median; where not all runs say the same, how many of them hold."""
+        held = sum(map(self.held, runs))
+        said = "held" if self.held(median(runs)) else "**missed**"
+        return said if held in (0, len(runs)) else f"{said}: {held} of {len(runs)} runs hold"
+
+
+FLOORS = (
+    Floor("ratio.turns_per_s", "whole conversation job over the bare job, turns a second", 0.60, at_least=True),
+    Floor("whole.turns_per_s", "turns a second of the whole conversation job", 5_000, at_least=True),
+    Floor("whole.cpu_per_turn", "CPU of its TaskManager a turn", 0.25),
+    Floor("latency.event_to_decision.p50", "event to committed decision, p50; checkpoints every 200 ms", 200),
+    Floor("latency.read_call_overhead.p50", "what a read costs beyond its own time, p50", 15),
+    Floor("waiting.1000_calls.over_idle", "CPU of the stack while 1,000 calls wait, over idling", 10),
+    Floor("history.short_runs.ratio", "a turn at message 1,000 over one at message 10, short runs", 1.3),
+    Floor("history.long_run.ratio", "the same in one long run", 1.3),
+    Floor("history.long_run_evicted.ratio", "the same, evicted and executed again from its start", 1.3),
+    Floor("threads.ratio", "a turn on 100,000 threads over one on 1,000", 1.3),
+    Floor("recovery.gap", "from a SIGKILL to the first decision made after it, with a spare", 6),
+    Floor("replay.cluster", "decisions verified a second in the cluster, on two cores", 10_000, at_least=True),
+    Floor("queries.slowest", "the slowest answer of all queries of 1,000,000 decisions", 100),
+)

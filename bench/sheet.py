@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All figures of a run of `make bench` on a page. Pure: text of JSON objects, one for each figure."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from typing import Any
+
+from bench.figures import short
+from bench.floors import FLOORS
+
+Told = dict[str, Any]
+
+HEAD = """\
+# Figures
+
+Made of [raw data](figures.jsonl) by `.venv/bin/python -m bench --write-docs docs/figures.md`; `make bench` measures
+anew: about an hour on two cores that have nothing else to do. Everything runs on one machine: ZooKeeper, broker,
+registry, JobManager, a TaskManager for each job, the sender and the reader. What the figures mean, and where the time
+goes: [performance.md](performance.md).
+"""
+# Where a bench was made is the same for all; the load before it is not, and is a bound only.
+MACHINE = ("cpu", "cores", "kernel", "python", "java", "flink", "kafka", "connector", "commit", "nice")
+UNTOLD = ("load_average", "busy", "sender_and_reader", *MACHINE)
+
+
+def told(bench: str, line: str) -> Told:
+    """A figure as a bench has written it down, with the bench's name. Raises ValueError where it is none."""
+    return {"bench": bench, **json.loads(line)}
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _floors(found: dict[str, Told]) -> str:
+    rows = [_row(["figure", "floor", "median", "min to max", "runs", ""]), _row(["---"] * 6)]
+    for floor in FLOORS:
+        one = found.get(floor.figure)
+        if one is None:
+            rows.append(_row([floor.what, floor.asked, "not measured", "", "", ""]))
+        else:
+            rows.append(_row([floor.what, floor.asked, *_values(one), floor.verdict(one["runs"])]))
+    return "".join(rows)
+
+
+def _values(one: Told) -> list[str]:
+    unit = one["unit"] if "/" not in one["unit"] or one["unit"].endswith("/s") else ""
+    middle, low, high = (short(one[key]) for key in ("value", "min", "max"))
+    return [f"{middle} {unit}".strip(), f"{low} to {high}", str(len(one["runs"]))]
+
+
+def _bench(name: str, ones: list[Told]) -> str:
+    conditions = ones[0]["conditions"]
+    said = "; ".join(f"{key} {_plain(value)}" for key, value in conditions.items() if key not in UNTOLD)
+    busy = "**The machine had other work: not to be quoted.** " if conditions["busy"] else ""
+    rows = [_row(["figure", "unit", "median", "min", "max", "runs"]), _row(["---", "---", *["---:"] * 4])]
+    for one in ones:
+        spread = [short(one[key]) for key in ("value", "min", "max")]
+        rows.append(_row([f"`{one['figure']}`", one["unit"], *spread, ", ".join(map(short, one["runs"]))]))
+    return f"## {name}\n\n{busy}{said}.\n\n{''.join(rows)}"
+
+
+def _plain(value: Any) -> str:
+    match value:
+        case dict():
+            return ", ".join(f"{key} {_plain(one)}" for key, one in value.items())
+        case list():
+            return " and ".join(map(str, value))
+        case bool() | str():
+            return str(value)
+        case _:
+            return "none" if value is None else f"{value:,}"
+
+
+def _machines(figures: list[Told]) -> str:
+    """Each condition of the machine, once; of a run on one machine and one commit there is one value each."""
+    rows = [_row(["condition", "value"]), _row(["---"] * 2)]
+    for key in MACHINE:
+        values = sorted({str(one["conditions"].get(key, "")) for one in figures})
+        rows.append(_row([key, "; ".join(values)]))
+    loads = [one["conditions"]["load_average"] for one in figures]
+    return "".join([*rows, _row(["load average before a bench", f"{min(loads):g} to {max(loads):g}"])])
+
+
+def render(figures: list[Told]) -> str:
+    """The page: what was asked, on what it was measured, and every figure with all of its runs."""
+    by_bench = [(name, list(ones)) for name, ones in groupby(figures, lambda one: one["bench"])]
+    parts = [
+        HEAD, f"## Floors\n\n{_floors({one['figure']: one for one in figures})}",
+        f"## Conditions\n\n{_machines(figures)}", *(_bench(name, ones) for name, ones in by_bench),
+    ]  # fmt: skip
+    return "\n".join(parts)
