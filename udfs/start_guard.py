@@ -31,7 +31,8 @@ from wire.control import (
     Overtaken,
     allowed_tools,
     journal_ends,
-    last_mark,
+    last_of,
+    read_marks,
     refusal,
 )
 from wire.generations import last, take, under_way
@@ -55,17 +56,18 @@ def admit(args: Namespace) -> Start:
     alone(args)
     point, codec = restored_from(StreamExecutionEnvironment.get_execution_environment()), _codec(args)
     try:
-        known = last(args.bootstrap, args.namespace, codec, CONVERSATION)
-        mark = last_mark(args.bootstrap, args.namespace, codec)
+        # Read once, before all else: `begun` gives way to every start that came since.
+        marks = read_marks(args.bootstrap, args.namespace, codec)
         journal = journal_ends(args.bootstrap, args.namespace)
-        other = under_way(args.bootstrap, args.namespace, codec)
+        other = under_way(args.bootstrap, args.namespace, codec, marks)
     except (KafkaException, WireError) as error:
         refuse(f"what the journal holds cannot be read, so nothing was submitted: {_told(error)}")
+    mark = last_of(marks)
     if reason := refusal(point, mark, journal):
         refuse(reason)
     if other:
         refuse(f"another start of it is under way ({other}); wait for it, or `threadlog start --take-over`")
-    generation = begun(args, Mark(STARTED, CONVERSATION, "", point, journal, args.app), known)
+    generation = begun(args, Mark(STARTED, CONVERSATION, "", point, journal, args.app), last(marks))
     return Start(generation, bool(point) and mark is not None and mark.what == CAUGHT_UP)
 
 

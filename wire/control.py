@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -19,7 +19,7 @@ from schemas.cloudevents import root_traceparent, write_headers
 from schemas.codec import Codec
 from schemas.errors import Unreadable, WireError
 from schemas.topics import kafka_name
-from wire.kafka import bounds, is_empty, read_topic
+from wire.kafka import bounds, read_topic
 from wire.writing import Writing
 
 TOPIC, TYPE, SOURCE = "agent-control", "threadlog.Control", "/threadlog/start"
@@ -109,9 +109,7 @@ def journal_ends(bootstrap: str, namespace: str) -> dict[int, int]:
 def read_marks(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSATION) -> list[Written]:
     """Every mark of a job in the order of the log. Raises KafkaException, RegistryUnavailable."""
     topic, found = kafka_name(namespace, TOPIC), list[Written]()
-    if is_empty(bootstrap, topic):
-        return found
-    for record in read_topic(bootstrap, topic):
+    for record in read_topic(bootstrap, topic, missing=True):
         try:
             type_, _, data = codec.decode(record.value)
         except Unreadable:  # the topic is kept for ever, and so is what somebody else wrote there
@@ -126,9 +124,13 @@ def last_mark(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSAT
     """The newest mark that a job may go on from, or the newest that says `what`; None where there is none.
 
     Raises KafkaException, WireError."""
+    return last_of(read_marks(bootstrap, namespace, codec, job), what)
+
+
+def last_of(marks: Sequence[Written], what: str = "") -> Mark | None:
+    """As `last_mark`, of marks that were read."""
     wanted = {what} if what else _POINTS
-    points = (one.mark for one in reversed(read_marks(bootstrap, namespace, codec, job)) if one.mark.what in wanted)
-    return next(points, None)
+    return next((one.mark for one in reversed(marks) if one.mark.what in wanted), None)
 
 
 def allowed_tools(bootstrap: str, namespace: str, codec: Codec) -> frozenset[str] | None:

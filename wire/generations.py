@@ -9,6 +9,7 @@ and another one waits for it.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import msgspec
 
@@ -33,9 +34,8 @@ STARTING_S = 30.0
 _TURNS = frozenset({STARTED, STOPPED, CAUGHT_UP, ENDED})
 
 
-def last(bootstrap: str, namespace: str, codec: Codec, job: str) -> int:
-    """The offset of a job's last mark, -1 before the first. Raises KafkaException, RegistryUnavailable."""
-    marks = read_marks(bootstrap, namespace, codec, job)
+def last(marks: Sequence[Written]) -> int:
+    """The offset of the last mark, -1 before the first."""
     return marks[-1].offset if marks else -1
 
 
@@ -45,22 +45,22 @@ def take(bootstrap: str, namespace: str, codec: Codec, mark: Mark, looked: int |
     looked: the `last` mark when it was asked whether another start is under way; one that came since was first. Raises
     Overtaken where another start was appended first; KafkaException, WireError."""
     before = read_marks(bootstrap, namespace, codec, mark.job)
-    for other in before:
-        if looked is not None and other.offset > looked and other.mark.what == STARTED:
-            # Nothing is appended: a higher generation would overtake the one that goes on.
-            raise _was_first(other)
+    if looked is not None:
+        # Before anything is appended: a higher generation would overtake the one that goes on.
+        _give_way(before, looked)
     generation = 1 + newest(before)
-    known = before[-1].offset if before else -1
     mine = msgspec.structs.replace(mark, what=STARTED, generation=generation, place=here())
     offset = write_mark(bootstrap, namespace, codec, mine)
-    for other in read_marks(bootstrap, namespace, codec, mark.job):
-        if known < other.offset < offset and other.mark.what == STARTED:
-            raise _was_first(other)
+    after = read_marks(bootstrap, namespace, codec, mark.job)
+    _give_way([other for other in after if other.offset < offset], last(before))
     return generation
 
 
-def _was_first(other: Written) -> Overtaken:
-    return Overtaken(f"another start of it, in process {other.mark.place}, took the same moment and was first")
+def _give_way(marks: Sequence[Written], known: int) -> None:
+    """Raises Overtaken where one of the marks is of a start that was appended after the `known` offset."""
+    for other in marks:
+        if other.offset > known and other.mark.what == STARTED:
+            raise Overtaken(f"another start of it, in process {other.mark.place}, took the same moment and was first")
 
 
 def newest(marks: list[Written]) -> int:
@@ -93,15 +93,15 @@ def check(bootstrap: str, namespace: str, codec: Codec, job: str, generation: in
         )
 
 
-def under_way(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSATION) -> str:
+def under_way(bootstrap: str, namespace: str, codec: Codec, marks: Sequence[Written], job: str = CONVERSATION) -> str:
     """Which other start has a generation and whose job does not run yet, in words; "" if there is none.
 
-    Raises KafkaException, RegistryUnavailable."""
-    turns = [one for one in read_marks(bootstrap, namespace, codec, job) if one.mark.what in _TURNS]
+    `marks`: the job's, as they were read. Raises KafkaException, RegistryUnavailable."""
+    turns = [one for one in marks if one.mark.what in _TURNS]
     if not turns or turns[-1].mark.what != STARTED:
         return ""
-    last = turns[-1]
-    ago_s = time.time() - last.log_time_ms / 1000
-    if ago_s > STARTING_S or last_heard_ms(bootstrap, namespace, codec, job) > last.log_time_ms:
+    start = turns[-1]
+    ago_s = time.time() - start.log_time_ms / 1000
+    if ago_s > STARTING_S or last_heard_ms(bootstrap, namespace, codec, job) > start.log_time_ms:
         return ""
-    return f"generation {last.mark.generation}, taken {max(0.0, ago_s):.0f} s ago in process {last.mark.place}"
+    return f"generation {start.mark.generation}, taken {max(0.0, ago_s):.0f} s ago in process {start.mark.place}"

@@ -19,8 +19,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from wire.frames import Record
+from wire.offsets import METADATA_S, held_of
 
-_METADATA_S = 10.0
 _POLL_S = 0.2
 # To gather a batch; at the end of a topic it is waited out in vain, and a job that starts reads several small topics.
 _GATHER_S = 0.02
@@ -28,11 +28,13 @@ _GATHER_S = 0.02
 _STALLED_S = 30.0
 # Records that are read through rather than leapt over: about what one fetch brings anyway.
 _LEAP = 400
-_LEADERLESS = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 # What librdkafka logs to stderr: its notices about its own housekeeping say nothing to a person. Who reports failures
 # himself wants none of it.
 WARNINGS, SILENT = 4, 0
 READERS = "threadlog-reader"
+# A new client connects first, or again, at half of this: with librdkafka's 100 ms it mostly waits for 50. After each
+# failure in a row it is doubled, up to 10 s.
+_RECONNECT_MS = 20
 
 
 def producer(bootstrap: str, log_level: int = WARNINGS, record_bytes: int = 2 * 1024 * 1024) -> Producer:
@@ -49,37 +51,22 @@ def consumer(bootstrap: str, group: str = READERS, isolation: str = "read_commit
     return Consumer({
         "bootstrap.servers": bootstrap, "group.id": group, "isolation.level": isolation,
         "enable.auto.commit": False, "auto.offset.reset": "earliest", "enable.partition.eof": False,
-        "fetch.wait.max.ms": 50, "log_level": SILENT,
+        "fetch.wait.max.ms": 50, "reconnect.backoff.ms": _RECONNECT_MS, "log_level": SILENT,
     })  # fmt: skip
 
 
 def _marks(reader: Consumer, topic: str) -> dict[int, tuple[int, int]]:
-    """For each partition the first offset and the one after the last committed record. Raises KafkaException.
+    """For each partition the first offset and the one after the last record that the reader may see.
 
-    A topic that was made just now, or a broker that restarts, has partitions without a leader for a moment."""
-    until = time.monotonic() + _METADATA_S
-    while True:
-        try:
-            return _marks_now(reader, topic)
-        except KafkaException as error:
-            if error.args[0].code() not in _LEADERLESS or time.monotonic() > until:
-                raise
-            time.sleep(_POLL_S)
-
-
-def _marks_now(reader: Consumer, topic: str) -> dict[int, tuple[int, int]]:
-    found = reader.list_topics(topic, timeout=_METADATA_S).topics[topic]
-    if found.error is not None:
-        raise KafkaException(found.error)
-    places = {partition: TopicPartition(topic, partition) for partition in found.partitions}
-    return {number: reader.get_watermark_offsets(place, timeout=_METADATA_S) for number, place in places.items()}
+    Raises KafkaException."""
+    return {partition: mark for (_, partition), mark in held_of(reader, [topic]).items()}
 
 
 def is_empty(bootstrap: str, topic: str) -> bool:
     """True when the topic never held a committed record, or is not there. Raises KafkaException."""
     reader = consumer(bootstrap)
     try:
-        return topic not in reader.list_topics(timeout=_METADATA_S).topics or not any(
+        return topic not in reader.list_topics(timeout=METADATA_S).topics or not any(
             high for _, high in _marks(reader, topic).values()
         )
     finally:
@@ -92,7 +79,7 @@ def bounds(bootstrap: str, topic: str) -> dict[int, tuple[int, int]]:
     Nothing for a topic that is not there. Raises KafkaException."""
     reader = consumer(bootstrap, isolation="read_uncommitted")
     try:
-        return _marks(reader, topic) if topic in reader.list_topics(timeout=_METADATA_S).topics else {}
+        return _marks(reader, topic) if topic in reader.list_topics(timeout=METADATA_S).topics else {}
     finally:
         reader.close()
 
@@ -103,8 +90,8 @@ def progress(bootstrap: str, group: str, topics: Sequence[str]) -> dict[tuple[st
     Raises KafkaException, also for a topic that is not there."""
     reader = consumer(bootstrap, group, isolation="read_uncommitted")
     try:
-        held = {(topic, partition): mark for topic in topics for partition, mark in _marks(reader, topic).items()}
-        places = reader.committed([TopicPartition(*place) for place in held], timeout=_METADATA_S)
+        held = held_of(reader, topics)
+        places = reader.committed([TopicPartition(*place) for place in held], timeout=METADATA_S)
         if failed := next((place.error for place in places if place.error is not None), None):
             raise KafkaException(failed)
         return {(p.topic, p.partition): (p.offset, *held[p.topic, p.partition]) for p in places}
@@ -142,20 +129,27 @@ def offsets_since(bootstrap: str, topic: str, time_ms: int) -> dict[int, int]:
     reader = consumer(bootstrap)
     try:
         asked = [TopicPartition(topic, partition, time_ms) for partition in ends]
-        found = reader.offsets_for_times(asked, timeout=_METADATA_S)
+        found = reader.offsets_for_times(asked, timeout=METADATA_S)
         return {place.partition: place.offset if place.offset >= 0 else ends[place.partition][1] for place in found}
     finally:
         reader.close()
 
 
 def read_topic(
-    bootstrap: str, topic: str, first: Mapping[int, int] | None = None, partitions: Container[int] | None = None
+    bootstrap: str,
+    topic: str,
+    first: Mapping[int, int] | None = None,
+    partitions: Container[int] | None = None,
+    missing: bool = False,
 ) -> Iterator[Record]:
     """Every committed record from the start, or from the offsets `first` by partition, to the end as of now, partition
-    by partition in no order between them. `partitions`: only these of the topic's.
+    by partition in no order between them. `partitions`: only these of the topic's. `missing`: a topic that is not there
+    holds nothing, instead of being an error.
 
     Raises KafkaException, also when the broker falls silent before the end."""
     with TopicReader(bootstrap, topic) as reader:
+        if missing and not reader.is_there():
+            return
         marks = {p: mark for p, mark in reader.marks().items() if partitions is None or p in partitions}
         begin = {p: max(low, (first or {}).get(p, low)) for p, (low, _) in marks.items()}
         yield from reader.read(begin, {p: high for p, (_, high) in marks.items()})
@@ -178,7 +172,7 @@ class TopicReader:
     def first(self, partition: int) -> int:
         """The first offset that a partition still holds."""
         place = TopicPartition(self._topic, partition)
-        return int(self._reader.get_watermark_offsets(place, timeout=_METADATA_S)[0])
+        return int(self._reader.get_watermark_offsets(place, timeout=METADATA_S)[0])
 
     def commit(self, partition: int, offset: int) -> None:
         """Let it be known how far the group is. It is not waited for, and may be lost."""
@@ -186,10 +180,14 @@ class TopicReader:
 
     def identity(self) -> str:
         """The cluster and the topic in it: another one of the same name has another."""
-        cluster = self._reader.list_topics(self._topic, timeout=_METADATA_S).cluster_id
+        cluster = self._reader.list_topics(self._topic, timeout=METADATA_S).cluster_id
         admin = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": SILENT})
-        described = admin.describe_topics(TopicCollection([self._topic]), request_timeout=_METADATA_S)
+        described = admin.describe_topics(TopicCollection([self._topic]), request_timeout=METADATA_S)
         return f"{cluster}/{described[self._topic].result().topic_id}"
+
+    def is_there(self) -> bool:
+        """Whether the topic exists."""
+        return self._topic in self._reader.list_topics(timeout=METADATA_S).topics
 
     def marks(self) -> dict[int, tuple[int, int]]:
         """For each partition the first offset and the one after the last committed record."""

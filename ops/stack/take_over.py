@@ -14,7 +14,7 @@ from ops.stack.layout import Layout
 from ops.stack.starting import Say
 from ops.stack.submit import end_catch_ups, stop_jobs
 from schemas.codec import Codec
-from wire.control import CONVERSATION
+from wire.control import CONVERSATION, read_marks
 from wire.generations import under_way
 from wire.leases import living
 from wire.registry import Registry
@@ -51,9 +51,9 @@ def _live(settings: Settings, kinds: list[str]) -> list[flink.Job]:
 
 def _wait_begun(settings: Settings, say: Say) -> None:
     """A start that was made a moment ago shows itself soon, here or by its lease, or has died."""
-    told = False
+    told, where = False, (settings.bootstrap, settings.namespace, _codec(settings))
     while not _live(settings, [CONVERSATION]):
-        other = under_way(settings.bootstrap, settings.namespace, _codec(settings))
+        other = under_way(*where, read_marks(*where))
         if not other:
             return
         if not told:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from tests.wire.test_admin import FakeBroker
 from wire import admin, kafka
@@ -25,8 +25,9 @@ class FakeConsumer:
         error = None if topic != "missing" else KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
         return SimpleNamespace(topics={topic or "t": SimpleNamespace(partitions={0: None}, error=error)})
 
-    def get_watermark_offsets(self, place: TopicPartition, timeout: float) -> tuple[int, int]:
-        return self.low, self.high
+    def offsets_for_times(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        offsets = {OFFSET_BEGINNING: self.low, OFFSET_END: self.high}
+        return [TopicPartition(place.topic, place.partition, offsets[place.offset]) for place in places]
 
     def assign(self, places: list[TopicPartition]) -> None:
         self.assigned, self.at = places, places[0].offset if places else -1
@@ -74,15 +75,15 @@ def test_read_topic_waits_for_partitions_that_have_no_leader_yet(use: Any, monke
     """A topic that was made just now is read like any other; one that never gets a leader is an error."""
     fake, leaderless = use(FakeConsumer(0, 2)), KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION))
     answers: list[Any] = [leaderless, leaderless]
-    found = fake.get_watermark_offsets
+    found = fake.offsets_for_times
 
-    def later(place: TopicPartition, timeout: float) -> tuple[int, int]:
+    def later(places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         if answers:
             raise answers.pop()
-        return found(place, timeout)
+        return found(places, timeout)
 
     monkeypatch.setattr(kafka.time, "sleep", lambda seconds: None)
-    fake.get_watermark_offsets = later
+    fake.offsets_for_times = later
     assert len(list(kafka.read_topic("b", "t"))) == 2
     answers = [leaderless] * 100
     hours = count(0, 3600)
@@ -133,10 +134,25 @@ def test_reader_finds_records_by_their_places(use: Any) -> None:
 
 
 def test_read_topic_that_is_not_there_is_an_error(use: Any) -> None:
-    """Kafka's own word for it."""
+    """Kafka's own word for it; unless it is asked for as one that may be missing."""
     use(FakeConsumer())
     with pytest.raises(KafkaException):
         list(kafka.read_topic("b", "missing"))
+    assert list(kafka.read_topic("b", "missing", missing=True)) == []
+    use(FakeConsumer(2, 5))
+    assert [record.offset for record in kafka.read_topic("b", "t", missing=True)] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("error", [None, KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)], ids=str)
+def test_offsets_that_the_broker_does_not_tell_are_an_error(use: Any, error: KafkaError | None) -> None:
+    """Never taken for offsets, though the client hands back what it was asked with."""
+    fake = use(FakeConsumer(0, 2))
+    fake.offsets_for_times = lambda places, timeout: [
+        SimpleNamespace(topic=place.topic, partition=place.partition, offset=place.offset, error=error)
+        for place in places
+    ]
+    with pytest.raises(KafkaException):
+        list(kafka.read_topic("b", "t"))
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(flink, "cancel", lambda settings, job: made.end("cancel", job))
     monkeypatch.setattr(take_over, "stop_jobs", made.stop_jobs)
     monkeypatch.setattr(take_over, "living", made.living)
+    monkeypatch.setattr(take_over, "read_marks", lambda *where: [])
     monkeypatch.setattr(take_over, "under_way", lambda *given: made.under_way.pop(0) if made.under_way else "")
     monkeypatch.setattr(take_over, "_POLL_S", 0)
     monkeypatch.setattr(starting, "write_mark", lambda b, n, codec, mark: made.marks.append(mark))

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 
 import pytest
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from ops.settings import Settings
@@ -14,6 +15,9 @@ from schemas.codec import Schema
 from schemas.errors import RegistryUnavailable
 from tests.stack.world import World, fresh, wait_until
 from tests.wire.contracts import Registering, RegistryContract, TopicsContract, order
+from wire.admin import delete_before
+from wire.kafka import consumer, producer
+from wire.offsets import held_of
 from wire.registry import Incompatible, Registry
 
 
@@ -58,6 +62,31 @@ class RealBroker:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         found = admin.list_topics(timeout=10).topics.get(name)
         return 0 if found is None else len(found.partitions)
+
+
+@pytest.mark.parametrize("isolation", ["read_committed", "read_uncommitted"])
+def test_offsets_that_are_asked_for_together_are_those_of_each_partition(stack: Settings, isolation: str) -> None:
+    """Where nothing was ever written, where the beginning is deleted, and where a transaction is open."""
+    name = fresh("offsets")
+    RealBroker(stack.bootstrap).create(name, 3, {})
+    sender = producer(stack.bootstrap)
+    for partition in (1, 1, 1, 2):
+        sender.produce(name, b"v", partition=partition)
+    assert sender.flush(30) == 0
+    delete_before(stack.bootstrap, {(name, 1): 2})
+    open_ = Producer({"bootstrap.servers": stack.bootstrap, "transactional.id": name})
+    open_.init_transactions(30)
+    open_.begin_transaction()
+    open_.produce(name, b"v", partition=2)
+    assert open_.flush(30) == 0
+    reader = consumer(stack.bootstrap, isolation=isolation)
+    try:
+        found = held_of(reader, [name])
+        assert found == {(name, p): reader.get_watermark_offsets(TopicPartition(name, p)) for p in range(3)}
+        assert found == {(name, 0): (0, 0), (name, 1): (2, 3), (name, 2): (0, 1 + (isolation == "read_uncommitted"))}
+    finally:
+        reader.close()
+        open_.abort_transaction(30)
 
 
 class TestRealTopics(TopicsContract):

@@ -17,10 +17,11 @@ from schemas.errors import RegistryUnavailable
 from threadlog import App, Event, Thread
 from udfs import start_guard
 from udfs.start_guard import Start
-from wire.control import CAUGHT_UP, STARTED, STOPPED, Mark, Overtaken
+from wire.control import ACCEPTED, CAUGHT_UP, STARTED, STOPPED, Mark, Overtaken, Written
 from wire.inputs import Gap, Looked
 
 POINT = "file:/s/1"
+OTHER = Mark(ACCEPTED, "conversation", "", "", {})
 ARGS: Any = Namespace(bootstrap="b", registry="http://r", namespace="ns", app="a:app")
 
 
@@ -48,6 +49,15 @@ class Around:
         if self.broken is not None:
             raise self.broken
         return what
+
+    def read(self) -> list[Written]:
+        """The marks, of which the last, at offset 12, is no place to go on from."""
+        found = [Written(11, 0, self.mark), Written(12, 0, OTHER)] if self.mark else []
+        return self.tell(found)
+
+    def under_way(self, marks: list[Written]) -> str:
+        assert marks == self.read()
+        return self.other
 
     def take(self, bootstrap: str, namespace: str, codec: Any, mark: Mark, looked: int | None = None) -> int:
         self.looked = looked
@@ -77,12 +87,11 @@ def around(monkeypatch: pytest.MonkeyPatch) -> Around:
     monkeypatch.setattr(start_guard, "refuse", refuse)
     monkeypatch.setattr(start_guard, "StreamExecutionEnvironment", SimpleNamespace(get_execution_environment=str))
     monkeypatch.setattr(start_guard, "restored_from", lambda env: made.point)
-    monkeypatch.setattr(start_guard, "last_mark", lambda *given: made.tell(made.mark))
+    monkeypatch.setattr(start_guard, "read_marks", lambda *given: made.read())
     monkeypatch.setattr(start_guard, "journal_ends", lambda *given: made.tell(made.journal))
     monkeypatch.setattr(start_guard, "living", lambda *given: made.place)
-    monkeypatch.setattr(start_guard, "under_way", lambda *given: made.other)
+    monkeypatch.setattr(start_guard, "under_way", lambda bootstrap, namespace, codec, marks: made.under_way(marks))
     monkeypatch.setattr(start_guard, "look", lambda *given: Looked({"agent-events/0": 4}, made.gaps))
-    monkeypatch.setattr(start_guard, "last", lambda *given: made.tell(12))
     monkeypatch.setattr(start_guard, "take", made.take)
     return made
 

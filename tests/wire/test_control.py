@@ -74,12 +74,12 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
     """The topic as what was acknowledged."""
     broker = FakeBroker()
 
-    def read_topic(bootstrap: str, name: str) -> Iterator[Record]:
+    def read_topic(bootstrap: str, name: str, missing: bool) -> Iterator[Record]:
+        assert missing
         for offset, (topic, key, value, headers) in enumerate(broker.taken):
             assert topic == name == "ns.agent-control"
             yield Record(topic, 0, offset, 0, key, value, [*headers])
 
-    monkeypatch.setattr(control, "is_empty", lambda bootstrap, name: not broker.taken)
     monkeypatch.setattr(control, "read_topic", read_topic)
     monkeypatch.setattr(writing, "producer", broker.producer)
     return broker

@@ -34,7 +34,7 @@ class Topic:
         return take("b", "ns", CODEC, Mark(STARTED, job, "", "file:/s", {0: 7}), looked)
 
     def under_way(self) -> str:
-        return under_way("b", "ns", CODEC)
+        return under_way("b", "ns", CODEC, self.marks)
 
 
 @pytest.fixture
@@ -76,14 +76,14 @@ def test_generation_of_two_starts_at_once_is_of_the_first_in_the_log(topic: Topi
 def test_start_gives_way_to_one_that_came_since_it_looked(topic: Topic) -> None:
     """It appends nothing: by a higher generation the first, which goes on, would be overtaken."""
     looked = topic.add(started(4))
-    assert last("b", "ns", CODEC, "conversation") == looked
+    assert last(topic.marks) == looked
     topic.add(Mark(ACCEPTED, "conversation", "", "", {}))
     topic.add(started(5))
     with pytest.raises(Overtaken, match="in process other/1, took the same moment and was first"):
         topic.take(looked=looked)
     assert len(topic.marks) == 3
-    assert topic.take(looked=last("b", "ns", CODEC, "conversation")) == 6
-    assert last("b", "ns", CODEC, "tools") == -1
+    assert topic.take(looked=last(topic.marks)) == 6
+    assert last([]) == -1
 
 
 def test_copy_is_overtaken_by_a_later_start_alone(topic: Topic) -> None:
