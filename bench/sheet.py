@@ -34,7 +34,9 @@ def _row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def _floors(found: dict[str, Told]) -> str:
+def floors(figures: list[Told]) -> str:
+    """A table: what was asked, what was measured, whether it holds."""
+    found = {one["figure"]: one for one in figures}
     rows = [_row(["figure", "floor", "median", "min to max", "runs", ""]), _row(["---"] * 6)]
     for floor in FLOORS:
         one = found.get(floor.figure)
@@ -88,7 +90,7 @@ def render(figures: list[Told]) -> str:
     """The page: what was asked, on what it was measured, and every figure with all of its runs."""
     by_bench = [(name, list(ones)) for name, ones in groupby(figures, lambda one: one["bench"])]
     parts = [
-        HEAD, f"## Floors\n\n{_floors({one['figure']: one for one in figures})}",
+        HEAD, f"## Floors\n\n{floors(figures)}",
         f"## Conditions\n\n{_machines(figures)}", *(_bench(name, ones) for name, ones in by_bench),
     ]  # fmt: skip
     return "\n".join(parts)
