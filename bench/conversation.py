@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m bench.conversation`: turns a second and CPU a turn of the whole conversation job beside the bare job.
 
-    stack of its own ─► both jobs ─► warm-up ─► bare, whole, bare, whole, … ─► figures with their conditions
+    stack of its own ─► both jobs ─► warm-up ─► bare, whole, whole, bare, … ─► figures with their conditions
 
 A turn is one input record that has become one committed journal entry; entries of timers are extra. Each round sends
 new threads through a script of the support desk's mix, in phases that follow each other when the journal shows that the
@@ -27,7 +27,7 @@ from bench.session import Session, options, session
 from threadlog.entry import Entry
 
 APP, JOBS = "bench.app:app", ("conversation", "bare")
-WARM_UPS = 4
+WARM_UPS = 3
 
 
 @dataclass
@@ -38,9 +38,12 @@ class Bench:
     mixes: list[Phase] = field(default_factory=list)
     sent: int = 0
 
-    def pair(self, name: str, threads: int, phases: int) -> tuple[Round, Round]:
-        """One round of the bare job, then one of the whole."""
-        bare, whole = self.bare(name, threads, phases), self.whole(name, threads, phases)
+    def pair(self, name: str, threads: int, phases: int, whole_first: bool = False) -> tuple[Round, Round]:
+        """One round of the bare job and one of the whole."""
+        if whole_first:
+            whole, bare = self.whole(name, threads, phases), self.bare(name, threads, phases)
+        else:
+            bare, whole = self.bare(name, threads, phases), self.whole(name, threads, phases)
         click.echo(
             f"  {name}: bare {bare.turns_per_s:,.0f}/s {bare.cpu_ms_per_turn:.3f} ms, "
             f"whole {whole.turns_per_s:,.0f}/s {whole.cpu_ms_per_turn:.3f} ms, "
@@ -110,7 +113,7 @@ def _conditions(bench: Bench, pairs: list[tuple[Round, Round]]) -> dict[str, Any
 
 
 @click.command()
-@click.option("--threads", type=click.IntRange(100), default=3_000, show_default=True, help="Threads of a round.")
+@click.option("--threads", type=click.IntRange(100), default=6_000, show_default=True, help="Threads of a round.")
 @click.option("--phases", type=click.IntRange(5, 100), default=6, show_default=True, help="Inputs of a thread, about.")
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="Rounds of each job.")
 @options
@@ -122,8 +125,9 @@ def main(**given: Any) -> None:
         # Java compiles what is hot for a minute; a figure taken meanwhile would be the compiler's.
         for number in range(WARM_UPS):
             bench.pair(f"warm-up-{number + 1}", given["threads"], given["phases"])
-        pairs = [bench.pair(f"round-{n + 1}", given["threads"], given["phases"]) for n in range(given["rounds"])]
-        sizes = {"threads": given["threads"], "phases": given["phases"]}
+        threads, phases = given["threads"], given["phases"]
+        pairs = [bench.pair(f"round-{n + 1}", threads, phases, n % 2 == 1) for n in range(given["rounds"])]
+        sizes = {"threads": threads, "phases": phases}
         running.report("conversation", measured(pairs), **sizes, **_conditions(bench, pairs))
 
 

@@ -43,14 +43,11 @@ def floors(figures: list[Told]) -> str:
         if one is None:
             rows.append(_row([floor.what, floor.asked, "not measured", "", "", ""]))
         else:
-            rows.append(_row([floor.what, floor.asked, *_values(one), floor.verdict(one["runs"])]))
+            middle, low, high = (short(one[key]) for key in ("value", "min", "max"))
+            said = "busy, not to be quoted" if one["conditions"]["busy"] else floor.verdict(one["runs"])
+            values = [f"{middle} {floor.unit}".strip(), f"{low} to {high}", str(len(one["runs"]))]
+            rows.append(_row([floor.what, floor.asked, *values, said]))
     return "".join(rows)
-
-
-def _values(one: Told) -> list[str]:
-    unit = one["unit"] if "/" not in one["unit"] or one["unit"].endswith("/s") else ""
-    middle, low, high = (short(one[key]) for key in ("value", "min", "max"))
-    return [f"{middle} {unit}".strip(), f"{low} to {high}", str(len(one["runs"]))]
 
 
 def _bench(name: str, ones: list[Told]) -> str:

@@ -11,7 +11,6 @@ end itself before it could take one of them over, so the TaskManagers on which o
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,7 @@ from ops.stack.code import check, pack
 from ops.stack.layout import Layout, layout_of
 from ops.stack.pausing import GO_ON, given
 from ops.stack.starting import journal_of
-from ops.stack.submit import SubmitFailed, run_job
+from ops.stack.submit import run_noted
 from ops.stack.supervisor import Supervisor
 from wire.findings import verified
 from wire.kafka import bounds, settled_ends
@@ -108,15 +107,7 @@ def _held(settings: Settings) -> int:
 
 def _run(settings: Settings, layout: Layout, begun: records.Record, total: int, say: Say, progress: Progress) -> Run:
     """Submit a replay, write it down, and wait for its end."""
-    folder = layout.state / "code" / begun.code
-    try:
-        job_id = run_job(settings, layout, begun.app, flink.REPLAY, folder, begun.began_from, begun.more)
-    except (SubmitFailed, KeyboardInterrupt):
-        with contextlib.suppress(http.HttpError):  # the client may have died after the cluster took the job
-            if job := flink.live_jobs(settings).get(flink.REPLAY):
-                records.write(layout, replace(begun, job_id=job.id))
-        raise
-    records.write(layout, replace(begun, job_id=job_id))
+    job_id = run_noted(settings, layout, begun, layout.state / "code" / begun.code)
     name = given(begun)["--run"]
     run = Run(name, job_id, settings.parallelism)
     say(f"  replay {name} submitted as {job_id}")

@@ -218,22 +218,28 @@ def ready_points(
 def _begin(
     settings: Settings, layout: Layout, spec: str, kind: str, packed: tuple[Path, str], point: str, say: Say
 ) -> str:
-    """Submit one job and write it down at once: the record that it replaces leads to a savepoint that is used up."""
+    """Submit one job of the product. Raises SubmitFailed."""
     folder, code = packed
-    fresh, began_ms = records.Record(kind, "", spec, code, began_from=point), time.time_ns() // 1_000_000
+    began_ms = time.time_ns() // 1_000_000
     try:
-        job_id = run_job(settings, layout, spec, kind, folder, point)
+        return run_noted(settings, layout, records.Record(kind, "", spec, code, began_from=point), folder)
     except Declined:
         if kind == CONVERSATION:  # its start has a generation, for which the next one would wait
             starting.remember_declined(settings, began_ms, say)
         raise
-    except SubmitFailed:
+
+
+def run_noted(settings: Settings, layout: Layout, begun: records.Record, folder: Path) -> str:
+    """Submit a job; its id, written down at once: the old record's savepoint is used up now. Raises SubmitFailed."""
+    try:
+        job_id = run_job(settings, layout, begun.app, begun.kind, folder, begun.began_from, begun.more)
+    except (SubmitFailed, KeyboardInterrupt) as error:
         # The client may have died after the cluster took the job.
         with contextlib.suppress(http.HttpError):
-            if job := flink.live_jobs(settings).get(kind):
-                records.write(layout, replace(fresh, job_id=job.id))
+            if not isinstance(error, Declined) and (job := flink.live_jobs(settings).get(begun.kind)):
+                records.write(layout, replace(begun, job_id=job.id))
         raise
-    records.write(layout, replace(fresh, job_id=job_id))
+    records.write(layout, replace(begun, job_id=job_id))
     return job_id
 
 

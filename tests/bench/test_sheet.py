@@ -13,7 +13,7 @@ from bench import page, sheet
 from bench.floors import FLOORS, Floor
 
 ROOT = Path(__file__).parents[2]
-AT_MOST, AT_LEAST = Floor("a", "what", 1.3), Floor("b", "what", 100, at_least=True)
+AT_MOST, AT_LEAST = Floor("a", "what", 1.3), Floor("b", "what", 100, "s", at_least=True)
 
 
 def figure(name: str, *runs: float, **conditions: Any) -> dict[str, Any]:
@@ -41,7 +41,10 @@ def test_a_floor_is_held_by_the_median_and_says_which_runs_differ(floor: Floor, 
 
 def test_a_page_tells_each_run_and_what_was_not_measured() -> None:
     text = sheet.render([figure("recovery.gap", 3.0, 4.0, 7.0, kills=3)])
-    assert "| from a SIGKILL to the first decision made after it, with a spare | ≤ 6.00 | 4.00 ms" in text
+    assert (
+        "| from a SIGKILL to the first decision made after it, with a spare | ≤ 6.00 s | 4.00 s | 3.00 to 7.00 |"
+        in text
+    )
     assert "held: 2 of 3 runs hold" in text
     assert "| `recovery.gap` | ms | 4.00 | 3.00 | 7.00 | 3.00, 4.00, 7.00 |" in text
     assert "kills 3" in text
@@ -49,7 +52,9 @@ def test_a_page_tells_each_run_and_what_was_not_measured() -> None:
 
 
 def test_a_page_says_that_the_machine_was_busy() -> None:
-    assert "not to be quoted" in sheet.render([figure("recovery.gap", 3.0, busy=True)])
+    text = sheet.render([figure("recovery.gap", 3.0, busy=True)])
+    assert "busy, not to be quoted" in text
+    assert "**The machine had other work: not to be quoted.**" in text
 
 
 @pytest.mark.parametrize(("name", "render"), [("curves", page.render)])

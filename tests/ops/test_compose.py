@@ -192,7 +192,7 @@ def submitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str
     """Job and starting point of what is submitted, where the JobManager knows the tools job and no other."""
     began: list[tuple[str, str]] = []
 
-    def run_job(s: Settings, layout: Layout, app: str, kind: str, folder: Path, point: str) -> str:
+    def run_job(s: Settings, layout: Layout, app: str, kind: str, folder: Path, point: str, more: Any) -> str:
         began.append((kind, point))
         return "a" * 32
 

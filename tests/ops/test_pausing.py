@@ -12,7 +12,7 @@ from ops import http
 from ops.context import Trouble
 from ops.replay import cluster, findings
 from ops.settings import Settings
-from ops.stack import flink, records
+from ops.stack import flink, records, submit
 from ops.stack.layout import Layout
 from ops.stack.pausing import pause
 from ops.stack.submit import SubmitFailed
@@ -193,7 +193,7 @@ def test_replay_whose_client_died_is_written_down(
         made.live = {flink.REPLAY: flink.Job(flink.REPLAY, "d" * 32, "RUNNING", {})}
         raise SubmitFailed("replay: `flink run` did not end within 120 s")
 
-    monkeypatch.setattr(cluster, "run_job", run_job)
+    monkeypatch.setattr(submit, "run_job", run_job)
     with pytest.raises(SubmitFailed):
         go_on(settings)
     begun = records.read(layout, flink.REPLAY)

@@ -14,7 +14,7 @@ from ops import http
 from ops.context import Trouble
 from ops.replay import cluster, findings
 from ops.settings import Settings
-from ops.stack import flink, lifecycle, records
+from ops.stack import flink, lifecycle, records, submit
 from ops.stack.layout import Layout
 from schemas.codec import Codec
 from tests.ops.fakes import FakeKafka, FakeTopic, objects, run
@@ -213,7 +213,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Flink:
     monkeypatch.setattr(flink, "hosts", lambda settings, id: ["taskmanager-2"])
     monkeypatch.setattr(flink, "last_failure", lambda settings, id: "because")
     monkeypatch.setattr(flink, "cancel", lambda settings, job: made.cancelled.append(job.id))
-    monkeypatch.setattr(cluster, "run_job", made.run_job)
+    monkeypatch.setattr(submit, "run_job", made.run_job)
     monkeypatch.setattr(cluster, "pack", lambda layout, spec: (tmp_path, "code"))
     monkeypatch.setattr(cluster, "check", lambda spec, folder: None)
     monkeypatch.setattr(cluster, "settled_ends", lambda bootstrap, topic: {0: 12, 1: 0})

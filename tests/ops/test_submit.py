@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_submit_writes_down_the_job_that_began_when_the_other_failed(
     for kind in KINDS:
         stopped(settings, kind)
 
-    def run_job(s: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str) -> str:
+    def run_job(s: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str, more: Any) -> str:
         if kind == "conversation":
             raise submit.SubmitFailed("conversation: no")
         return "c" * 32
@@ -88,7 +89,7 @@ def test_submit_writes_down_a_job_whose_client_died(
     """The cluster may have taken it: then it is written down; a cluster that does not answer changes nothing."""
     stopped(settings, "tools")
 
-    def run_job(s: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str) -> str:
+    def run_job(s: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str, more: Any) -> str:
         raise submit.SubmitFailed(f"{kind}: did not end")
 
     def live_jobs(s: Settings) -> dict[str, flink.Job]:
@@ -109,7 +110,9 @@ def test_submit_from_nothing_beside_a_journal_is_refused(settings: Settings, mon
     """What has run here and left nothing to go on from would decide everything a second time."""
     began: list[str] = []
     monkeypatch.setattr(submit, "is_empty", lambda bootstrap, topic: topic != "threadlog.agent-decisions")
-    monkeypatch.setattr(submit, "run_job", lambda s, la, spec, kind, folder, point: began.append(kind) or "e" * 32)
+    monkeypatch.setattr(
+        submit, "run_job", lambda s, la, spec, kind, folder, point, more: began.append(kind) or "e" * 32
+    )
     with pytest.raises(
         submit.SubmitFailed, match=r"conversation has run before \(threadlog.agent-decisions is not empty\)"
     ):
@@ -121,7 +124,7 @@ def test_submit_from_nothing_beside_a_journal_is_refused(settings: Settings, mon
 
 def test_submit_is_remembered_by_the_next_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stack goes on with the app that was submitted last, not with the one it was started with."""
-    monkeypatch.setattr(submit, "run_job", lambda s, la, spec, kind, folder, point: "e" * 32)
+    monkeypatch.setattr(submit, "run_job", lambda s, la, spec, kind, folder, point, more: "e" * 32)
     go(settings)
     assert load({"state_dir": settings.state_dir}, {}, Path(os.devnull)).app == "m:new"
 
@@ -143,7 +146,7 @@ def test_submit_of_code_that_lacks_a_version_begins_nothing(
 
 def test_submit_writes_down_the_versions_that_run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """By them the next start sees whether any has gone."""
-    monkeypatch.setattr(submit, "run_job", lambda s, la, spec, kind, folder, point: "e" * 32)
+    monkeypatch.setattr(submit, "run_job", lambda s, la, spec, kind, folder, point, more: "e" * 32)
     go(settings)
     found = records.read(Layout(settings.state_dir), "conversation")
     assert found is not None and tuple(found.versions) == ("go/1",)
@@ -183,7 +186,7 @@ def test_submit_lets_the_next_start_follow_at_once(
     another has followed is not the last."""
     marks, others = list[str](), [Written(0, 0, Mark("started", "conversation", "", "", {}))]  # long ago
 
-    def run_job(s: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str) -> str:
+    def run_job(s: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str, more: Any) -> str:
         if kind == "conversation":
             ours = Mark("started", "conversation", "", "", {})
             others.extend([Written(1, 1 + time.time_ns() // 1_000_000, ours)] * starts)
