@@ -27,6 +27,7 @@ from udfs.flink_io import (
     allow_dropped_sources,
     environment,
     keyed,
+    of_start,
     side,
     source,
     write_at_once,
@@ -52,6 +53,7 @@ def build(args: Namespace, generation: int = 0) -> StreamExecutionEnvironment:
     """The job's graph. generation: the start that it is of."""
     inputs, outputs, at_once = ([kafka_name(args.namespace, topic) for topic in t] for t in (INPUTS, OUTPUTS, AT_ONCE))
     env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir)
+    of_start(env, generation)
 
     threads = ThreadFunction(args.app, args.app_digest, args.namespace, args.registry, args.bootstrap, generation)
     records = source(env, SOURCE_UID, args.bootstrap, inputs, group=f"{args.namespace}.conversation")

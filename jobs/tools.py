@@ -23,7 +23,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from jobs.arguments import parse
 from schemas.topics import kafka_name
-from udfs.flink_io import FRAME, KEYED_FRAME, environment, keyed, side, source, write_at_once
+from udfs.flink_io import FRAME, KEYED_FRAME, environment, keyed, of_start, side, source, write_at_once
 from udfs.outbox_gate import REFUSED, OutboxGate
 from udfs.start_guard import acquaint, begun, gate
 from udfs.tool_queue import ToolQueue
@@ -71,8 +71,10 @@ def main() -> None:
         raise SystemExit(
             f"threadlog: tools was not started: the journal cannot be read: {error.args[0].str()}."
         ) from None
-    begun(args, Mark(STARTED, TOOLS, "", "", {}, args.app))
-    build(args, gate(args)).execute_async(f"{args.namespace}.tools")
+    generation = begun(args, Mark(STARTED, TOOLS, "", "", {}, args.app))
+    env = build(args, gate(args))
+    of_start(env, generation)
+    env.execute_async(f"{args.namespace}.tools")
 
 
 if __name__ == "__main__":

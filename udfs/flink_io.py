@@ -31,6 +31,7 @@ from pyflink.java_gateway import get_gateway
 from pyflink.util.java_utils import to_jarray
 
 from schemas.limits import JOURNAL_MESSAGE_BYTES
+from wire.generations import PARAMETER
 
 FRAME = Types.PRIMITIVE_ARRAY(Types.BYTE())
 # What a source gives, and an operator whose output is keyed anew.
@@ -76,6 +77,11 @@ def environment(
     env.set_parallelism(parallelism)
     env.set_max_parallelism(MAX_PARALLELISM)
     return env
+
+
+def of_start(env: StreamExecutionEnvironment, generation: int) -> None:
+    """Have Flink tell of which start the job is, as long as it remembers the job."""
+    env.get_config().set_global_job_parameters({PARAMETER: str(generation)})
 
 
 def source(

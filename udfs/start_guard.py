@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from confluent_kafka import KafkaException
 from pyflink.datastream import StreamExecutionEnvironment
@@ -40,6 +41,7 @@ from wire.inputs import NEXT, look, sentence
 from wire.leases import living
 
 REFUSED = 3  # the exit code of `flink run`
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,22 +55,29 @@ class Start:
 
 def admit(args: Namespace) -> Start:
     """Return if the conversation may start from where it is told to; else end this process, with one sentence."""
+    point = restored_from(StreamExecutionEnvironment.get_execution_environment())
+    # Read once, before all else: `begun` gives way to every start that came since.
+    marks = _asked(args, read_marks)
+    if other := _asked(args, under_way, marks):
+        refuse(f"another start of it is under way ({other}); wait for it, or `threadlog start --take-over`")
+    # Asked after that: a start that is under way no more has a lease by now, or has ended.
     alone(args)
-    point, codec = restored_from(StreamExecutionEnvironment.get_execution_environment()), _codec(args)
-    try:
-        # Read once, before all else: `begun` gives way to every start that came since.
-        marks = read_marks(args.bootstrap, args.namespace, codec)
-        journal = journal_ends(args.bootstrap, args.namespace)
-        other = under_way(args.bootstrap, args.namespace, codec, marks)
-    except (KafkaException, WireError) as error:
-        refuse(f"what the journal holds cannot be read, so nothing was submitted: {_told(error)}")
-    mark = last_of(marks)
+    # And the journal last: whoever could have written to it is neither here nor under way.
+    journal, mark = _asked(args, lambda bootstrap, namespace, _: journal_ends(bootstrap, namespace)), last_of(marks)
+    if not journal:
+        refuse("the journal's topic is not there; `threadlog topics --ensure` makes it")
     if reason := refusal(point, mark, journal):
         refuse(reason)
-    if other:
-        refuse(f"another start of it is under way ({other}); wait for it, or `threadlog start --take-over`")
     generation = begun(args, Mark(STARTED, CONVERSATION, "", point, journal, args.app), last(marks))
     return Start(generation, bool(point) and mark is not None and mark.what == CAUGHT_UP)
+
+
+def _asked(args: Namespace, what: Callable[..., T], *more: Any) -> T:
+    """What the log says; ends this process if it cannot be read."""
+    try:
+        return what(args.bootstrap, args.namespace, _codec(args), *more)
+    except (KafkaException, WireError) as error:
+        refuse(f"what the journal holds cannot be read, so nothing was submitted: {_told(error)}")
 
 
 def begun(args: Namespace, mark: Mark, known: int | None = None) -> int:

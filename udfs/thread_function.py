@@ -65,7 +65,7 @@ class ThreadFunction(KeyedProcessFunction):
         0 for none."""
         self._code, self._generation = AppCode(app, app_digest), generation
         self._namespace, self._schemas, self._bootstrap = namespace, schemas, bootstrap
-        self._lease = Lease(CONVERSATION, namespace)
+        self._lease = Lease(CONVERSATION, namespace, generation)
 
     def open(self, context: RuntimeContext) -> None:
         self._app = self._code.load()

@@ -93,10 +93,9 @@ def refusal(point: str, mark: Mark | None, journal: Mapping[int, int]) -> str:
         return f"nothing tells what the journal held when {point} was taken; {NEXT}"
     if not same_path(point, mark.savepoint):
         return f"{point} is not where the job was last stopped ({mark.savepoint}); {NEXT}"
-    if grown := {p: end for p, end in journal.items() if end != mark.journal.get(p, 0)}:
-        told = ", ".join(
-            f"partition {p} from {mark.journal.get(p, 0)} to {end}" for p, end in sorted(grown.items())[:3]
-        )
+    held = {p: (mark.journal.get(p, 0), journal.get(p, 0)) for p in sorted({*mark.journal, *journal})}
+    if moved := [(p, *ends) for p, ends in held.items() if ends[0] != ends[1]]:
+        told = ", ".join(f"partition {p} from {then} to {now}" for p, then, now in moved[:3])
         return f"the journal has moved on since {point} was taken ({told}); {NEXT}"
     return ""
 

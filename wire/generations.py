@@ -3,7 +3,7 @@
 
 Whoever starts a job appends its mark and then looks again: of two that were appended beside each other the one with the
 lower offset stands. The log is the lock. From the mark until the job runs and renews its lease the start is under way,
-and another one waits for it.
+and another one waits for it. What ends it, a lease or a mark, names its generation; what others say ends nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import msgspec
 
 from schemas.codec import Codec
+from schemas.errors import WireError
 from wire.control import (
-    CAUGHT_UP,
     CONVERSATION,
     ENDED,
     STARTED,
@@ -27,11 +27,13 @@ from wire.control import (
     read_marks,
     write_mark,
 )
-from wire.leases import last_heard_ms
+from wire.leases import has_held
 
+# In what Flink tells of a job's configuration.
+PARAMETER = "threadlog.generation"
 # From `main()` to a running operator; a client that died between the two blocks nobody for longer.
 STARTING_S = 30.0
-_TURNS = frozenset({STARTED, STOPPED, CAUGHT_UP, ENDED})
+_ENDS = frozenset({STOPPED, ENDED})
 
 
 def last(marks: Sequence[Written]) -> int:
@@ -43,7 +45,7 @@ def take(bootstrap: str, namespace: str, codec: Codec, mark: Mark, looked: int |
     """Append the mark of a start under the next generation, which is returned.
 
     looked: the `last` mark when it was asked whether another start is under way; one that came since was first. Raises
-    Overtaken where another start was appended first; KafkaException, WireError."""
+    Overtaken where another start was appended first; WireError, also where the mark cannot be read back; KafkaException."""
     before = read_marks(bootstrap, namespace, codec, mark.job)
     if looked is not None:
         # Before anything is appended: a higher generation would overtake the one that goes on.
@@ -52,6 +54,8 @@ def take(bootstrap: str, namespace: str, codec: Codec, mark: Mark, looked: int |
     mine = msgspec.structs.replace(mark, what=STARTED, generation=generation, place=here())
     offset = write_mark(bootstrap, namespace, codec, mine)
     after = read_marks(bootstrap, namespace, codec, mark.job)
+    if offset not in {one.offset for one in after}:
+        raise WireError(f"the mark of generation {generation} was written, and cannot be read back")
     _give_way([other for other in after if other.offset < offset], last(before))
     return generation
 
@@ -76,6 +80,8 @@ def check(bootstrap: str, namespace: str, codec: Codec, job: str, generation: in
     a checkpoint before that savepoint: what was decided in between would be decided again. Seen here only where the
     stop had its answer; without one no mark tells of it, and what is decided again is void, as in any other fork."""
     marks = read_marks(bootstrap, namespace, codec, job)
+    if not any((one.mark.what, one.mark.generation) == (STARTED, generation) for one in marks):
+        raise WireError(f"agent-control does not tell of generation {generation} of {job}, which this copy is of")
     if (now := newest(marks)) > generation:
         place = next(
             one.mark.place for one in reversed(marks) if (one.mark.what, one.mark.generation) == (STARTED, now)
@@ -97,11 +103,13 @@ def under_way(bootstrap: str, namespace: str, codec: Codec, marks: Sequence[Writ
     """Which other start has a generation and whose job does not run yet, in words; "" if there is none.
 
     `marks`: the job's, as they were read. Raises KafkaException, RegistryUnavailable."""
-    turns = [one for one in marks if one.mark.what in _TURNS]
-    if not turns or turns[-1].mark.what != STARTED:
+    start = next((one for one in reversed(marks) if one.mark.what == STARTED), None)
+    if start is None:
         return ""
-    start = turns[-1]
-    ago_s = time.time() - start.log_time_ms / 1000
-    if ago_s > STARTING_S or last_heard_ms(bootstrap, namespace, codec, job) > start.log_time_ms:
+    generation, ago_s = start.mark.generation, time.time() - start.log_time_ms / 1000
+    later = [one.mark for one in marks if one.offset > start.offset]
+    if ago_s > STARTING_S or any(mark.what in _ENDS and mark.generation == generation for mark in later):
         return ""
-    return f"generation {start.mark.generation}, taken {max(0.0, ago_s):.0f} s ago in process {start.mark.place}"
+    if has_held(bootstrap, namespace, codec, job, generation):
+        return ""
+    return f"generation {generation}, taken {max(0.0, ago_s):.0f} s ago in process {start.mark.place}"

@@ -41,10 +41,10 @@ _FLUSH_S = 3.0
 class Lease:
     """Held from `hold` until `release`, or until the thread that called `hold` has ended without one.
 
-    `trouble`: why its holder must end; "" while it may go on."""
+    `generation`: the start that it is of, 0 for none. `trouble`: why its holder must end; "" while it may go on."""
 
-    def __init__(self, job: str, namespace: str) -> None:
-        self.job, self.namespace, self.trouble = job, namespace, ""
+    def __init__(self, job: str, namespace: str, generation: int = 0) -> None:
+        self.job, self.namespace, self.generation, self.trouble = job, namespace, generation, ""
 
     def hold(self, sender: Producer, codec: Codec, look: Callable[[], None] = lambda: None) -> None:
         """Begin to renew. An attempt of a task has a thread of its own, and it may end without a word.
@@ -91,17 +91,18 @@ class Lease:
     def _say(self, state: str) -> None:
         """What does not arrive is said again in a moment: no lease stops the job that holds it."""
         try:
-            value, key, headers = record_of(self._codec, self.job, self._holder, state)
+            value, key, headers = record_of(self._codec, self.job, self._holder, state, self.generation)
             self._sender.produce(kafka_name(self.namespace, TOPIC), value, key, headers=headers)
             self._sender.poll(0)
         except Exception as error:
             print(f"threadlog: the lease of {self.job} was not renewed: {error}", flush=True)
 
 
-def record_of(codec: Codec, job: str, holder: str, state: str) -> tuple[bytes, bytes, list[Any]]:
+def record_of(codec: Codec, job: str, holder: str, state: str, generation: int = 0) -> tuple[bytes, bytes, list[Any]]:
     """A lease as a record: value, key, headers."""
     time_ms = time.time_ns() // 1_000_000
-    value = codec.encode(TYPE, {"job": job, "holder": holder, "state": state, "place": here(), "time_ms": time_ms})
+    said = {"job": job, "holder": holder, "state": state, "place": here(), "time_ms": time_ms, "generation": generation}
+    value = codec.encode(TYPE, said)
     headers = write_headers(
         id=f"{holder}/{time_ms}", source=SOURCE, type=TYPE, thread=job, time_ms=time_ms, value=value,
         traceparent=root_traceparent(SOURCE, holder),
@@ -138,27 +139,32 @@ def living(bootstrap: str, namespace: str, codec: Codec, job: str, now: Callable
     return ""
 
 
-def last_heard_ms(bootstrap: str, namespace: str, codec: Codec, job: str) -> int:
-    """When a copy of the job last held a lease or gave it back, by the broker's clock; 0 for never.
+def has_held(bootstrap: str, namespace: str, codec: Codec, job: str, generation: int) -> bool:
+    """Whether a copy of this generation has held a lease, of late: a minute at least, with any number of subtasks.
 
     Raises KafkaException, RegistryUnavailable."""
     topic = kafka_name(namespace, TOPIC)
     ends = {partition: high for partition, (_, high) in bounds(bootstrap, topic).items()}
-    last = 0
-    if any(ends.values()):
-        for record in read_topic(bootstrap, topic, {partition: max(0, end - _TAIL) for partition, end in ends.items()}):
-            if _note(record, codec, job, {}) in (HELD, RELEASED):
-                last = max(last, record.timestamp_ms)
-    return last
+    if not any(ends.values()):
+        return False
+    tail = read_topic(bootstrap, topic, {partition: max(0, end - _TAIL) for partition, end in ends.items()})
+    said = [lease for record in tail if (lease := _lease(record, codec, job))]
+    return any(one["state"] in (HELD, RELEASED) and one.get("generation") == generation for one in said)
+
+
+def _lease(record: Record, codec: Codec, job: str) -> dict[str, Any]:
+    """A lease as its schema has it; nothing for a record that is none of this job's."""
+    try:
+        data: dict[str, Any] = codec.decode_own(record.value, TYPE)
+    except Unreadable:
+        return {}
+    return data if data["job"] == job else {}
 
 
 def _note(record: Record, codec: Codec, job: str, holders: dict[str, str]) -> str:
     """Take one lease into account; its state, "" for a record that is none of this job's."""
-    try:
-        data = codec.decode_own(record.value, TYPE)
-    except Unreadable:
-        return ""
-    if data["job"] != job:
+    data = _lease(record, codec, job)
+    if not data:
         return ""
     holders.pop(data["holder"], None)
     if data["state"] == HELD:

@@ -15,7 +15,12 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 
 METADATA_S = 10.0
 _AGAIN_S = 0.2
-_LEADERLESS = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+# What a partition says that changes its leader; of one that has none at all the client knows no partition. The client
+# asks some of these again by itself, and tells of the first answer nevertheless.
+_LEADERLESS = frozenset({
+    KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError._UNKNOWN_PARTITION,
+})  # fmt: skip
 
 Place = tuple[str, int]  # a topic, as Kafka names it, and a partition
 

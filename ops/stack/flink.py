@@ -13,6 +13,7 @@ from typing import Any
 
 from ops import http
 from ops.settings import Settings
+from wire.generations import PARAMETER
 
 JOBS = ("conversation", "tools")
 CATCH_UP = "catchup"
@@ -71,6 +72,12 @@ def hosts(settings: Settings, job_id: str) -> list[str]:
         detail = http.call(f"{settings.flink_rest}/jobs/{job_id}/vertices/{vertex['id']}")
         found |= {task.get("taskmanager-id", "") for task in detail["subtasks"] if task["status"] not in ENDED}
     return sorted(found - {"", "(unassigned)"})
+
+
+def generation(settings: Settings, job_id: str) -> int:
+    """The start that a job is of; 0 for one that does not say. Raises HttpError."""
+    told = http.call(f"{settings.flink_rest}/jobs/{job_id}/config").get("execution-config", {})
+    return int(told.get("user-config", {}).get(PARAMETER, 0))
 
 
 def job_hosts(settings: Settings) -> dict[str, list[str]]:

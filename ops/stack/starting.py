@@ -79,11 +79,12 @@ def _codec(settings: Settings) -> Codec:
     return Codec(Registry(settings.registry_url))
 
 
-def running_generation(settings: Settings, kind: str) -> int:
-    """The generation of the copy of a job that runs; 0 where that cannot be told."""
+def generation_of(settings: Settings, job: flink.Job) -> int:
+    """The generation of a job; of one that does not say, the newest of its kind; 0 where that cannot be told."""
     try:
-        return newest(read_marks(settings.bootstrap, settings.namespace, _codec(settings), kind))
-    except (KafkaException, WireError):
+        said = flink.generation(settings, job.id)
+        return said or newest(read_marks(settings.bootstrap, settings.namespace, _codec(settings), job.kind))
+    except (http.HttpError, KafkaException, WireError):
         return 0
 
 
@@ -115,10 +116,10 @@ def remember(
     write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
 
 
-def remember_end(settings: Settings, job_id: str, say: Say) -> None:
+def remember_end(settings: Settings, job_id: str, generation: int, say: Say) -> None:
     """Write down that the conversation was ended without a savepoint, so that nobody waits for that start of it."""
     try:
-        mark = Mark(ENDED, CONVERSATION, job_id, "", {})
+        mark = Mark(ENDED, CONVERSATION, job_id, "", {}, generation=generation)
         write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
     except (KafkaException, WireError) as error:
         say(f"  that the conversation was ended could not be written down: {error}")
@@ -133,8 +134,9 @@ def remember_declined(settings: Settings, began_ms: int, say: Say) -> None:
     except (KafkaException, WireError) as error:
         say(f"  whether another start is under way could not be read: {error}")
         return
-    if [one.mark.what for one in marks if one.log_time_ms >= began_ms] == [STARTED]:
-        remember_end(settings, "", say)
+    since = [one.mark for one in marks if one.log_time_ms >= began_ms]
+    if [mark.what for mark in since] == [STARTED]:
+        remember_end(settings, "", since[0].generation, say)
 
 
 def check_inputs(settings: Settings, kinds: list[str], accept: bool, say: Say) -> None:

@@ -136,7 +136,7 @@ def stop_jobs(settings: Settings, layout: Layout, kinds: list[str], say: Say) ->
     failed = []
 
     def stop(kind: str) -> None:
-        generation = starting.running_generation(settings, kind)
+        generation = starting.generation_of(settings, live[kind])
         path = flink.stop_with_savepoint(settings, live[kind], f"file://{layout.savepoints}")
         known = records.read(layout, kind) or records.Record(kind, live[kind].id, settings.app, "")
         records.write(layout, replace(known, job_id=live[kind].id, savepoint=path))
@@ -168,9 +168,10 @@ def end_jobs(settings: Settings, layout: Layout, kinds: list[str], say: Say) -> 
     if failed := stop_jobs(settings, layout, [kind for kind in kinds if kind not in stuck], say):
         raise SubmitFailed(f"{' and '.join(failed)} still run as before; nothing was submitted")
     for kind, job in stuck.items():
+        generation = starting.generation_of(settings, job)
         flink.cancel(settings, job)
         if kind == CONVERSATION:
-            starting.remember_end(settings, job.id, say)
+            starting.remember_end(settings, job.id, generation, say)
         say(f"  {kind} did not come to run ({job.state.lower()}) and was cancelled; its checkpoints stay")
 
 

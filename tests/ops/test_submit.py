@@ -194,7 +194,9 @@ def test_submit_lets_the_next_start_follow_at_once(
 
     monkeypatch.setattr(submit, "run_job", run_job)
     monkeypatch.setattr("ops.stack.starting.read_marks", lambda *where: others)
-    monkeypatch.setattr("ops.stack.starting.remember_end", lambda s, job_id, say: marks.append("conversation"))
+    monkeypatch.setattr(
+        "ops.stack.starting.remember_end", lambda s, job_id, generation, say: marks.append("conversation")
+    )
     with pytest.raises(submit.SubmitFailed):
         go(settings)
     assert marks == ended

@@ -61,6 +61,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     made = Cluster()
     monkeypatch.setattr(flink, "jobs", lambda settings: list(made.jobs))
     monkeypatch.setattr(flink, "cancel", lambda settings, job: made.end("cancel", job))
+    monkeypatch.setattr(flink, "generation", lambda settings, id: {"stuck": 3, "stubborn": 4}[id])
     monkeypatch.setattr(take_over, "stop_jobs", made.stop_jobs)
     monkeypatch.setattr(take_over, "living", made.living)
     monkeypatch.setattr(take_over, "read_marks", lambda *where: [])
@@ -81,7 +82,8 @@ def test_take_over_ends_every_copy(cluster: Cluster) -> None:
     ]  # fmt: skip
     cluster.take_over("conversation")
     assert cluster.done == ["cancel catch-up", "cancel stuck", "cancel stubborn", "ask for leases"]
-    assert [(mark.what, mark.job_id) for mark in cluster.marks] == [(ENDED, "stuck"), (ENDED, "stubborn")]
+    ends = [(mark.what, mark.job_id, mark.generation) for mark in cluster.marks]
+    assert ends == [(ENDED, "stuck", 3), (ENDED, "stubborn", 4)]
     assert [job.id for job in cluster.jobs] == ["tools", "old"]
 
 

@@ -53,6 +53,7 @@ def test_start_goes_on_from_the_journals_end(point: str, mark: Mark | None, jour
         (POINT, MARK, {0: 7, 1: 1}, "partition 1 from 0 to 1"),
         (POINT, MARK, {0: 7, 1: 0, 2: 3}, "partition 2 from 0 to 3"),
         (POINT, MARK, {0: 0, 1: 0}, "partition 0 from 7 to 0"),
+        (POINT, MARK, {1: 0}, "partition 0 from 7 to 0"),
     ],
 )
 def test_start_from_anywhere_else_is_refused(point: str, mark: Mark | None, journal: dict[int, int], why: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.codec import Codec, FixedSchemas
+from schemas.errors import WireError
 from wire import generations
 from wire.control import ACCEPTED, CAUGHT_UP, ENDED, STARTED, STOPPED, Mark, Overtaken, Written
 from wire.generations import STARTING_S, last, take, under_way
@@ -19,7 +20,7 @@ class Topic:
     """The topic; `meanwhile` is appended by others right before the next mark is."""
 
     def __init__(self) -> None:
-        self.marks, self.meanwhile, self.heard_ms = list[Written](), list[Mark](), 0
+        self.marks, self.meanwhile, self.held = list[Written](), list[Mark](), set[int]()
 
     def add(self, mark: Mark, ago_s: float = 0) -> int:
         self.marks.append(Written(len(self.marks), int((NOW_S - ago_s) * 1000), mark))
@@ -44,7 +45,7 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
         generations, "read_marks", lambda b, ns, codec, job: [w for w in made.marks if w.mark.job == job]
     )
     monkeypatch.setattr(generations, "write_mark", made.write)
-    monkeypatch.setattr(generations, "last_heard_ms", lambda *given: made.heard_ms)
+    monkeypatch.setattr(generations, "has_held", lambda b, ns, codec, job, generation: generation in made.held)
     monkeypatch.setattr(generations.time, "time", lambda: NOW_S)
     return made
 
@@ -119,15 +120,41 @@ def test_start_is_under_way_until_its_job_is_heard_of(topic: Topic) -> None:
     topic.add(started(3), ago_s=5)
     topic.add(Mark(ACCEPTED, "conversation", "", "", {}))
     assert topic.under_way() == "generation 3, taken 5 s ago in process other/1"
-    topic.heard_ms = int((NOW_S - 6) * 1000)
-    assert topic.under_way() != ""
-    topic.heard_ms = int((NOW_S - 4) * 1000)
+    topic.held = {3}
     assert topic.under_way() == ""
-    topic.heard_ms = 0
-    for what in (STOPPED, CAUGHT_UP, ENDED):
-        topic.add(Mark(what, "conversation", "", "", {}))
+    topic.held = set()
+    for generation, what in ((3, STOPPED), (4, ENDED)):
+        topic.add(Mark(what, "conversation", "", "", {}, generation=generation))
         assert topic.under_way() == ""
-        topic.add(started(4))
+        topic.add(started(generation + 1))
         assert topic.under_way() != ""
     topic.marks = [Written(0, int((NOW_S - STARTING_S - 1) * 1000), started(5))]
     assert topic.under_way() == ""
+
+
+def test_start_that_is_under_way_is_ended_by_nothing_of_another(topic: Topic) -> None:
+    """Neither the end of an older copy, or of one whose generation is not known, nor a catch-up, nor an older lease."""
+    topic.add(started(2))
+    topic.add(started(3), ago_s=5)
+    topic.held = {0, 2}
+    for mark in (
+        Mark(STOPPED, "conversation", "", "file:/s", {}, generation=2),
+        Mark(ENDED, "conversation", "j", "", {}),
+        Mark(CAUGHT_UP, "conversation", "k", "file:/c", {}),
+    ):
+        topic.add(mark)
+        assert topic.under_way() == "generation 3, taken 5 s ago in process other/1"
+
+
+def test_start_whose_mark_cannot_be_read_back_does_not_go_on(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The topic may be hidden for a moment: then nobody can tell who was first."""
+    monkeypatch.setattr(generations, "write_mark", lambda *given: 7)
+    with pytest.raises(WireError, match="generation 1 was written, and cannot be read back"):
+        topic.take()
+
+
+def test_copy_does_not_go_on_where_its_own_mark_is_not_seen(topic: Topic) -> None:
+    """Then a later start's would not be either."""
+    topic.add(started(1))
+    with pytest.raises(WireError, match="does not tell of generation 2 of conversation"):
+        generations.check("b", "ns", CODEC, "conversation", 2)

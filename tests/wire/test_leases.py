@@ -13,7 +13,7 @@ from schemas.codec import Codec, FixedSchemas
 from wire import leases
 from wire.control import Overtaken
 from wire.frames import Record
-from wire.leases import DEAD_S, HELD, OBSERVE_S, OVERTAKEN, RELEASED, Lease, last_heard_ms, living, record_of
+from wire.leases import DEAD_S, HELD, OBSERVE_S, OVERTAKEN, RELEASED, Lease, has_held, living, record_of
 
 CODEC = Codec(FixedSchemas())
 NOW_S = 1_700_000_000.0
@@ -26,8 +26,10 @@ class Topic:
         self.now_s, self.records, self.to_come = NOW_S, list[Record](), list[Record]()
         self.news = threading.Condition()
 
-    def record(self, holder: str, state: str, ago_s: float = 1, job: str = "conversation") -> Record:
-        value, key, _ = record_of(CODEC, job, holder, state)
+    def record(
+        self, holder: str, state: str, ago_s: float = 1, job: str = "conversation", generation: int = 0
+    ) -> Record:
+        value, key, _ = record_of(CODEC, job, holder, state, generation)
         offset = len(self.records) + len(self.to_come)
         return Record("ns.agent-leases", 0, offset, int((NOW_S - ago_s) * 1000), key, value, [])
 
@@ -104,12 +106,12 @@ def test_lease_is_free_when_the_last_holder_releases_it(topic: Topic) -> None:
 
 def test_lease_is_not_held_by_a_copy_that_was_overtaken(topic: Topic) -> None:
     """It says that it tries, which keeps nobody from starting, and is no sign of the start that has overtaken it."""
-    Lease("conversation", "ns").give_up(topic, CODEC)  # type: ignore[arg-type]
+    Lease("conversation", "ns", 4).give_up(topic, CODEC)  # type: ignore[arg-type]
     assert topic.states() == [OVERTAKEN]
     assert (topic.living(), topic.now_s) == ("", NOW_S)
-    assert last_heard_ms("b", "ns", CODEC, "conversation") == 0
-    topic.records.append(topic.record("a", HELD, ago_s=3))
-    assert last_heard_ms("b", "ns", CODEC, "conversation") == int((NOW_S - 3) * 1000)
+    assert not has_held("b", "ns", CODEC, "conversation", 4)
+    topic.records.append(topic.record("a", HELD, generation=4))
+    assert has_held("b", "ns", CODEC, "conversation", 4)
 
 
 def test_lease_is_renewed_until_it_is_released(topic: Topic) -> None:
@@ -165,11 +167,22 @@ def test_lease_that_is_new_has_no_trouble(topic: Topic) -> None:
     assert lease.trouble == ""
 
 
-def test_lease_news_are_of_the_job(topic: Topic) -> None:
-    """When anything was last heard of it, be it that it ended."""
-    assert last_heard_ms("b", "ns", CODEC, "conversation") == 0
-    topic.records += [topic.record("a", HELD, 9), topic.record("a", RELEASED, 4), topic.record("b", HELD, 1, "tools")]
-    assert last_heard_ms("b", "ns", CODEC, "conversation") == int((NOW_S - 4) * 1000)
+def test_lease_says_which_start_it_is_of(topic: Topic) -> None:
+    """A lease of another generation, or of another job, is no sign of this one; one that was given back is."""
+    assert not has_held("b", "ns", CODEC, "conversation", 4)
+    topic.records += [topic.record("a", HELD, generation=3), topic.record("b", HELD, job="tools", generation=4)]
+    assert not has_held("b", "ns", CODEC, "conversation", 4)
+    topic.records.append(topic.record("c", RELEASED, generation=4))
+    assert has_held("b", "ns", CODEC, "conversation", 4)
+
+
+def test_lease_carries_the_generation_of_its_holder(topic: Topic) -> None:
+    """As a running copy writes it."""
+    lease = Lease("conversation", "ns", 6)
+    lease.hold(topic, CODEC)  # type: ignore[arg-type]
+    topic.wait(2)
+    lease.release()
+    assert has_held("b", "ns", CODEC, "conversation", 6)
 
 
 def test_lease_that_was_never_held_is_released_without_a_word(topic: Topic) -> None:
