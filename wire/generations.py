@@ -45,7 +45,7 @@ def take(bootstrap: str, namespace: str, codec: Codec, mark: Mark, looked: int |
     """Append the mark of a start under the next generation, which is returned.
 
     looked: the `last` mark when it was asked whether another start is under way; one that came since was first. Raises
-    Overtaken where another start was appended first; WireError, also where the mark cannot be read back; KafkaException."""
+    Overtaken where another start was appended first; KafkaException; WireError, also for a mark not read back."""
     before = read_marks(bootstrap, namespace, codec, mark.job)
     if looked is not None:
         # Before anything is appended: a higher generation would overtake the one that goes on.
