@@ -160,11 +160,11 @@ def conditions(points: list[Told]) -> str:
     """On what and with what the points were measured: each value that there is, once."""
     shown: tuple[tuple[str, Callable[[Told], Any]], ...] = (
         ("machine", lambda c: f"{c['cores']} cores, {c['cpu']}, Linux {c['kernel']}"),
-        ("commit", lambda c: c["commit"]),
         ("versions", lambda c: f"Flink {c['flink']}, Kafka {c['kafka']}, {c['java']}, Python {c['python']}"),
         ("jobs", lambda c: f"{' and '.join(c['jobs'])}, parallelism {c['parallelism']}, {c['partitions']} partitions"),
         ("state", lambda c: c["state"]),
         ("seed", lambda c: c["seed"]),
+        ("full speed of a point, s, `--point-s`", lambda c: c["full_speed_s"]),
     )
     known = [one["conditions"] for one in points if "cores" in one["conditions"]]
     rows = [(name, sorted({str(of(one)) for one in known})) for name, of in shown]
@@ -176,9 +176,11 @@ def section(points: list[Told]) -> str:
     axis = points[0]["axis"]
     intervals = sorted({one["conditions"]["checkpoint_interval_ms"] for one in points if "cores" in one["conditions"]})
     every = "" if axis == "checkpoint" else f" Checkpoints every {' or '.join(map(str, intervals))} ms."
+    commits = sorted({one["conditions"]["commit"] for one in points if "cores" in one["conditions"]})
+    of = f" Measured at commit {' and '.join(commits)}." if commits else ""
     plots = [plot(points, title, fields) for title, fields in PLOTS]
     parts = (
-        f"## {TITLES[axis]}\n", f"{ABOUT[axis]}{every if intervals else ''}\n", table(points, SPEED, True), *plots,
+        f"## {TITLES[axis]}\n", f"{ABOUT[axis]}{every if intervals else ''}{of}\n", table(points, SPEED, True), *plots,
         table(points, BYTES, False),
     )  # fmt: skip
     return "\n".join(filter(None, parts))

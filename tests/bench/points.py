@@ -8,7 +8,7 @@ from typing import Any
 MACHINE = {
     "cores": 2, "cpu": "AMD EPYC", "kernel": "6.1", "commit": "abc123", "flink": "2.3.0", "kafka": "4.2.0",
     "java": "openjdk 17", "python": "3.11.9", "jobs": ["conversation", "tools"], "parallelism": 1, "partitions": 8,
-    "state": "rocksdb", "seed": 1, "checkpoint_interval_ms": 200,
+    "state": "rocksdb", "seed": 1, "checkpoint_interval_ms": 200, "full_speed_s": 30.0,
 }  # fmt: skip
 
 
