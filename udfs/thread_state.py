@@ -5,7 +5,8 @@ Two states. `thread` is one JSON string, read and written once on every turn: th
 sections lies *near*, and the time of the thread's Flink timer. `maps` is a map of JSON strings under "section:key" for
 what lies *far*: each access to it crosses into Java and RocksDB, which costs more than to carry a kilobyte along. So
 the pairs of a map section stay near until they are too many; then a section goes far in one go, and what is written to
-it later gathers near again. A section that never went far is never looked for there.
+it later gathers near again. A section that never went far is never looked for there. Of the pairs that go far those
+that are numbered in a row lie in pages (`pages.py`), the others by themselves.
 
 The threads of late stay decoded in memory. The operator's instance is the only writer of its keyed state, and a restart
 makes a new instance, so what was written is what would be read; a thread whose turn did not end is read again.
@@ -24,6 +25,7 @@ import msgspec
 
 from threadlog.following import Head
 from threadlog.state import MAPS, Patch, Small, State, new_small
+from udfs.pages import PAGE_NUMBERS, PAGES_KEPT_MAX, MapState, Paged, Pages, Pairs, number_of, opened, page_of
 
 # Of the map sections, as JSON: a few turns of a conversation. Below it a turn touches no map; RocksDB writes it anew on
 # every turn.
@@ -41,24 +43,15 @@ class ValueState(Protocol):
     def update(self, value: str) -> None: ...
 
 
-class MapState(Protocol):
-    """What we use of Flink's MapState."""
-
-    def get(self, key: str) -> str | None: ...
-    def put(self, key: str, value: str) -> None: ...
-    def remove(self, key: str) -> None: ...
-    def items(self) -> Any: ...
-
-
 class _Thread(msgspec.Struct, omit_defaults=True):
-    """What the state `thread` holds; a near value is decoded when it is asked for.
+    """What the state `thread` holds; a near value is decoded when it is asked for. `far`: sections that lie in the map.
 
     `read` and `generation`: while a catch-up of that generation follows the journal, how far it has read the thread's.
     """
 
     small: Small
     near: dict[str, dict[str, msgspec.Raw]]
-    far: list[str]
+    far: list[str | Paged]
     timer_ms: int = NO_TIMER
     read: Head = NO_HEAD
     generation: str = ""
@@ -76,6 +69,7 @@ class Kept:
     thread: _Thread
     value: ValueState
     maps: MapState
+    pages: Pages
     stored: Callable[[_Thread], None]
     far: dict[str, dict[str, Any]] | None = None
 
@@ -104,6 +98,10 @@ class Kept:
         raw = self.thread.near.get(section, {}).get(key)
         if raw is not None:
             return _decode(raw)
+        paged = self._paged(section)
+        if paged is not None and (number := paged.number(key)) is not None:
+            raw = self.pages.read(self._name, section, number // PAGE_NUMBERS).get(key)
+            return None if raw is None else _decode(raw)
         if section not in self.thread.far:
             return None
         stored = self.maps.get(f"{section}:{key}")
@@ -112,10 +110,14 @@ class Kept:
     def items(self, section: str) -> Iterator[tuple[str, Any]]:
         """Every pair of a section in the order of keys; reads the whole map, once, so only for snapshots."""
         if self.far is None:
-            self.far = {name: {} for name in self.thread.far}
+            self.far = {(one.section if isinstance(one, Paged) else one): {} for one in self.thread.far}
             for key, value in self.maps.items() if self.far else ():
-                name, _, rest = key.partition(":")
-                self.far[name][rest] = value
+                if name := page_of(key):
+                    paged = self._paged(name)
+                    self.far[name] |= {k: v for k, v in opened(value).items() if paged and paged.number(k) is not None}
+                else:
+                    name, _, rest = key.partition(":")
+                    self.far[name][rest] = value
         found: dict[str, Any] = self.far.get(section, {}) | self.thread.near.get(section, {})
         return iter([(key, _decode(value)) for key, value in sorted(found.items())])
 
@@ -125,6 +127,7 @@ class Kept:
         if self.thread.far:
             for key in [key for key, _ in self.maps.items()]:
                 self.maps.remove(key)
+                self.pages.forget(self._name, key)
         self.thread.small, self.thread.far = state.small, []
         sections = {name: {k: msgspec.Raw(_encode(v)) for k, v in state.maps.items(name)} for name in MAPS}
         self.thread.near = {name: pairs for name, pairs in sections.items() if pairs}
@@ -153,10 +156,12 @@ class Kept:
         self.stored(self.thread)
 
     def _remove(self, section: str, keys: list[str]) -> None:
-        near, is_far = self.thread.near.get(section, {}), section in self.thread.far
+        near, is_far, paged = self.thread.near.get(section, {}), section in self.thread.far, self._paged(section)
         for key in keys:
             near.pop(key, None)
-            if is_far:
+            if paged is not None and (number := paged.number(key)) is not None:
+                self._remove_numbered(paged, key, number)
+            elif is_far:
                 self.maps.remove(f"{section}:{key}")
         if not near:
             self.thread.near.pop(section, None)
@@ -165,10 +170,54 @@ class Kept:
         """Move a section into the map: the largest, but one that is seldom read before one that every step reads."""
         sizes = {section: sum(map(len, pairs.values())) for section, pairs in self.thread.near.items()}
         section = max(sizes, key=lambda name: (name in SELDOM_READ and sizes[name] > NEAR_CHARS_MAX // 8, sizes[name]))
-        for key, value in self.thread.near.pop(section).items():
+        alone = self._send_pages(section, self.thread.near.pop(section))
+        for key, value in alone.items():
             self.maps.put(f"{section}:{key}", bytes(value).decode())
-        if section not in self.thread.far:
+        if alone and section not in self.thread.far:
             self.thread.far.append(section)
+
+    def _send_pages(self, section: str, pairs: Pairs) -> Pairs:
+        """Write what is numbered to its pages; what is left, a number below all of its pages included."""
+        numbers = {key: number for key in pairs if (number := number_of(section, key)) is not None}
+        paged = self._paged(section)
+        if paged is None:
+            if not numbers:
+                return pairs
+            paged = Paged(section, min(numbers.values()))
+            if section in self.thread.far:  # from when there were no pages: what is written again must not lie twice
+                for key in numbers:
+                    self.maps.remove(f"{section}:{key}")
+            self.thread.far.append(paged)
+        by_page: dict[int, Pairs] = {}
+        for key, number in numbers.items():
+            if number >= paged.low:
+                by_page.setdefault(number // PAGE_NUMBERS, {})[key] = pairs[key]
+        for page, found in by_page.items():
+            before = self.pages.read(self._name, section, page)
+            held = {key: value for key, value in before.items() if paged.number(key) is not None}
+            self.pages.write(self._name, section, page, held | found)
+        return {key: value for key, value in pairs.items() if paged.number(key) is None}
+
+    def _remove_numbered(self, paged: Paged, key: str, number: int) -> None:
+        """Drop a pair that may lie in a page. From the front on, as it goes in a row, a page is left alone until it is
+        empty."""
+        page, section = number // PAGE_NUMBERS, paged.section
+        if number == paged.low:
+            paged.low += 1
+            if paged.low % PAGE_NUMBERS == 0:
+                self.pages.remove(self._name, section, page)
+        elif key in (held := self.pages.read(self._name, section, page)):
+            self.pages.write(self._name, section, page, {k: v for k, v in held.items() if k != key})
+
+    def _paged(self, section: str) -> Paged | None:
+        for one in self.thread.far:
+            if isinstance(one, Paged) and one.section == section:
+                return one
+        return None
+
+    @property
+    def _name(self) -> str:
+        return str(self.thread.small["core"]["thread"])
 
 
 class ThreadState:
@@ -176,12 +225,13 @@ class ThreadState:
 
     def __init__(self, value: ValueState, maps: MapState, kept_max: int = THREADS_KEPT_MAX) -> None:
         self._value, self._maps, self._kept_max = value, maps, kept_max
+        self._pages = Pages(maps, min(kept_max, 1) * PAGES_KEPT_MAX)
         self._kept: OrderedDict[str, _Thread] = OrderedDict()
 
     def load(self, thread: str) -> Kept:
         """The thread as it is stored, or a new one."""
         found = self._kept.pop(thread, None) or self._read(thread)
-        return Kept(found, self._value, self._maps, self._keep)
+        return Kept(found, self._value, self._maps, self._pages, self._keep)
 
     def _read(self, thread: str) -> _Thread:
         stored = self._value.value()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keyed state as the operators have written it, in tests/golden/states/VERSION.json, by the version of the state.
+"""Keyed state as the operators have written it, in tests/golden/states: VERSION.json, by the version of the state, and
+VERSION-FORM.json where operators keep a state of that version in another form.
 
 `python -m tests.udfs.golden` prints what this code writes. A savepoint keeps what was once written: a file is made with
-a version's first release, and never again."""
+the first release that writes so, and never again."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from tests.udfs.test_tool_queue import Operator as Tools
 from threadlog import App, Event, Thread, gather, sleep
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "states"
+NEWEST = "1-pages"
 THREAD, LONG = "t-1", "t-long"
 LONG_RUNS = 30  # so many that sections go far
 
@@ -81,15 +83,15 @@ def made() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def golden(version: int) -> dict[str, Any]:
-    """The file of a version."""
-    found: dict[str, Any] = json.loads((FOLDER / f"{version}.json").read_text("utf-8"))
+def golden(form: str) -> dict[str, Any]:
+    """The file of a form."""
+    found: dict[str, Any] = json.loads((FOLDER / f"{form}.json").read_text("utf-8"))
     return found
 
 
-def versions() -> list[int]:
-    """The versions that were released, or are about to be."""
-    return sorted(int(path.stem) for path in FOLDER.glob("*.json"))
+def forms() -> list[str]:
+    """Those that were released, or are about to be."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from threadlog.engine import follow, step
 from threadlog.limits import Limits
 from threadlog.state import MAPS, MemoryMaps, Patch, State, dump, new_small
 from threadlog.upcasting import Whole
+from udfs.pages import Paged
 from udfs.thread_state import NEAR_CHARS_MAX, NO_TIMER, Kept, ThreadState
 
 
@@ -140,7 +141,7 @@ def test_thread_state_sends_far_what_is_seldom_read() -> None:
     """The open run's steps are read on every turn; they stay near while history makes room."""
     store = InFlink()
     store.write({"put": {"steps": {"event": "e" * 3_000}, "history": {"0": "h" * 2_000}}, "del": {}})
-    assert store.maps.thread.far == ["history"]
+    assert store.maps.thread.far == [Paged("history", 0)]
 
 
 def test_thread_state_shows_the_newest_of_what_lies_far_and_near() -> None:

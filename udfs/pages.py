@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs of a thread that are numbered in a row, as pages of the map: appended at one end, dropped at the other.
+
+Each access to the map crosses into Java and RocksDB. By themselves such pairs would be written, looked for and removed
+one by one, on every turn of a long conversation. A page, `section/number of the page`, holds PAGE_NUMBERS of them, and
+the pages of late stay decoded. Which pairs of a page were dropped from the front the thread knows (`Paged.low`), so a
+page is touched again only when it is removed.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Protocol
+
+import msgspec
+
+# What stands before the number in the keys of these sections; the rest of their keys have none.
+NUMBERED = {"history": "", "seen": "#"}
+PAGE_NUMBERS = 32
+PAGES_KEPT_MAX = 10_000  # of some 8 kB each; a thread that is at work needs three
+
+Pairs = dict[str, msgspec.Raw]
+
+
+class MapState(Protocol):
+    """What we use of Flink's MapState, of the current thread."""
+
+    def get(self, key: str) -> str | None: ...
+    def put(self, key: str, value: str) -> None: ...
+    def remove(self, key: str) -> None: ...
+    def items(self) -> Any: ...
+
+
+class Paged(msgspec.Struct, array_like=True):
+    """A section that lies in pages: numbers from `low` on; all that had lower ones were dropped, or lie by their keys.
+
+    As an array beside the names of sections that lie by their keys: code that knows no pages stops at it."""
+
+    section: str
+    low: int
+
+    def number(self, key: str) -> int | None:
+        """The number in a key, where it may lie in a page."""
+        found = number_of(self.section, key)
+        return found if found is not None and found >= self.low else None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Pairs).decode
+
+
+def number_of(section: str, key: str) -> int | None:
+    """The number in a key of a section; None in one that has none."""
+    prefix = NUMBERED.get(section)
+    if prefix is None or not key.startswith(prefix):
+        return None
+    digits = key[len(prefix) :]
+    return int(digits) if digits.isascii() and digits.isdigit() and str(int(digits)) == digits else None
+
+
+def page_of(key: str) -> str:
+    """The section that a key of the map is a page of; "" for a key of a single pair."""
+    return "" if ":" in key else key.partition("/")[0]
+
+
+def opened(value: str) -> Pairs:
+    """The pairs of a page."""
+    return _decode(value)
+
+
+class Pages:
+    """The pages of all threads, through the map of the current one."""
+
+    def __init__(self, maps: MapState, kept_max: int = PAGES_KEPT_MAX) -> None:
+        self._maps, self._kept_max = maps, kept_max
+        self._kept: OrderedDict[tuple[str, str], Pairs] = OrderedDict()
+
+    def read(self, thread: str, section: str, page: int) -> Pairs:
+        """The pairs of a page, dropped ones included; not to be changed."""
+        key = f"{section}/{page}"
+        found = self._kept.pop((thread, key), None)
+        if found is None:
+            stored = self._maps.get(key)
+            found = {} if stored is None else opened(stored)
+        self._keep(thread, key, found)
+        return found
+
+    def write(self, thread: str, section: str, page: int, pairs: Pairs) -> None:
+        """Put a page in place of what was there."""
+        key = f"{section}/{page}"
+        self._maps.put(key, _encode(pairs).decode())
+        self._kept.pop((thread, key), None)
+        self._keep(thread, key, pairs)
+
+    def remove(self, thread: str, section: str, page: int) -> None:
+        """Remove a page, be it there or not."""
+        key = f"{section}/{page}"
+        self._maps.remove(key)
+        self._kept.pop((thread, key), None)
+
+    def forget(self, thread: str, key: str) -> None:
+        """Read what lies under a key of the map anew."""
+        self._kept.pop((thread, key), None)
+
+    def _keep(self, thread: str, key: str, pairs: Pairs) -> None:
+        self._kept[thread, key] = pairs
+        if len(self._kept) > self._kept_max:
+            self._kept.popitem(last=False)
