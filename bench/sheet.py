@@ -17,12 +17,12 @@ HEAD = """\
 
 Made of [raw data](figures.jsonl) by `.venv/bin/python -m bench --write-docs docs/figures.md`; `make bench` measures
 anew: about an hour on two cores that have nothing else to do. Everything runs on one machine: ZooKeeper, broker,
-registry, JobManager, a TaskManager for each job, the sender and the reader. What the figures mean, and where the time
-goes: [performance.md](performance.md).
+registry, JobManager, a TaskManager for each job, the sender and the reader. Each bench says at which commit it was run.
+What the figures mean, and where the time goes: [performance.md](performance.md).
 """
 # Where a bench was made is the same for all; the load before it is not, and is a bound only.
-MACHINE = ("cpu", "cores", "kernel", "python", "java", "flink", "kafka", "connector", "commit", "nice")
-UNTOLD = ("load_average", "busy", "sender_and_reader", *MACHINE)
+MACHINE = ("cpu", "cores", "kernel", "python", "java", "flink", "kafka", "connector", "nice")
+UNTOLD = ("load_average", "busy", "sender_and_reader", "commit", *MACHINE)
 
 
 def told(bench: str, line: str) -> Told:
@@ -58,7 +58,7 @@ def _bench(name: str, ones: list[Told]) -> str:
     for one in ones:
         spread = [short(one[key]) for key in ("value", "min", "max")]
         rows.append(_row([f"`{one['figure']}`", one["unit"], *spread, ", ".join(map(short, one["runs"]))]))
-    return f"## {name}\n\n{busy}{said}.\n\n{''.join(rows)}"
+    return f"## {name}\n\n{busy}Commit {conditions['commit']}; {said}.\n\n{''.join(rows)}"
 
 
 def _plain(value: Any) -> str:
@@ -74,7 +74,7 @@ def _plain(value: Any) -> str:
 
 
 def _machines(figures: list[Told]) -> str:
-    """Each condition of the machine, once; of a run on one machine and one commit there is one value each."""
+    """Each condition of the machine, once; of a run on one machine there is one value each."""
     rows = [_row(["condition", "value"]), _row(["---"] * 2)]
     for key in MACHINE:
         values = sorted({str(one["conditions"].get(key, "")) for one in figures})

@@ -47,7 +47,7 @@ def test_a_page_tells_each_run_and_what_was_not_measured() -> None:
     )
     assert "held: 2 of 3 runs hold" in text
     assert "| `recovery.gap` | ms | 4.00 | 3.00 | 7.00 | 3.00, 4.00, 7.00 |" in text
-    assert "kills 3" in text
+    assert "Commit abc; kills 3." in text
     assert text.count("not measured") == len(FLOORS) - 1
 
 
