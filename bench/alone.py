@@ -9,6 +9,8 @@ Java is in it, of Kafka, of RocksDB or of conversions between the languages. No 
 from __future__ import annotations
 
 import gc
+import os
+import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -154,4 +156,7 @@ def main(threads: int, phases: int, rounds: int, seed: int, busy: bool) -> None:
 
 
 if __name__ == "__main__":
+    if os.environ.get("PYTHONHASHSEED") != "0":  # as in a TaskManager; the operator asks for it
+        command = [sys.executable, "-m", "bench.alone", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, "PYTHONHASHSEED": "0"})
     main()

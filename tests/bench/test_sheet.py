@@ -57,7 +57,13 @@ def test_a_page_says_that_the_machine_was_busy() -> None:
     assert "**The machine had other work: not to be quoted.**" in text
 
 
-@pytest.mark.parametrize(("name", "render"), [("curves", page.render)])
+@pytest.mark.parametrize(("name", "render"), [("figures", sheet.render), ("curves", page.render)])
 def test_a_page_in_the_docs_is_what_its_raw_data_give(name: str, render: Any) -> None:
     raw = (ROOT / "docs" / f"{name}.jsonl").read_text().splitlines()
     assert (ROOT / "docs" / f"{name}.md").read_text() == render([json.loads(line) for line in raw])
+
+
+def test_the_readme_shows_the_floors_of_the_page() -> None:
+    """Its figures are those of the raw data, not what somebody remembers."""
+    raw = (ROOT / "docs" / "figures.jsonl").read_text().splitlines()
+    assert sheet.floors([json.loads(line) for line in raw]) in (ROOT / "README.md").read_text()
