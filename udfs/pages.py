@@ -17,7 +17,12 @@ import msgspec
 # What stands before the number in the keys of these sections; the rest of their keys have none.
 NUMBERED = {"history": "", "seen": "#"}
 PAGE_NUMBERS = 32
-PAGES_KEPT_MAX = 10_000  # of some 8 kB each; a thread that is at work needs three
+# A page is written anew whenever a part of it comes, so what is large lies by its key.
+PAIR_CHARS_MAX = 512
+NEVER_LARGE = frozenset({"seen"})
+# Of all pages that stay decoded; in Python's memory they take some three times as much. A thread that is at work needs
+# three pages, of 4 kB where people write to it.
+KEPT_CHARS_MAX = 32_000_000
 
 Pairs = dict[str, msgspec.Raw]
 
@@ -32,7 +37,8 @@ class MapState(Protocol):
 
 
 class Paged(msgspec.Struct, array_like=True):
-    """A section that lies in pages: numbers from `low` on; all that had lower ones were dropped, or lie by their keys.
+    """A section that lies in pages: numbers from `low` on, but for large values; what had lower ones was dropped, or
+    lies by its key.
 
     As an array beside the names of sections that lie by their keys: code that knows no pages stops at it."""
 
@@ -63,6 +69,11 @@ def page_of(key: str) -> str:
     return "" if ":" in key else key.partition("/")[0]
 
 
+def chars(pairs: Pairs) -> int:
+    """About how many a page has, an empty one included."""
+    return 64 + sum(len(key) + len(value) for key, value in pairs.items())
+
+
 def opened(value: str) -> Pairs:
     """The pairs of a page."""
     return _decode(value)
@@ -71,14 +82,15 @@ def opened(value: str) -> Pairs:
 class Pages:
     """The pages of all threads, through the map of the current one."""
 
-    def __init__(self, maps: MapState, kept_max: int = PAGES_KEPT_MAX) -> None:
-        self._maps, self._kept_max = maps, kept_max
+    def __init__(self, maps: MapState, kept_max: int = KEPT_CHARS_MAX) -> None:
+        """kept_max: characters."""
+        self._maps, self._kept_max, self._chars = maps, kept_max, 0
         self._kept: OrderedDict[tuple[str, str], Pairs] = OrderedDict()
 
     def read(self, thread: str, section: str, page: int) -> Pairs:
         """The pairs of a page, dropped ones included; not to be changed."""
         key = f"{section}/{page}"
-        found = self._kept.pop((thread, key), None)
+        found = self._drop(thread, key)
         if found is None:
             stored = self._maps.get(key)
             found = {} if stored is None else opened(stored)
@@ -86,23 +98,32 @@ class Pages:
         return found
 
     def write(self, thread: str, section: str, page: int, pairs: Pairs) -> None:
-        """Put a page in place of what was there."""
+        """Put a page in place of what was there; one without pairs is removed."""
         key = f"{section}/{page}"
-        self._maps.put(key, _encode(pairs).decode())
-        self._kept.pop((thread, key), None)
-        self._keep(thread, key, pairs)
+        self._drop(thread, key)
+        if pairs:
+            self._maps.put(key, _encode(pairs).decode())
+            self._keep(thread, key, pairs)
+        else:
+            self._maps.remove(key)
 
     def remove(self, thread: str, section: str, page: int) -> None:
         """Remove a page, be it there or not."""
         key = f"{section}/{page}"
         self._maps.remove(key)
-        self._kept.pop((thread, key), None)
+        self._drop(thread, key)
 
     def forget(self, thread: str, key: str) -> None:
         """Read what lies under a key of the map anew."""
-        self._kept.pop((thread, key), None)
+        self._drop(thread, key)
 
     def _keep(self, thread: str, key: str, pairs: Pairs) -> None:
         self._kept[thread, key] = pairs
-        if len(self._kept) > self._kept_max:
-            self._kept.popitem(last=False)
+        self._chars += chars(pairs)
+        while self._chars > self._kept_max:
+            self._chars -= chars(self._kept.popitem(last=False)[1])
+
+    def _drop(self, thread: str, key: str) -> Pairs | None:
+        found = self._kept.pop((thread, key), None)
+        self._chars -= 0 if found is None else chars(found)
+        return found

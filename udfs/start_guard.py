@@ -123,6 +123,8 @@ def acquaint(args: Namespace, job: str, app: str = "") -> None:
     """Have the registry know what the job writes and reads before it goes into the graph: a restart then waits for no
     registry, as far as nothing is read that an older version wrote. Ends this process if it cannot be asked now."""
     try:
+        for name in OURS:  # one that the registry lacks would be missed by each operator, after the old job has ended
+            args.registry.id_of(f"threadlog.{name}")
         args.registry.learn(f"threadlog.{name}" for name in OURS)
     except WireError as error:
         refuse(f"the schemas it needs cannot be read, so nothing was submitted: {_told(error)}", job)

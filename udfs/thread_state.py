@@ -17,7 +17,7 @@ Strings, because in thread mode bytes in state come back as tuples of numbers. F
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,7 +25,19 @@ import msgspec
 
 from threadlog.following import Head
 from threadlog.state import MAPS, Patch, Small, State, new_small
-from udfs.pages import PAGE_NUMBERS, PAGES_KEPT_MAX, MapState, Paged, Pages, Pairs, number_of, opened, page_of
+from udfs.pages import (
+    KEPT_CHARS_MAX,
+    NEVER_LARGE,
+    PAGE_NUMBERS,
+    PAIR_CHARS_MAX,
+    MapState,
+    Paged,
+    Pages,
+    Pairs,
+    number_of,
+    opened,
+    page_of,
+)
 
 # Of the map sections, as JSON: a few turns of a conversation. Below it a turn touches no map; RocksDB writes it anew on
 # every turn.
@@ -101,7 +113,8 @@ class Kept:
         paged = self._paged(section)
         if paged is not None and (number := paged.number(key)) is not None:
             raw = self.pages.read(self._name, section, number // PAGE_NUMBERS).get(key)
-            return None if raw is None else _decode(raw)
+            if raw is not None:
+                return _decode(raw)
         if section not in self.thread.far:
             return None
         stored = self.maps.get(f"{section}:{key}")
@@ -157,11 +170,12 @@ class Kept:
 
     def _remove(self, section: str, keys: list[str]) -> None:
         near, is_far, paged = self.thread.near.get(section, {}), section in self.thread.far, self._paged(section)
-        for key in keys:
+        # By number: a patch has them as strings, 10 before 9, and only what goes in a row moves the front.
+        for key in sorted(keys, key=lambda key: (len(key), key)):
             near.pop(key, None)
-            if paged is not None and (number := paged.number(key)) is not None:
-                self._remove_numbered(paged, key, number)
-            elif is_far:
+            number = None if paged is None else paged.number(key)
+            in_page = paged is not None and number is not None and self._remove_numbered(paged, key, number)
+            if is_far and not in_page:
                 self.maps.remove(f"{section}:{key}")
         if not near:
             self.thread.near.pop(section, None)
@@ -180,34 +194,45 @@ class Kept:
         """Write what is numbered to its pages; what is left, a number below all of its pages included."""
         numbers = {key: number for key in pairs if (number := number_of(section, key)) is not None}
         paged = self._paged(section)
+        is_first = paged is None
         if paged is None:
             if not numbers:
                 return pairs
             paged = Paged(section, min(numbers.values()))
-            if section in self.thread.far:  # from when there were no pages: what is written again must not lie twice
-                for key in numbers:
-                    self.maps.remove(f"{section}:{key}")
             self.thread.far.append(paged)
         by_page: dict[int, Pairs] = {}
         for key, number in numbers.items():
             if number >= paged.low:
                 by_page.setdefault(number // PAGE_NUMBERS, {})[key] = pairs[key]
+        alone = {key: value for key, value in pairs.items() if paged.number(key) is None}
         for page, found in by_page.items():
             before = self.pages.read(self._name, section, page)
-            held = {key: value for key, value in before.items() if paged.number(key) is not None}
-            self.pages.write(self._name, section, page, held | found)
-        return {key: value for key, value in pairs.items() if paged.number(key) is None}
+            large = {k: v for k, v in found.items() if len(v) > PAIR_CHARS_MAX and section not in NEVER_LARGE}
+            held = {k: v for k, v in before.items() if paged.number(k) is not None and k not in large}
+            if large.keys() != found.keys() or held.keys() != before.keys():
+                self.pages.write(self._name, section, page, held | {k: v for k, v in found.items() if k not in large})
+            alone |= large
+        if section in self.thread.far and (is_first or section not in NEVER_LARGE):
+            self._unwrite(section, numbers.keys() - alone.keys())
+        return alone
 
-    def _remove_numbered(self, paged: Paged, key: str, number: int) -> None:
-        """Drop a pair that may lie in a page. From the front on, as it goes in a row, a page is left alone until it is
-        empty."""
+    def _unwrite(self, section: str, keys: Set[str]) -> None:
+        """What was written to a page now may lie by its key from before: large, or as code without pages wrote it."""
+        for key in keys:
+            self.maps.remove(f"{section}:{key}")
+
+    def _remove_numbered(self, paged: Paged, key: str, number: int) -> bool:
+        """Drop a pair that may lie in a page; whether it did, or nothing by its key can have. From the front on, as it
+        goes in a row, a page is left alone until it is empty."""
         page, section = number // PAGE_NUMBERS, paged.section
+        held = self.pages.read(self._name, section, page)
         if number == paged.low:
             paged.low += 1
             if paged.low % PAGE_NUMBERS == 0:
                 self.pages.remove(self._name, section, page)
-        elif key in (held := self.pages.read(self._name, section, page)):
+        elif key in held:
             self.pages.write(self._name, section, page, {k: v for k, v in held.items() if k != key})
+        return key in held
 
     def _paged(self, section: str) -> Paged | None:
         for one in self.thread.far:
@@ -225,7 +250,7 @@ class ThreadState:
 
     def __init__(self, value: ValueState, maps: MapState, kept_max: int = THREADS_KEPT_MAX) -> None:
         self._value, self._maps, self._kept_max = value, maps, kept_max
-        self._pages = Pages(maps, min(kept_max, 1) * PAGES_KEPT_MAX)
+        self._pages = Pages(maps, KEPT_CHARS_MAX if kept_max else 0)
         self._kept: OrderedDict[str, _Thread] = OrderedDict()
 
     def load(self, thread: str) -> Kept:

@@ -70,7 +70,7 @@ class Lease:
             self._thread.join(2 * _FLUSH_S)
 
     def _renew(self) -> None:
-        looked = time.monotonic()
+        looked = time.monotonic() - LOOK_S  # asked soon: another start may have been made since this one may begin
         while not self._released.is_set() and _lives(self._owner):
             self._say(HELD)
             self._released.wait(RENEW_S)

@@ -194,6 +194,7 @@ def test_stop_of_the_conversation_is_recorded(
     layout.make()
     jobs = {kind: flink.Job(kind, kind, "RUNNING", {}) for kind in flink.JOBS}
     monkeypatch.setattr(flink, "live_jobs", lambda settings: jobs)
+    monkeypatch.setattr(flink, "generation", lambda settings, id: {"conversation": 4, "tools": 2}[id])
     if fails:
 
         def write_mark(*given: object) -> None:
@@ -206,6 +207,7 @@ def test_stop_of_the_conversation_is_recorded(
         assert any("the next start will catch up" in line for line in cluster.said)
     else:
         marks = {mark.job: mark for mark in cluster.written}
+        assert {job: mark.generation for job, mark in marks.items()} == {"conversation": 4, "tools": 2}
         assert {job: (m.what, m.job_id, m.savepoint, m.journal, m.inputs) for job, m in marks.items()} == {
             "conversation": (
                 STOPPED,

@@ -13,7 +13,7 @@ import pytest
 from tests.udfs.fakes import FakeMap
 from tests.udfs.test_thread_state import FakeValue, InFlink
 from threadlog.state import MemoryMaps, State, new_small
-from udfs.pages import PAGE_NUMBERS, Paged
+from udfs.pages import PAGE_NUMBERS, Paged, Pages
 from udfs.thread_state import NEAR_CHARS_MAX, NO_TIMER, ThreadState
 
 
@@ -47,6 +47,57 @@ def test_thread_state_of_a_long_conversation_touches_the_map_seldom() -> None:
     assert [key for key, _ in store.maps.items("history")] == sorted(str(n) for n in range(first, first + 300))
     assert len(list(counted.items())) <= 300 // PAGE_NUMBERS + 2
     assert (store.maps.get("history", str(first - 1)), store.maps.get("history", str(first))) == (None, "w" * 100)
+
+
+def test_thread_state_drops_several_at_a_time_in_the_order_of_their_numbers() -> None:
+    """A patch names them as strings, 10 before 9. Taken in that order the front would stay where it is for good, and
+    each later turn write a page anew."""
+    store, counted = InFlink(kept_max=1), Counted()
+    store.state = ThreadState(FakeValue(), counted, 1)
+    first = next_ = 0
+    for number in range(700):
+        added, dropped = (3 if number == 0 else 2), list[str]()
+        puts = {str(next_ + n): "w" * 100 for n in range(added)}
+        next_ += added
+        while next_ - first > 300:
+            dropped.append(str(first))
+            first += 1
+        store.write({"put": {"history": puts}, "del": {"history": sorted(dropped)}})
+    assert counted.touched < 700
+    assert len(list(counted.items())) <= 300 // PAGE_NUMBERS + 2
+    assert len(list(store.maps.items("history"))) == 300
+
+
+def test_thread_state_keeps_what_is_large_by_its_key() -> None:
+    """A page that holds it would be written whole for each small thing that is said."""
+    store, counted = InFlink(kept_max=1), Counted()
+    store.state = ThreadState(FakeValue(), counted, 1)
+    for number in range(200):
+        text = ("L" if number % 4 == 0 else "s") * (3_000 if number % 4 == 0 else 50)
+        store.write({"put": {"history": {str(number): text}}, "del": {}})
+    pages = [value for key, value in counted.items() if ":" not in key]
+    assert pages and max(map(len, pages)) < 2_500
+    assert [store.maps.get("history", str(n))[0] for n in (0, 1, 100, 101)] == ["L", "s", "L", "s"]
+    store.write({"put": {}, "del": {"history": [str(n) for n in range(190)]}})
+    assert sorted(int(key) for key, _ in store.maps.items("history")) == list(range(190, 200))
+    assert store.maps.get("history", "100") is None
+
+
+def test_pages_stay_decoded_up_to_so_many_characters() -> None:
+    """Those of late; one that is written again counts once."""
+    pages, counted = Pages(Counted(), 1_000), Counted()
+    pages._maps = counted
+    page = {"0": msgspec.Raw(b'"' + b"x" * 300 + b'"')}
+    for thread in ("a", "b", "a", "a"):
+        pages.write(thread, "history", 0, page)
+    counted.touched = 0
+    assert pages.read("a", "history", 0) == page and pages.read("b", "history", 0) == page
+    assert counted.touched == 0
+    pages.write("c", "history", 0, page)
+    pages.read("a", "history", 0)
+    assert counted.touched == 2
+    pages.write("c", "history", 0, {})
+    assert list(counted.items()) == []
 
 
 def test_thread_state_goes_on_from_one_without_pages() -> None:
@@ -89,17 +140,19 @@ def test_thread_state_is_the_maps_in_memory_whatever_is_done_to_it(seed: int, ke
         dels: dict[str, list[str]] = {"history": [], "seen": []}
         for _ in range(draw.randrange(1, 4)):
             for section, prefix in (("history", ""), ("seen", "#")):
-                puts[section][f"{prefix}{next_}"] = "v" * draw.randrange(120)
+                size = 1_000 if section == "history" and draw.random() < 0.1 else draw.randrange(120)
+                puts[section][f"{prefix}{next_}"] = "v" * size
             next_ += 1
         while next_ - first > 70 or (first < next_ and draw.random() < 0.3):
             dels["history"].append(str(first))
             dels["seen"].append(f"#{first}")
             first += 1
         if draw.random() < 0.2:
-            puts[draw.choice(["history", "seen"])][draw.choice(KEYS)] = draw.random()
+            puts[draw.choice(["history", "seen"])][draw.choice(KEYS)] = draw.choice([1, "v" * 40])
+            puts["history"][draw.choice(KEYS)] = draw.choice([1, "v" * 900])
         if draw.random() < 0.2:
             dels[draw.choice(["history", "seen"])].append(draw.choice(KEYS))
-        dels = {name: [key for key in keys if key not in puts[name]] for name, keys in dels.items()}
+        dels = {name: sorted({key for key in keys if key not in puts[name]}) for name, keys in dels.items()}
         flink.filler = draw.choice([0, 0, 0, NEAR_CHARS_MAX])
         flink.write({"put": puts, "del": dels})
         memory.write({"put": puts, "del": dels})

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.codec import OURS
-from schemas.errors import RegistryUnavailable
+from schemas.errors import RegistryUnavailable, UnknownSchema
 from threadlog import App, Event, Thread
 from udfs import start_guard
 from udfs.start_guard import Start
@@ -205,10 +205,15 @@ def test_guard_ends_where_it_cannot_look(around: Around, error: Exception, words
 
 
 class Learning:
-    """A registry that is asked to learn names; `away`: it does not answer."""
+    """A registry that is asked to learn names; `away`: it does not answer; `lacks`: a schema that it does not have."""
 
     def __init__(self) -> None:
-        self.learned, self.away = list[str](), False
+        self.learned, self.away, self.lacks = list[str](), False, ""
+
+    def id_of(self, name: str) -> int:
+        if name == self.lacks:
+            raise UnknownSchema(f"the registry has no schema of {name} as this code writes it")
+        return 1
 
     def learn(self, names: Iterable[str]) -> None:
         if self.away:
@@ -251,6 +256,15 @@ def test_guard_ends_a_start_without_a_registry(around: Around) -> None:
         start_guard.acquaint(Namespace(**{**vars(ARGS), "registry": registry}), "tools")
     assert around.why.startswith("tools: the schemas it needs cannot be read, so nothing was submitted: the registry")
     assert around.taken == []
+
+
+def test_guard_ends_a_start_with_schemas_that_nobody_registered(around: Around) -> None:
+    """A release may bring new ones; its operators would all fail, one attempt after the other."""
+    registry = Learning()
+    registry.lacks = "threadlog.Lease"
+    with pytest.raises(Ended):
+        start_guard.acquaint(Namespace(**{**vars(ARGS), "registry": registry}), "conversation")
+    assert "the registry has no schema of threadlog.Lease" in around.why and around.taken == []
 
 
 async def nothing(thread: Thread, event: Event) -> None:

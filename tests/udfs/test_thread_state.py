@@ -141,7 +141,7 @@ def test_thread_state_sends_far_what_is_seldom_read() -> None:
     """The open run's steps are read on every turn; they stay near while history makes room."""
     store = InFlink()
     store.write({"put": {"steps": {"event": "e" * 3_000}, "history": {"0": "h" * 2_000}}, "del": {}})
-    assert store.maps.thread.far == [Paged("history", 0)]
+    assert store.maps.thread.far == [Paged("history", 0), "history"]  # large: by its key
 
 
 def test_thread_state_shows_the_newest_of_what_lies_far_and_near() -> None:
