@@ -116,6 +116,14 @@ def remember(
     write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
 
 
+def cancel(settings: Settings, job: flink.Job, say: Say) -> None:
+    """Cancel a job. Of the conversation it is written down which start has ended."""
+    generation = generation_of(settings, job) if job.kind == CONVERSATION else 0  # asked while Flink knows the job
+    flink.cancel(settings, job)
+    if job.kind == CONVERSATION:
+        remember_end(settings, job.id, generation, say)
+
+
 def remember_end(settings: Settings, job_id: str, generation: int, say: Say) -> None:
     """Write down that the conversation was ended without a savepoint, so that nobody waits for that start of it."""
     try:

@@ -168,10 +168,7 @@ def end_jobs(settings: Settings, layout: Layout, kinds: list[str], say: Say) -> 
     if failed := stop_jobs(settings, layout, [kind for kind in kinds if kind not in stuck], say):
         raise SubmitFailed(f"{' and '.join(failed)} still run as before; nothing was submitted")
     for kind, job in stuck.items():
-        generation = starting.generation_of(settings, job)
-        flink.cancel(settings, job)
-        if kind == CONVERSATION:
-            starting.remember_end(settings, job.id, generation, say)
+        starting.cancel(settings, job, say)
         say(f"  {kind} did not come to run ({job.state.lower()}) and was cancelled; its checkpoints stay")
 
 

@@ -32,11 +32,8 @@ def take_over(settings: Settings, layout: Layout, kinds: list[str], say: Say) ->
     running = [job.kind for job in _live(settings, kinds) if job.is_running]
     stop_jobs(settings, layout, running, say)
     for job in _live(settings, kinds):
-        generation = starting.generation_of(settings, job)
-        flink.cancel(settings, job)
+        starting.cancel(settings, job, say)
         say(f"  {job.kind} {job.id} was cancelled; its checkpoints stay")
-        if job.kind == CONVERSATION:
-            starting.remember_end(settings, job.id, generation, say)
     if CONVERSATION in kinds and (
         place := living(settings.bootstrap, settings.namespace, _codec(settings), CONVERSATION)
     ):
