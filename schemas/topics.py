@@ -63,7 +63,7 @@ _ALL = (
     Topic(
         "agent-control", "job", "start, main() of jobs", IDEMPOTENT, ("start", "live jobs"), FOR_EVER_MS, partitions=1
     ),
-    Topic("agent-leases", "job", "live jobs", IDEMPOTENT, ("start",), FOR_EVER_MS, partitions=1, cleanup="compact"),
+    Topic("agent-leases", "job", "live jobs", AT_LEAST_ONCE, ("start",), FOR_EVER_MS, partitions=1, cleanup="compact"),
     Topic("audit-heads", "thread", "audit sign", IDEMPOTENT, ("audit export",), 365 * _DAY_MS, cleanup="compact"),
     Topic("replay-findings", "thread", "replay", EOS, ("replay --run",), 90 * _DAY_MS),
     Topic("dead-letters", "as it was", "conversation, tools", EOS, ("people",), 90 * _DAY_MS),

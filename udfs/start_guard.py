@@ -26,6 +26,7 @@ from wire.app_code import load_app
 from wire.control import (
     CAUGHT_UP,
     CONVERSATION,
+    ENDED,
     STARTED,
     TOOLS,
     Mark,
@@ -35,10 +36,11 @@ from wire.control import (
     last_of,
     read_marks,
     refusal,
+    write_mark,
 )
 from wire.generations import last, take, under_way
 from wire.inputs import NEXT, look, sentence
-from wire.leases import living
+from wire.leases import ends, joined, living
 
 REFUSED = 3  # the exit code of `flink run`
 T = TypeVar("T")
@@ -61,6 +63,7 @@ def admit(args: Namespace) -> Start:
     if other := _asked(args, under_way, marks):
         refuse(f"another start of it is under way ({other}); wait for it, or `threadlog start --take-over`")
     # Asked after that: a start that is under way no more has a lease by now, or has ended.
+    leases = _asked(args, lambda bootstrap, namespace, _: ends(bootstrap, namespace))
     alone(args)
     # And the journal last: whoever could have written to it is neither here nor under way.
     journal, mark = _asked(args, lambda bootstrap, namespace, _: journal_ends(bootstrap, namespace)), last_of(marks)
@@ -69,6 +72,10 @@ def admit(args: Namespace) -> Start:
     if reason := refusal(point, mark, journal):
         refuse(reason)
     generation = begun(args, Mark(STARTED, CONVERSATION, "", point, journal, args.app), last(marks))
+    # A copy that Flink has brought back meanwhile has shown itself by now, or sees the mark.
+    if place := _asked(args, joined, CONVERSATION, leases):
+        _asked(args, write_mark, Mark(ENDED, CONVERSATION, "", "", {}, generation=generation))
+        refuse(f"a copy of it began in process {place} at the same moment; `threadlog start --take-over` ends it")
     return Start(generation, bool(point) and mark is not None and mark.what == CAUGHT_UP)
 
 

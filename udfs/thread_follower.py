@@ -30,7 +30,7 @@ from udfs.thread_state import NO_TIMER, Kept
 from wire.control import CONVERSATION
 from wire.frames import Record, unpack_in
 from wire.journal import TYPE, entry_of
-from wire.kafka import SILENT, producer
+from wire.kafka import prompt_producer
 from wire.leases import TYPE as LEASE
 from wire.leases import Lease
 
@@ -65,7 +65,7 @@ class ThreadFollower(KeyedProcessFunction):
         self._state, self._voids = thread_state(context), 0
         if self._bootstrap:
             patiently(partial(self._schemas.id_of, LEASE))
-            self._lease.hold(producer(self._bootstrap, SILENT), self._codec)
+            self._lease.hold(prompt_producer(self._bootstrap), self._codec)
 
     def close(self) -> None:
         self._lease.release()

@@ -36,7 +36,7 @@ from udfs.thread_state import NO_TIMER, Kept, ThreadState
 from wire import generations, inputs
 from wire.control import CONVERSATION, Overtaken
 from wire.frames import OutRecord, Record, pack_out, unpack_in
-from wire.kafka import SILENT, producer
+from wire.kafka import prompt_producer
 from wire.leases import TYPE as LEASE
 from wire.leases import Lease
 
@@ -84,18 +84,21 @@ class ThreadFunction(KeyedProcessFunction):
             self._hold(codec)
 
     def _hold(self, codec: Codec) -> None:
-        """Raises Overtaken or LostInputs where this attempt may not go on."""
-        place, sender = (self._bootstrap, self._namespace, codec, CONVERSATION), producer(self._bootstrap, SILENT)
-        look = partial(generations.check, *place, self._generation)
+        """Hold the lease. Raises Overtaken or LostInputs where this attempt may not go on; KafkaException."""
+        where = (self._bootstrap, self._namespace, codec)
+
+        def look() -> None:
+            if self._generation:
+                generations.check(*where, CONVERSATION, self._generation)
+
+        def begin() -> None:
+            if self._generation:
+                mine = patiently(lambda: generations.check(*where, CONVERSATION, self._generation))
+                generations.alone_since(*where, mine)
+            patiently(lambda: inputs.check(*where, CONVERSATION))
+
         patiently(partial(self._schemas.id_of, LEASE))
-        if self._generation:
-            try:
-                patiently(look)
-            except Overtaken:
-                self._lease.give_up(sender, codec)
-                raise
-        patiently(partial(inputs.check, *place))
-        self._lease.hold(sender, codec, look if self._generation else lambda: None)
+        self._lease.hold(prompt_producer(self._bootstrap), codec, begin, look)
 
     def close(self) -> None:
         self._lease.release()
@@ -134,8 +137,8 @@ class ThreadFunction(KeyedProcessFunction):
         """One step of the current thread; the records to send, none where its decision is in the journal already.
 
         Raises Overtaken once a later start of the job has been made."""
-        if self._lease.trouble:
-            raise Overtaken(self._lease.trouble)
+        if trouble := self._lease.why_not():
+            raise Overtaken(trouble)
         decision = step(State(kept.small, kept), input, self._app, self._limits, self._live)
         if decision is None:
             return [], []

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from schemas.cloudevents import GENERATION
 from schemas.codec import Codec
 from schemas.errors import WireError
+from schemas.topics import kafka_name
 from wire.control import (
     CONVERSATION,
     ENDED,
@@ -27,6 +29,9 @@ from wire.control import (
     read_marks,
     write_mark,
 )
+from wire.frames import Record
+from wire.journal import TOPIC as JOURNAL
+from wire.kafka import EVERYTHING, read_topic
 from wire.leases import has_held
 
 # In what Flink tells of a job's configuration.
@@ -72,16 +77,21 @@ def newest(marks: list[Written]) -> int:
     return max((one.mark.generation for one in marks), default=0)
 
 
-def check(bootstrap: str, namespace: str, codec: Codec, job: str, generation: int) -> None:
-    """Raises Overtaken where a later start of the job has been made than this one, or where this one was stopped with a
-    savepoint; KafkaException, WireError.
+def check(bootstrap: str, namespace: str, codec: Codec, job: str, generation: int) -> Mark:
+    """The mark of this start. Raises Overtaken where a later one of the job has been made, or where this one was
+    stopped with a savepoint or ended, or is not told of; KafkaException, WireError.
 
     Where a JobManager dies before it has written down that a stopped job has ended, the next one recovers the job, from
     a checkpoint before that savepoint: what was decided in between would be decided again. Seen here only where the
     stop had its answer; without one no mark tells of it, and what is decided again is void, as in any other fork."""
     marks = read_marks(bootstrap, namespace, codec, job)
-    if not any((one.mark.what, one.mark.generation) == (STARTED, generation) for one in marks):
-        raise WireError(f"agent-control does not tell of generation {generation} of {job}, which this copy is of")
+    of_mine = [one.mark for one in marks if one.mark.generation == generation]
+    mine = next((mark for mark in of_mine if mark.what == STARTED), None)
+    if mine is None:
+        raise Overtaken(
+            f"agent-control does not tell of generation {generation} of {job}, which this copy is of, so it would not "
+            f"tell of a later one either. This copy decides nothing more; cancel its Flink job"
+        )
     if (now := newest(marks)) > generation:
         place = next(
             one.mark.place for one in reversed(marks) if (one.mark.what, one.mark.generation) == (STARTED, now)
@@ -90,13 +100,43 @@ def check(bootstrap: str, namespace: str, codec: Codec, job: str, generation: in
             f"{job} of generation {generation} was overtaken: generation {now} was started in process {place}. This "
             f"copy decides nothing more; cancel its Flink job"
         )
-    mine = (one.mark for one in marks if one.mark.generation == generation)
-    if stop := next((mark for mark in mine if mark.what == STOPPED), None):
+    if stop := next((mark for mark in of_mine if mark.what == STOPPED), None):
         raise Overtaken(
             f"{job} of generation {generation} was stopped with the savepoint {stop.savepoint}, and brought back from "
             f"a checkpoint before it. This copy decides nothing more; `threadlog start --take-over` ends it and goes "
             f"on from the savepoint"
         )
+    if any(mark.what == ENDED for mark in of_mine):
+        raise Overtaken(
+            f"{job} of generation {generation} was ended. This copy decides nothing more; cancel its Flink job"
+        )
+    return mine
+
+
+def alone_since(bootstrap: str, namespace: str, codec: Codec, mine: Mark) -> None:
+    """Raises Overtaken where another copy has written to the journal since this start read where that ends; then the
+    state which it began from is not the journal's end. KafkaException, WireError.
+
+    To be asked when the sinks of the new copy are there: they have aborted what an older one had not committed, so it
+    commits nothing more of what it has decided."""
+    topic = kafka_name(namespace, JOURNAL)
+    if any(_generation(record) == mine.generation for record in read_topic(bootstrap, topic, mine.journal)):
+        return  # committed: an earlier attempt of this start was whole, and has looked
+    # Of a sister of this subtask, which began a moment ago, nothing is committed yet, and hides what comes behind it.
+    all_of_it = read_topic(bootstrap, topic, mine.journal, isolation=EVERYTHING)
+    if other := next((record for record in all_of_it if _generation(record) != mine.generation), None):
+        # For the next attempts: to them it would look as if this one had been whole.
+        write_mark(bootstrap, namespace, codec, Mark(ENDED, mine.job, "", "", {}, generation=mine.generation))
+        raise Overtaken(
+            f"{mine.job} of generation {mine.generation} began beside a copy of generation {_generation(other)}, which "
+            f"went on writing (journal, partition {other.partition}, offset {other.offset}). This copy decides "
+            f"nothing; `threadlog start --take-over` ends both and catches up"
+        )
+
+
+def _generation(record: Record) -> int:
+    said = dict(record.headers).get(GENERATION) or b"0"
+    return int(said) if said.isdigit() else 0
 
 
 def under_way(bootstrap: str, namespace: str, codec: Codec, marks: Sequence[Written], job: str = CONVERSATION) -> str:

@@ -32,6 +32,7 @@ _LEAP = 400
 # himself wants none of it.
 WARNINGS, SILENT = 4, 0
 READERS = "threadlog-reader"
+COMMITTED, EVERYTHING = "read_committed", "read_uncommitted"
 # A new client connects first, or again, at half of this: with librdkafka's 100 ms it mostly waits for 50. After each
 # failure in a row it is doubled, up to 10 s.
 _RECONNECT_MS = 20
@@ -39,14 +40,24 @@ _RECONNECT_MS = 20
 
 def producer(bootstrap: str, log_level: int = WARNINGS, record_bytes: int = 2 * 1024 * 1024) -> Producer:
     """An idempotent producer: acks=all, the same partitioner as Flink and the Java clients, small batches at once."""
+    return _producer(bootstrap, {"log_level": log_level, "message.max.bytes": record_bytes})
+
+
+def prompt_producer(bootstrap: str) -> Producer:
+    """A producer for what may as well be said twice, and is waited for. An idempotent one has to ask for a number
+    first, which librdkafka does half a second after it was made."""
+    quick = {"enable.idempotence": False, "reconnect.backoff.ms": _RECONNECT_MS, "log_level": SILENT}
+    return _producer(bootstrap, quick)
+
+
+def _producer(bootstrap: str, more: dict[str, Any]) -> Producer:
     return Producer({
         "bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all", "linger.ms": 1,
-        "partitioner": "murmur2_random", "message.max.bytes": record_bytes,
-        "log_level": log_level,
+        "partitioner": "murmur2_random", **more,
     })  # fmt: skip
 
 
-def consumer(bootstrap: str, group: str = READERS, isolation: str = "read_committed") -> Consumer:
+def consumer(bootstrap: str, group: str = READERS, isolation: str = COMMITTED) -> Consumer:
     """A consumer that sees committed records only, unless told otherwise, and commits nothing itself."""
     return Consumer({
         "bootstrap.servers": bootstrap, "group.id": group, "isolation.level": isolation,
@@ -77,7 +88,7 @@ def bounds(bootstrap: str, topic: str) -> dict[int, tuple[int, int]]:
     """For each partition the first offset that is left and the one after the last record, committed or not.
 
     Nothing for a topic that is not there. Raises KafkaException."""
-    reader = consumer(bootstrap, isolation="read_uncommitted")
+    reader = consumer(bootstrap, isolation=EVERYTHING)
     try:
         return _marks(reader, topic) if topic in reader.list_topics(timeout=METADATA_S).topics else {}
     finally:
@@ -88,7 +99,7 @@ def progress(bootstrap: str, group: str, topics: Sequence[str]) -> dict[tuple[st
     """For each topic and partition the offset that a group has committed, negative for none, then as in `bounds`.
 
     Raises KafkaException, also for a topic that is not there."""
-    reader = consumer(bootstrap, group, isolation="read_uncommitted")
+    reader = consumer(bootstrap, group, isolation=EVERYTHING)
     try:
         held = held_of(reader, topics)
         places = reader.committed([TopicPartition(*place) for place in held], timeout=METADATA_S)
@@ -141,13 +152,14 @@ def read_topic(
     first: Mapping[int, int] | None = None,
     partitions: Container[int] | None = None,
     missing: bool = False,
+    isolation: str = COMMITTED,
 ) -> Iterator[Record]:
     """Every committed record from the start, or from the offsets `first` by partition, to the end as of now, partition
     by partition in no order between them. `partitions`: only these of the topic's. `missing`: a topic that is not there
-    holds nothing, instead of being an error.
+    holds nothing, instead of being an error. `isolation`: EVERYTHING for records that are not committed too.
 
     Raises KafkaException, also when the broker falls silent before the end."""
-    with TopicReader(bootstrap, topic) as reader:
+    with TopicReader(bootstrap, topic, isolation=isolation) as reader:
         if missing and not reader.is_there():
             return
         marks = {p: mark for p, mark in reader.marks().items() if partitions is None or p in partitions}
@@ -158,10 +170,10 @@ def read_topic(
 class TopicReader:
     """One topic, read from where one wants to where one wants. Its methods raise KafkaException."""
 
-    def __init__(self, bootstrap: str, topic: str, group: str = READERS) -> None:
+    def __init__(self, bootstrap: str, topic: str, group: str = READERS, isolation: str = COMMITTED) -> None:
         """group: whose place `commit` moves."""
         self._bootstrap, self._topic = bootstrap, topic
-        self._reader = consumer(bootstrap, group)
+        self._reader = consumer(bootstrap, group, isolation)
 
     def __enter__(self) -> Self:
         return self

@@ -2,20 +2,25 @@
 """Leases: a running copy of a job says so every few seconds, and a second one is not started beside it.
 
 Two copies would fence each other's transactions, and each would decide what the other decides. The lease is renewed in
-the process that does the work, so it tells of a copy in whatever cluster that runs. It is no lock: a copy that hangs
-does not renew it, and Flink's own restarts do not ask for it. What slips through shows in the journal.
+the process that does the work, so it tells of a copy in whatever cluster that runs.
+
+Flink brings a copy back whenever it likes, also while another one is started. So each side shows itself before it
+looks: a copy appends its lease, then reads the marks of starts; a start appends its mark, then reads the leases. Of the
+two at least one sees the other. And whoever was not heard for a while, because it hung or the broker was out of reach,
+looks again before it decides anything: a start may have taken it for dead.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas.cloudevents import root_traceparent, write_headers
 from schemas.codec import Codec
@@ -26,42 +31,66 @@ from wire.frames import Record
 from wire.kafka import bounds, follow, read_topic
 
 TOPIC, TYPE, SOURCE = "agent-leases", "threadlog.Lease", "/threadlog/lease"
-HELD, RELEASED, OVERTAKEN = "held", "released", "overtaken"
+ASKS, HELD, RELEASED, OVERTAKEN = "asks", "held", "released", "overtaken"
 RENEW_S = 2.0
 # So often a running copy asks whether it may go on.
 LOOK_S = 20.0
 # Longer than a checkpoint's pause or a loaded machine keeps a live copy from renewing.
 OBSERVE_S = 7.0
+# Shorter than that: who was not heard for so long may be taken for dead soon.
+UNHEARD_S = 5.0
 # By any two clocks: who has renewed nothing for so long is not even waited for.
 DEAD_S = 90.0
 _TAIL = 300  # records, of all subtasks; what lies before is older than DEAD_S, or compacted
-_FLUSH_S = 3.0
+_FLUSH_S, _ACK_S, _ASK_S = 3.0, 0.5, 10.0
+
+
+def _nothing() -> None: ...
 
 
 class Lease:
     """Held from `hold` until `release`, or until the thread that called `hold` has ended without one.
 
-    `generation`: the start that it is of, 0 for none. `trouble`: why its holder must end; "" while it may go on."""
+    `generation`: the start that it is of, 0 for none. `trouble`: why its holder must end, as far as it is known; ""
+    while it may go on."""
 
     def __init__(self, job: str, namespace: str, generation: int = 0) -> None:
         self.job, self.namespace, self.generation, self.trouble = job, namespace, generation, ""
+        # When the last renewal was sent that the broker has, by the monotonic clock; for ever where none is held.
+        self._heard = math.inf
 
-    def hold(self, sender: Producer, codec: Codec, look: Callable[[], None] = lambda: None) -> None:
-        """Begin to renew. An attempt of a task has a thread of its own, and it may end without a word.
+    def hold(
+        self, sender: Producer, codec: Codec, begin: Callable[[], None] = _nothing, look: Callable[[], None] = _nothing
+    ) -> None:
+        """Say that this copy is there, ask whether it may `begin`, and then renew.
 
-        `look` raises Overtaken where the copy must end; it is called every now and then."""
+        `begin` and `look` raise Overtaken where the copy must end; `look` is called every now and then. What `begin`
+        raises is raised; KafkaException where nobody has heard of this copy."""
         self._look, self.trouble = look, ""
         self._sender, self._codec, self._released = sender, codec, threading.Event()
+        # An attempt of a task has a thread of its own, and it may end without a word.
         self._holder, self._owner = uuid.uuid4().hex, threading.get_native_id()
+        self._said(ASKS)
+        try:
+            begin()
+        except BaseException as error:
+            # Flink tries a copy that was overtaken again and again, and with each try its sink fences the later copy.
+            self._say(OVERTAKEN if isinstance(error, Overtaken) else RELEASED)
+            sender.flush(_FLUSH_S)
+            raise
         self._thread = threading.Thread(target=self._renew, name="threadlog-lease", daemon=True)
         self._thread.start()
 
-    def give_up(self, sender: Producer, codec: Codec) -> None:
-        """Say that this copy may not begin, because a later start has been made. Flink tries it again and again, and
-        with each try its sink fences the later copy, so somebody should know."""
-        self._sender, self._codec, self._holder = sender, codec, uuid.uuid4().hex
-        self._say(OVERTAKEN)
-        sender.flush(_FLUSH_S)
+    def why_not(self) -> str:
+        """Why the holder may decide nothing more, "" while it may. To be asked before each decision.
+
+        Raises KafkaException, WireError where it was not heard for a while and cannot look either."""
+        if not self.trouble and time.monotonic() - self._heard > UNHEARD_S:
+            try:
+                self._look()
+            except Overtaken as error:
+                self.trouble = str(error)
+        return self.trouble
 
     def release(self) -> None:
         """Say that this copy has ended. Safe to repeat, and where nothing was ever held."""
@@ -89,13 +118,29 @@ class Lease:
             print(f"threadlog: whether {self.job} may go on cannot be read: {error}", flush=True)
 
     def _say(self, state: str) -> None:
-        """What does not arrive is said again in a moment: no lease stops the job that holds it."""
+        """What does not arrive is said again in a moment."""
         try:
-            value, key, headers = record_of(self._codec, self.job, self._holder, state, self.generation)
-            self._sender.produce(kafka_name(self.namespace, TOPIC), value, key, headers=headers)
-            self._sender.poll(0)
+            self._send(state)
+            self._sender.poll(_ACK_S)  # until the first answer
         except Exception as error:
             print(f"threadlog: the lease of {self.job} was not renewed: {error}", flush=True)
+
+    def _said(self, state: str) -> None:
+        """Say it and wait until the broker has it. Raises KafkaException."""
+        self._heard = -math.inf
+        self._send(state)
+        self._sender.flush(_ASK_S)
+        if self._heard == -math.inf:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"the lease of {self.job} was not acknowledged"))
+
+    def _send(self, state: str) -> None:
+        value, key, headers = record_of(self._codec, self.job, self._holder, state, self.generation)
+        sent = time.monotonic()
+
+        def delivered(error: KafkaError | None, _: object) -> None:
+            self._heard = self._heard if error else sent
+
+        self._sender.produce(kafka_name(self.namespace, TOPIC), value, key, headers=headers, on_delivery=delivered)
 
 
 def record_of(codec: Codec, job: str, holder: str, state: str, generation: int = 0) -> tuple[bytes, bytes, list[Any]]:
@@ -120,13 +165,10 @@ def living(bootstrap: str, namespace: str, codec: Codec, job: str, now: Callable
     """Where a copy of the job runs, "" if none does. Takes OBSERVE_S where one ended without a word a moment ago.
 
     Raises KafkaException, RegistryUnavailable."""
-    topic = kafka_name(namespace, TOPIC)
-    ends = {partition: high for partition, (_, high) in bounds(bootstrap, topic).items()}
-    if not any(ends.values()):
-        return ""
+    topic, at = kafka_name(namespace, TOPIC), ends(bootstrap, namespace)
     holders: dict[str, str] = {}
-    after: dict[tuple[str, int], int] = {(topic, partition): end - 1 for partition, end in ends.items()}
-    for record in read_topic(bootstrap, topic, {partition: max(0, end - _TAIL) for partition, end in ends.items()}):
+    after: dict[tuple[str, int], int] = {(topic, partition): end - 1 for partition, end in at.items()}
+    for record in _tail(bootstrap, namespace, at):
         if record.timestamp_ms > (now() - DEAD_S) * 1000:
             _note(record, codec, job, holders)
         after[topic, record.partition] = max(record.offset, after.get((topic, record.partition), -1))
@@ -139,17 +181,34 @@ def living(bootstrap: str, namespace: str, codec: Codec, job: str, now: Callable
     return ""
 
 
+def joined(bootstrap: str, namespace: str, codec: Codec, job: str, since: Mapping[int, int]) -> str:
+    """Where a copy runs, or asks whether it may, that has said so behind these offsets; "" where none does.
+
+    Raises KafkaException, RegistryUnavailable."""
+    holders: dict[str, str] = {}
+    for record in read_topic(bootstrap, kafka_name(namespace, TOPIC), since, missing=True):
+        _note(record, codec, job, holders)
+    return next(reversed(holders.values()), "")
+
+
 def has_held(bootstrap: str, namespace: str, codec: Codec, job: str, generation: int) -> bool:
     """Whether a copy of this generation has held a lease, of late: a minute at least, with any number of subtasks.
 
     Raises KafkaException, RegistryUnavailable."""
-    topic = kafka_name(namespace, TOPIC)
-    ends = {partition: high for partition, (_, high) in bounds(bootstrap, topic).items()}
-    if not any(ends.values()):
-        return False
-    tail = read_topic(bootstrap, topic, {partition: max(0, end - _TAIL) for partition, end in ends.items()})
+    tail = _tail(bootstrap, namespace, ends(bootstrap, namespace))
     said = [lease for record in tail if (lease := _lease(record, codec, job))]
     return any(one["state"] in (HELD, RELEASED) and one.get("generation") == generation for one in said)
+
+
+def ends(bootstrap: str, namespace: str) -> dict[int, int]:
+    """For each partition the offset after the last lease; nothing without the topic. Raises KafkaException."""
+    return {partition: high for partition, (_, high) in bounds(bootstrap, kafka_name(namespace, TOPIC)).items()}
+
+
+def _tail(bootstrap: str, namespace: str, at: Mapping[int, int]) -> Iterator[Record]:
+    if any(at.values()):
+        first = {partition: max(0, end - _TAIL) for partition, end in at.items()}
+        yield from read_topic(bootstrap, kafka_name(namespace, TOPIC), first)
 
 
 def _lease(record: Record, codec: Codec, job: str) -> dict[str, Any]:
@@ -162,11 +221,12 @@ def _lease(record: Record, codec: Codec, job: str) -> dict[str, Any]:
 
 
 def _note(record: Record, codec: Codec, job: str, holders: dict[str, str]) -> str:
-    """Take one lease into account; its state, "" for a record that is none of this job's."""
+    """Take one lease into account; its state, "" for a record that is none of this job's. Who asks whether it may begin
+    soon holds one, or says that it does not."""
     data = _lease(record, codec, job)
     if not data:
         return ""
     holders.pop(data["holder"], None)
-    if data["state"] == HELD:
+    if data["state"] in (ASKS, HELD):
         holders[data["holder"]] = data["place"]
     return str(data["state"])

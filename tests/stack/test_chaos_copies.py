@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two copies of the conversation that write one journal: told of, ended by hand, repaired."""
+"""Two copies of the conversation: kept from writing one journal; where they do, told of, ended by hand, repaired."""
 
 from __future__ import annotations
 
 import shutil
+import signal
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +17,19 @@ from ops.stack.layout import Layout
 from ops.stack.submit import pack, stop_jobs, submit
 from ops.watching.jobs import restarts
 from tests.stack import chaos
-from tests.stack.test_start import flink_run
+from tests.stack.test_start import assert_refused, flink_run, mark
 from tests.stack.world import Traffic, World, wait_until
 
 pytestmark = pytest.mark.chaos
 BEGUN = 'Start(begun(args, Mark(STARTED, CONVERSATION, "", "", {}, args.app)), False)'
+LOOKS = "                generations.alone_since(*where, mine)\n"
+PAUSE = """
+    import pathlib, time
+    here = pathlib.Path(__file__).parent
+    (here / "looked").touch()
+    while not (here / "go").exists():
+        time.sleep(0.05)
+"""
 
 
 @pytest.fixture
@@ -30,11 +39,16 @@ def world(empty: World) -> World:
     return empty
 
 
-def past_the_lease(world: World) -> Path:
-    """The code of a start that finds no other: as if that one had been hanging while it was looked for."""
+def code(world: World, name: str) -> Path:
+    """A copy of the code that is submitted, to change something in it."""
     layout = Layout(world.settings.state_dir)
     folder, _ = pack(layout, world.settings.app)
-    copy = shutil.copytree(folder, layout.state / "code" / "past-the-lease", dirs_exist_ok=True)
+    return shutil.copytree(folder, layout.state / "code" / name, dirs_exist_ok=True)
+
+
+def past_the_lease(world: World) -> Path:
+    """The code of a start that finds no other: as if that one had been hanging while it was looked for."""
+    copy = code(world, "past-the-lease")
     job = copy / "jobs" / "conversation.py"
     alone = job.read_text().replace("acquaint, admit", "Start, acquaint, begun").replace("admit(args)", BEGUN)
     assert "begun" in alone
@@ -45,10 +59,13 @@ def past_the_lease(world: World) -> Path:
 
 
 def test_two_copies_are_told_of_and_what_they_void_is_healed(world: World, tmp_path: Path) -> None:
-    """A second copy begins beside the first, from nothing, and decides again what that has decided. The first may not
-    go on, and is tried again and again. The watch tells of both; one is cancelled, and the repair leaves one valid
-    entry for each input."""
+    """A second copy begins beside the first, from nothing, and decides again what that has decided, because it does not
+    look at the journal either. The first may not go on, and is tried again and again. The watch tells of both; one is
+    cancelled, and the repair leaves one valid entry for each input."""
     copy = past_the_lease(world)
+    operator = copy / "udfs" / "thread_function.py"
+    assert LOOKS in operator.read_text()
+    operator.write_text(operator.read_text().replace(LOOKS, ""))
     with chaos.watching(world, tmp_path / "watch") as watch:
         with Traffic(world) as traffic:
             world.wait_replied([world.go("look pay")])
@@ -101,3 +118,57 @@ def test_two_copies_started_at_once_are_refused_or_seen(empty: World, tmp_path: 
             watch.wait(heal="done")
         chaos.check(world, traffic.sent)
         assert watch.lines(heal="failed") == []
+
+
+def test_copy_that_begins_beside_another_finds_it_in_the_journal(world: World, tmp_path: Path) -> None:
+    """The same second copy, which looks: it decides nothing, neither do its next attempts, and nothing is void. Both are
+    taken over, and every input is decided once."""
+    copy = past_the_lease(world)
+    with chaos.watching(world, tmp_path / "watch") as watch, Traffic(world) as traffic:
+        world.wait_replied([world.go("look pay")])
+        assert flink_run(world.settings, copy, "").returncode == 0
+        wait_until("neither goes on", lambda: len({*overtaken(watch)}) >= 2)
+        failures = [flink.last_failure(world.settings, job.id) for job in conversations(world)]
+        assert sum("was overtaken" in failure for failure in failures) == 1, failures
+        assert sum("began beside a copy" in failure or "was ended" in failure for failure in failures) == 1, failures
+        world.cli("--namespace", world.settings.namespace, "start", "--take-over")
+        world.wait_replied([world.go("look pay")])
+    chaos.check(world, traffic.sent)
+    assert watch.lines(alarm="void") == [] == chaos.valid(world.settings)[2].voids
+
+
+def overtaken(watch: chaos.Watching) -> list[str]:
+    """The processes in which copies tried to begin, as the watch has told."""
+    return [place for line in watch.lines(alarm="copies", where="overtaken") for place in line["places"]]
+
+
+def conversations(world: World) -> list[flink.Job]:
+    return [job for job in flink.jobs(world.settings) if job.kind == "conversation" and job.is_live]
+
+
+def test_start_beside_a_copy_that_flink_brings_back_is_refused(world: World) -> None:
+    """It has found nobody who renews a lease, and before it has written its mark the first is there again."""
+    world.wait_replied([world.go("look pay")])
+    stop_jobs(world.settings, Layout(world.settings.state_dir), ["conversation"], print)
+    world.cli("--namespace", world.settings.namespace, "start", "--job", "conversation")
+    before, point, copy = world.attempts(), mark(world.settings).savepoint, code(world, "brought-back")
+    guard = copy / "udfs" / "start_guard.py"
+    assert guard.read_text().count("    alone(args)\n") == 1
+    guard.write_text(guard.read_text().replace("    alone(args)\n", f"    alone(args)\n{PAUSE}"))
+    managers = chaos.Managers(world)
+    managers.send(signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(flink_run, world.settings, copy, point)
+            wait_until("it has looked", lambda: (guard.parent / "looked").exists())
+            managers.send(signal.SIGCONT)
+            world.wait_restarted("conversation", before)
+            (guard.parent / "go").touch()
+            assert_refused(done.result(), "began in process", "at the same moment", "`threadlog start --take-over`")
+    finally:
+        managers.send(signal.SIGCONT)
+    world.cli("--namespace", world.settings.namespace, "start", "--take-over")
+    with Traffic(world) as traffic:
+        world.wait_replied([world.go("look pay")])
+    chaos.check(world, traffic.sent)
+    assert chaos.valid(world.settings)[2].voids == []

@@ -17,7 +17,7 @@ from schemas.errors import RegistryUnavailable, UnknownSchema
 from threadlog import App, Event, Thread
 from udfs import start_guard
 from udfs.start_guard import Start
-from wire.control import ACCEPTED, CAUGHT_UP, STARTED, STOPPED, Mark, Overtaken, Written
+from wire.control import ACCEPTED, CAUGHT_UP, ENDED, STARTED, STOPPED, Mark, Overtaken, Written
 from wire.inputs import Gap, Looked
 
 POINT = "file:/s/1"
@@ -45,6 +45,8 @@ class Around:
     why: str = ""
     looked: int | None = None
     asked: list[str] = field(default_factory=list)
+    joined: str = ""
+    written: list[Mark] = field(default_factory=list)
 
     def tell(self, what: Any, name: str = "") -> Any:
         self.asked += [name] if name else []
@@ -64,6 +66,7 @@ class Around:
         self.looked = looked
         if self.first:
             raise Overtaken(self.first)
+        self.asked.append("take")
         self.taken.append(mark)
         return 5
 
@@ -72,7 +75,8 @@ class Around:
         try:
             self.start = start_guard.admit(ARGS)
         except Ended:
-            assert self.taken == []
+            ended = [Mark(ENDED, "conversation", "", "", {}, generation=5)] if self.taken else []
+            assert self.written == ended
             return self.why
         return ""
 
@@ -90,7 +94,12 @@ def around(monkeypatch: pytest.MonkeyPatch) -> Around:
     monkeypatch.setattr(start_guard, "restored_from", lambda env: made.point)
     monkeypatch.setattr(start_guard, "read_marks", lambda *given: made.read())
     monkeypatch.setattr(start_guard, "journal_ends", lambda *given: made.tell(made.journal, "journal"))
+    monkeypatch.setattr(start_guard, "ends", lambda *given: made.tell({0: 9}, "ends of leases"))
     monkeypatch.setattr(start_guard, "living", lambda *given: made.tell(made.place, "lease"))
+    monkeypatch.setattr(
+        start_guard, "joined", lambda *given: made.tell(made.joined if given[-1] == {0: 9} else "", "joined")
+    )
+    monkeypatch.setattr(start_guard, "write_mark", lambda b, ns, codec, mark: made.written.append(mark))
     monkeypatch.setattr(start_guard, "under_way", lambda bootstrap, namespace, codec, marks: made.under_way(marks))
     monkeypatch.setattr(start_guard, "look", lambda *given: Looked({"agent-events/0": 4}, made.gaps))
     monkeypatch.setattr(start_guard, "take", made.take)
@@ -140,10 +149,18 @@ def test_guard_ends_a_start_of_a_journal_that_is_not_there(around: Around) -> No
 
 def test_guard_asks_in_the_order_in_which_another_start_shows_itself(around: Around) -> None:
     """First its mark, then its lease, then what it writes. Asked the other way round, one that takes a step in between
-    is never seen."""
+    is never seen. Behind its own mark it looks for leases again: a copy that Flink brings back shows its lease first,
+    and looks for marks then."""
     around.mark = mark(STOPPED)
     assert around.admit() == ""
-    assert around.asked == ["marks", "under way", "lease", "journal"]
+    assert around.asked == ["marks", "under way", "ends of leases", "lease", "journal", "take", "joined"]
+
+
+def test_guard_ends_a_start_beside_a_copy_that_was_brought_back(around: Around) -> None:
+    """In the moment between its look at the leases and its mark. The start is written down as ended."""
+    around.mark, around.joined = mark(STOPPED), "host/18"
+    assert "a copy of it began in process host/18 at the same moment" in around.admit()
+    assert around.taken and around.written
 
 
 def test_guard_ends_a_second_copy(around: Around) -> None:

@@ -13,28 +13,42 @@ from tests.udfs.kafka import Log
 from tests.udfs.keyed import Keyed
 from udfs import thread_function
 from udfs.thread_function import ThreadFunction
-from wire.control import Overtaken
+from wire.control import STARTED, Mark, Overtaken
 from wire.frames import pack_in
 from wire.inputs import LostInputs
+
+MINE = Mark(STARTED, "conversation", "", "file:/s", {0: 7}, generation=3)
 
 
 class Around:
     """What the operator finds: later starts, lost inputs, and its lease with what that is to ask."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.later, self.lost, self.look, self.log = "", "", None, Log(FixedSchemas())
-        self.said = list[str]()
+        self.later, self.lost, self.beside, self.look, self.log = "", "", "", None, Log(FixedSchemas())
+        self.asked = list[str]()
         patch.setattr(thread_function.AppCode, "load", lambda code: app_of(refund))
-        patch.setattr(thread_function, "producer", lambda *given: None)
-        patch.setattr(thread_function.Lease, "give_up", lambda lease, sender, codec: self.said.append("gave up"))
-        patch.setattr(thread_function.Lease, "hold", lambda lease, sender, codec, look: setattr(self, "look", look))
+        patch.setattr(thread_function, "prompt_producer", lambda *given: None)
+        patch.setattr(thread_function.Lease, "hold", lambda lease, *given: self.hold(*given))
         patch.setattr(thread_function.generations, "check", self.check_generation)
+        patch.setattr(thread_function.generations, "alone_since", self.alone_since)
         patch.setattr(thread_function.inputs, "check", self.check_inputs)
 
-    def check_generation(self, bootstrap: str, namespace: str, codec: Any, job: str, generation: int) -> None:
+    def hold(self, sender: Any, codec: Any, begin: Any, look: Any) -> None:
+        begin()
+        self.look = look
+
+    def check_generation(self, bootstrap: str, namespace: str, codec: Any, job: str, generation: int) -> Mark:
+        self.asked.append("marks")
         assert (bootstrap, namespace, job, generation) == ("b:1", "ns", "conversation", 3)
         if self.later:
             raise Overtaken(self.later)
+        return MINE
+
+    def alone_since(self, bootstrap: str, namespace: str, codec: Any, mine: Mark) -> None:
+        self.asked.append("journal")
+        assert (bootstrap, namespace, mine) == ("b:1", "ns", MINE)
+        if self.beside:
+            raise Overtaken(self.beside)
 
     def check_inputs(self, bootstrap: str, namespace: str, codec: Any, job: str) -> None:
         assert (bootstrap, namespace, job) == ("b:1", "ns", "conversation")
@@ -58,14 +72,13 @@ def test_operator_says_which_start_it_is_of(around: Around) -> None:
     assert [dict(record.headers)["generation"] for record in (*main, *side)] == [b"3", b"3"]
 
 
-@pytest.mark.parametrize(("what", "error"), [("later", Overtaken), ("lost", LostInputs)])
+@pytest.mark.parametrize(("what", "error"), [("later", Overtaken), ("beside", Overtaken), ("lost", LostInputs)])
 def test_operator_does_not_open_where_it_may_not_go_on(around: Around, what: str, error: type[Exception]) -> None:
     """After a restart by Flink too, which no `main()` sees; it holds no lease then."""
     setattr(around, what, "a sentence")
     with pytest.raises(error, match="a sentence"):
         around.opened()
     assert around.look is None
-    assert around.said == (["gave up"] if what == "later" else [])
 
 
 def test_operator_that_was_overtaken_decides_nothing_more(around: Around) -> None:
@@ -74,8 +87,10 @@ def test_operator_that_was_overtaken_decides_nothing_more(around: Around) -> Non
     flink.give("t-1", pack_in(around.log.go("t-1", "e-1")))
     around.later = "generation 4 was started"
     assert around.look is not None
+    around.asked.clear()
     with pytest.raises(Overtaken):
         around.look()
+    assert around.asked == ["marks"]  # the journal is its own by now
     flink.function._lease.trouble = around.later
     with pytest.raises(Overtaken, match="generation 4"):
         flink.give("t-2", pack_in(around.log.go("t-2", "e-2")))

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
 import pytest
 
 from schemas.codec import Codec, FixedSchemas
 from schemas.errors import WireError
 from wire import generations
-from wire.control import ACCEPTED, CAUGHT_UP, ENDED, STARTED, STOPPED, Mark, Overtaken, Written
+from wire.control import ACCEPTED, CAUGHT_UP, ENDED, STARTED, STOPPED, Mark, Overtaken
+from wire.control import Written as WrittenMark
+from wire.frames import Record
 from wire.generations import STARTING_S, last, take, under_way
 
 CODEC = Codec(FixedSchemas())
@@ -20,10 +25,10 @@ class Topic:
     """The topic; `meanwhile` is appended by others right before the next mark is."""
 
     def __init__(self) -> None:
-        self.marks, self.meanwhile, self.held = list[Written](), list[Mark](), set[int]()
+        self.marks, self.meanwhile, self.held = list[WrittenMark](), list[Mark](), set[int]()
 
     def add(self, mark: Mark, ago_s: float = 0) -> int:
-        self.marks.append(Written(len(self.marks), int((NOW_S - ago_s) * 1000), mark))
+        self.marks.append(WrittenMark(len(self.marks), int((NOW_S - ago_s) * 1000), mark))
         return len(self.marks) - 1
 
     def write(self, bootstrap: str, namespace: str, codec: Codec, mark: Mark) -> int:
@@ -128,7 +133,7 @@ def test_start_is_under_way_until_its_job_is_heard_of(topic: Topic) -> None:
         assert topic.under_way() == ""
         topic.add(started(generation + 1))
         assert topic.under_way() != ""
-    topic.marks = [Written(0, int((NOW_S - STARTING_S - 1) * 1000), started(5))]
+    topic.marks = [WrittenMark(0, int((NOW_S - STARTING_S - 1) * 1000), started(5))]
     assert topic.under_way() == ""
 
 
@@ -156,5 +161,61 @@ def test_start_whose_mark_cannot_be_read_back_does_not_go_on(topic: Topic, monke
 def test_copy_does_not_go_on_where_its_own_mark_is_not_seen(topic: Topic) -> None:
     """Then a later start's would not be either."""
     topic.add(started(1))
-    with pytest.raises(WireError, match="does not tell of generation 2 of conversation"):
+    with pytest.raises(Overtaken, match="does not tell of generation 2 of conversation"):
         generations.check("b", "ns", CODEC, "conversation", 2)
+
+
+def test_copy_that_was_ended_and_comes_back_decides_nothing(topic: Topic) -> None:
+    """Whoever else was ended; as long as it may go on it is told of its own start."""
+    topic.add(started(1))
+    topic.add(Mark(ENDED, "conversation", "", "", {}))
+    assert generations.check("b", "ns", CODEC, "conversation", 1) == started(1)
+    topic.add(Mark(ENDED, "conversation", "", "", {}, generation=1))
+    with pytest.raises(Overtaken, match="of generation 1 was ended"):
+        generations.check("b", "ns", CODEC, "conversation", 1)
+
+
+class Written(NamedTuple):
+    """A record of the journal: of which start, and whether it is committed."""
+
+    generation: int | None
+    committed: bool
+
+
+@pytest.mark.parametrize(
+    ("journal", "may_begin"),
+    [
+        ([], True),
+        ([Written(4, False)], True),  # of another subtask of the same attempt
+        ([Written(4, True)], True),
+        ([Written(3, True), Written(4, True)], True),  # an earlier attempt has looked; told of by the watch
+        ([Written(3, True)], False),
+        ([Written(None, True)], False),
+        ([Written(4, False), Written(3, True)], False),
+        ([Written(4, False), Written(3, False)], False),
+    ],
+)
+def test_copy_begins_only_where_no_other_has_written_since_its_start(
+    topic: Topic, monkeypatch: pytest.MonkeyPatch, journal: list[Written], may_begin: bool
+) -> None:
+    """Where one has, the start is written down as ended: its next attempts do not begin either."""
+
+    def read(bootstrap: str, name: str, first: dict[int, int], isolation: str = "read_committed") -> Iterator[Record]:
+        assert (name, first) == ("ns.agent-decisions", {0: 7})
+        for at, (generation, committed) in enumerate(journal):
+            if not committed and isolation == "read_committed":
+                return  # what comes behind an open transaction is not shown
+            headers: Any = [("generation", str(generation).encode())] if generation else []
+            yield Record(name, 0, 7 + at, 0, b"t", b"", headers)
+
+    monkeypatch.setattr(generations, "read_topic", read)
+    mine = Mark(STARTED, "conversation", "", "file:/s", {0: 7}, generation=4)
+    topic.add(mine)
+    if may_begin:
+        generations.alone_since("b", "ns", CODEC, mine)
+        assert generations.check("b", "ns", CODEC, "conversation", 4) == mine
+        return
+    with pytest.raises(Overtaken, match="of generation 4 began beside a copy of generation"):
+        generations.alone_since("b", "ns", CODEC, mine)
+    with pytest.raises(Overtaken, match="of generation 4 was ended"):
+        generations.check("b", "ns", CODEC, "conversation", 4)

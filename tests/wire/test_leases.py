@@ -8,12 +8,27 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaException
 
 from schemas.codec import Codec, FixedSchemas
 from wire import leases
 from wire.control import Overtaken
 from wire.frames import Record
-from wire.leases import DEAD_S, HELD, OBSERVE_S, OVERTAKEN, RELEASED, Lease, has_held, living, record_of
+from wire.leases import (
+    ASKS,
+    DEAD_S,
+    HELD,
+    OBSERVE_S,
+    OVERTAKEN,
+    RELEASED,
+    UNHEARD_S,
+    Lease,
+    ends,
+    has_held,
+    joined,
+    living,
+    record_of,
+)
 
 CODEC = Codec(FixedSchemas())
 NOW_S = 1_700_000_000.0
@@ -23,7 +38,7 @@ class Topic:
     """The topic, with what will yet come; a producer of it; and a clock that goes on while it is followed."""
 
     def __init__(self) -> None:
-        self.now_s, self.records, self.to_come = NOW_S, list[Record](), list[Record]()
+        self.now_s, self.records, self.to_come, self.lost = NOW_S, list[Record](), list[Record](), False
         self.news = threading.Condition()
 
     def record(
@@ -33,7 +48,8 @@ class Topic:
         offset = len(self.records) + len(self.to_come)
         return Record("ns.agent-leases", 0, offset, int((NOW_S - ago_s) * 1000), key, value, [])
 
-    def produce(self, topic: str, value: bytes, key: bytes, headers: Any) -> None:
+    def produce(self, topic: str, value: bytes, key: bytes, headers: Any, on_delivery: Any) -> None:
+        on_delivery("no broker" if self.lost else None, None)
         with self.news:
             self.records.append(Record(topic, 0, len(self.records), int(NOW_S * 1000), key, value, headers))
             self.news.notify_all()
@@ -66,7 +82,7 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
             yield None
 
     monkeypatch.setattr(leases, "bounds", lambda bootstrap, name: {0: (0, len(made.records))})
-    monkeypatch.setattr(leases, "read_topic", lambda bootstrap, name, first: iter(made.records[first[0] :]))
+    monkeypatch.setattr(leases, "read_topic", lambda b, name, first, missing=False: iter(made.records[first[0] :]))
     monkeypatch.setattr(leases, "follow", follow)
     monkeypatch.setattr(leases, "RENEW_S", 0.01)
     return made
@@ -106,8 +122,15 @@ def test_lease_is_free_when_the_last_holder_releases_it(topic: Topic) -> None:
 
 def test_lease_is_not_held_by_a_copy_that_was_overtaken(topic: Topic) -> None:
     """It says that it tries, which keeps nobody from starting, and is no sign of the start that has overtaken it."""
-    Lease("conversation", "ns", 4).give_up(topic, CODEC)  # type: ignore[arg-type]
-    assert topic.states() == [OVERTAKEN]
+    lease = Lease("conversation", "ns", 4)
+
+    def begin() -> None:
+        raise Overtaken("generation 5 was started")
+
+    with pytest.raises(Overtaken):
+        lease.hold(topic, CODEC, begin)  # type: ignore[arg-type]
+    lease.release()
+    assert topic.states() == [ASKS, OVERTAKEN]
     assert (topic.living(), topic.now_s) == ("", NOW_S)
     assert not has_held("b", "ns", CODEC, "conversation", 4)
     topic.records.append(topic.record("a", HELD, generation=4))
@@ -121,7 +144,82 @@ def test_lease_is_renewed_until_it_is_released(topic: Topic) -> None:
     topic.wait(5)
     lease.release()
     lease.release()
-    assert (set(topic.states()[:-1]), topic.states()[-1]) == ({HELD}, RELEASED)
+    assert (topic.states()[0], set(topic.states()[1:-1]), topic.states()[-1]) == (ASKS, {HELD}, RELEASED)
+
+
+def test_lease_is_shown_before_its_holder_looks(topic: Topic) -> None:
+    """Whether it may begin. So a start that it does not see sees it. One that may not begin is gone from the leases."""
+    lease, seen = Lease("conversation", "ns", 4), list[list[str]]()
+
+    def begin() -> None:
+        seen.append(topic.states())
+        raise RuntimeError("inputs are lost")
+
+    with pytest.raises(RuntimeError, match="inputs are lost"):
+        lease.hold(topic, CODEC, begin)  # type: ignore[arg-type]
+    lease.release()
+    assert (seen, topic.states()) == ([[ASKS]], [ASKS, RELEASED])
+
+
+def test_lease_that_no_broker_has_is_not_held(topic: Topic) -> None:
+    """Its holder has not shown itself, so it does not even look."""
+    topic.lost, lease = True, Lease("conversation", "ns", 4)
+    with pytest.raises(KafkaException, match="was not acknowledged"):
+        lease.hold(topic, CODEC, lambda: pytest.fail("it looked"))  # type: ignore[arg-type]
+
+
+def test_copy_that_asks_whether_it_may_begin_is_waited_for(topic: Topic) -> None:
+    """It holds a lease soon, or says that it may not begin."""
+    topic.records += [topic.record("a", ASKS)]
+    topic.to_come = [topic.record("a", HELD)]
+    assert topic.living() != ""
+    topic.to_come = [topic.record("a", OVERTAKEN)]
+    assert (topic.living(), topic.now_s) == ("", NOW_S + 2)
+
+
+def test_copy_that_has_joined_since_a_start_looked_is_seen(topic: Topic) -> None:
+    """One that has ended again has not, nor one of another job, nor one from before."""
+    topic.records += [topic.record("a", HELD)]
+    since = ends("b", "ns")
+
+    def seen() -> bool:
+        return joined("b", "ns", CODEC, "conversation", since) != ""
+
+    assert (since, seen()) == ({0: 1}, False)
+    for said in (("b", HELD), ("b", RELEASED), ("c", ASKS), ("c", OVERTAKEN)):
+        topic.records.append(topic.record(*said))
+        assert seen() == (said[1] in (HELD, ASKS))
+    topic.records.append(topic.record("d", HELD, job="tools"))
+    assert not seen()
+
+
+def test_holder_that_was_not_heard_looks_before_it_goes_on(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been taken for dead. Where it cannot look it says so instead of going on."""
+    now, answers, looked = [100.0], list[Exception | None](), list[float]()
+    monkeypatch.setattr(leases.time, "monotonic", lambda: now[0])
+    lease = Lease("conversation", "ns", 4)
+    assert lease.why_not() == ""
+
+    def look() -> None:
+        looked.append(now[0])
+        if answers and (answer := answers.pop()):
+            raise answer
+
+    lease.hold(topic, CODEC, look=look)  # type: ignore[arg-type]
+    topic.wait(3)
+    assert (lease.why_not(), looked) == ("", [])
+    topic.lost = True
+    count = len(topic.records)
+    topic.wait(count + 2)
+    now[0] += UNHEARD_S + 1
+    assert (lease.why_not(), looked) == ("", [now[0]])
+    answers.append(KafkaException("no broker"))
+    with pytest.raises(KafkaException):
+        lease.why_not()
+    answers.append(Overtaken("generation 5 was started"))
+    assert [lease.why_not() for _ in range(2)] == ["generation 5 was started"] * 2
+    topic.lost = False
+    lease.release()
 
 
 def test_lease_ends_with_the_thread_that_held_it(topic: Topic) -> None:
@@ -151,7 +249,7 @@ def test_lease_holder_that_was_overtaken_is_told(topic: Topic, monkeypatch: pyte
     def look() -> None:
         raise answers.pop(0) if len(answers) > 1 else answers[0]
 
-    lease.hold(topic, CODEC, look)  # type: ignore[arg-type]
+    lease.hold(topic, CODEC, look=look)  # type: ignore[arg-type]
     topic.wait(5)
     lease.release()
     assert lease.trouble == "generation 3 was started"
