@@ -121,7 +121,7 @@ def test_two_copies_started_at_once_are_refused_or_seen(empty: World, tmp_path: 
 
 
 def test_copy_that_begins_beside_another_finds_it_in_the_journal(world: World, tmp_path: Path) -> None:
-    """The same second copy, which looks: it decides nothing, neither do its next attempts, and nothing is void. Both are
+    """The same second copy, which looks: it decides nothing, nor do its next attempts, and nothing is void. Both are
     taken over, and every input is decided once."""
     copy = past_the_lease(world)
     with chaos.watching(world, tmp_path / "watch") as watch, Traffic(world) as traffic:
