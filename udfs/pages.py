@@ -85,15 +85,16 @@ class Pages:
     def __init__(self, maps: MapState, kept_max: int = KEPT_CHARS_MAX) -> None:
         """kept_max: characters."""
         self._maps, self._kept_max, self._chars = maps, kept_max, 0
-        self._kept: OrderedDict[tuple[str, str], Pairs] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], tuple[Pairs, int]] = OrderedDict()
 
     def read(self, thread: str, section: str, page: int) -> Pairs:
         """The pairs of a page, dropped ones included; not to be changed."""
         key = f"{section}/{page}"
-        found = self._drop(thread, key)
-        if found is None:
-            stored = self._maps.get(key)
-            found = {} if stored is None else opened(stored)
+        if kept := self._kept.get((thread, key)):
+            self._kept.move_to_end((thread, key))
+            return kept[0]
+        stored = self._maps.get(key)
+        found = {} if stored is None else opened(stored)
         self._keep(thread, key, found)
         return found
 
@@ -118,12 +119,12 @@ class Pages:
         self._drop(thread, key)
 
     def _keep(self, thread: str, key: str, pairs: Pairs) -> None:
-        self._kept[thread, key] = pairs
-        self._chars += chars(pairs)
+        size = chars(pairs)
+        self._kept[thread, key] = pairs, size
+        self._chars += size
         while self._chars > self._kept_max:
-            self._chars -= chars(self._kept.popitem(last=False)[1])
+            self._chars -= self._kept.popitem(last=False)[1][1]
 
-    def _drop(self, thread: str, key: str) -> Pairs | None:
-        found = self._kept.pop((thread, key), None)
-        self._chars -= 0 if found is None else chars(found)
-        return found
+    def _drop(self, thread: str, key: str) -> None:
+        _, size = self._kept.pop((thread, key), (None, 0))
+        self._chars -= size

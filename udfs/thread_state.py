@@ -121,17 +121,19 @@ class Kept:
         return None if stored is None else _decode(stored)
 
     def items(self, section: str) -> Iterator[tuple[str, Any]]:
-        """Every pair of a section in the order of keys; reads the whole map, once, so only for snapshots."""
-        if self.far is None:
+        """Every pair of a section in the order of keys. Of one that lies far the whole map is read, once."""
+        is_far = section in self.thread.far or self._paged(section) is not None
+        if is_far and self.far is None:
             self.far = {(one.section if isinstance(one, Paged) else one): {} for one in self.thread.far}
-            for key, value in self.maps.items() if self.far else ():
+            for key, value in self.maps.items():
                 if name := page_of(key):
                     paged = self._paged(name)
                     self.far[name] |= {k: v for k, v in opened(value).items() if paged and paged.number(k) is not None}
                 else:
                     name, _, rest = key.partition(":")
                     self.far[name][rest] = value
-        found: dict[str, Any] = self.far.get(section, {}) | self.thread.near.get(section, {})
+        far = self.far[section] if is_far and self.far is not None else {}
+        found: dict[str, Any] = far | self.thread.near.get(section, {})
         return iter([(key, _decode(value)) for key, value in sorted(found.items())])
 
     def begin(self, state: State) -> None:

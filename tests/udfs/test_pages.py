@@ -12,6 +12,7 @@ import pytest
 
 from tests.udfs.fakes import FakeMap
 from tests.udfs.test_thread_state import FakeValue, InFlink
+from threadlog.snapshots import snapshot_text
 from threadlog.state import MemoryMaps, State, new_small
 from udfs.pages import PAGE_NUMBERS, Paged, Pages
 from udfs.thread_state import NEAR_CHARS_MAX, NO_TIMER, ThreadState
@@ -47,6 +48,37 @@ def test_thread_state_of_a_long_conversation_touches_the_map_seldom() -> None:
     assert [key for key, _ in store.maps.items("history")] == sorted(str(n) for n in range(first, first + 300))
     assert len(list(counted.items())) <= 300 // PAGE_NUMBERS + 2
     assert (store.maps.get("history", str(first - 1)), store.maps.get("history", str(first))) == (None, "w" * 100)
+
+
+class Walked(Counted):
+    """The same, which is not to be walked."""
+
+    def items(self) -> Any:
+        raise AssertionError("the whole map was read")
+
+
+def test_snapshot_of_a_long_conversation_reads_its_pages_alone() -> None:
+    """The identities of events that it remembers, a thousand pairs, are in their ring too. It is the snapshot that
+    maps in memory give."""
+    store, walked, memory = InFlink(kept_max=1), Walked(), MemoryMaps()
+    memory.write({"put": {"doubts": {"filler": ""}}, "del": {}})
+    store.state = ThreadState(FakeValue(), walked, 1)
+    for number in range(1_000):
+        key = f"{number:024x}"
+        patch = {
+            "put": {"history": {str(number): {"said": "w" * 100}}, "seen": {key: number, f"#{number}": [key, number]}},
+            "del": {},
+        }
+        store.write(patch)
+        memory.write(patch)
+    small = store.maps.small
+    small["core"] |= {"history_first": 100, "history_next": 1_000}
+    small["window"] = {"first": 0, "next": 1_000}
+    for number in range(100):
+        memory.sections["history"].pop(str(number))
+    walked.touched = 0
+    assert snapshot_text(State(small, store.maps)) == snapshot_text(State(small, memory))
+    assert walked.touched <= 2 * (1_000 // PAGE_NUMBERS + 2)
 
 
 def test_thread_state_drops_several_at_a_time_in_the_order_of_their_numbers() -> None:
