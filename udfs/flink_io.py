@@ -59,6 +59,9 @@ def environment(
         "python.execution-mode": "thread",
         # Frames are never changed after they are made, so chained operators may share them.
         "pipeline.object-reuse": "true",
+        # Operators of a chain open from its end: so when the conversation's asks whether it is alone, its sinks have
+        # ended what another copy had open.
+        "pipeline.operator-chaining.enabled": "true",
         "state.backend.type": "rocksdb",
         "execution.checkpointing.incremental": "true",
         "execution.checkpointing.mode": "EXACTLY_ONCE",

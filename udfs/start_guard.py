@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
@@ -40,7 +40,7 @@ from wire.control import (
 )
 from wire.generations import last, take, under_way
 from wire.inputs import NEXT, look, sentence
-from wire.leases import ends, joined, living
+from wire.leases import joined, living
 
 REFUSED = 3  # the exit code of `flink run`
 T = TypeVar("T")
@@ -63,8 +63,7 @@ def admit(args: Namespace) -> Start:
     if other := _asked(args, under_way, marks):
         refuse(f"another start of it is under way ({other}); wait for it, or `threadlog start --take-over`")
     # Asked after that: a start that is under way no more has a lease by now, or has ended.
-    leases = _asked(args, lambda bootstrap, namespace, _: ends(bootstrap, namespace))
-    alone(args)
+    leases = alone(args)
     # And the journal last: whoever could have written to it is neither here nor under way.
     journal, mark = _asked(args, lambda bootstrap, namespace, _: journal_ends(bootstrap, namespace)), last_of(marks)
     if not journal:
@@ -113,17 +112,20 @@ def gate(args: Namespace) -> frozenset[str] | None:
         refuse(f"whether this is a branch cannot be read, so nothing was submitted: {_told(error)}", TOOLS)
 
 
-def alone(args: Namespace) -> None:
-    """Return if no copy of the conversation runs, nor a catch-up of it; else end this process, with one sentence."""
+def alone(args: Namespace) -> Mapping[int, int]:
+    """Return if no copy of the conversation runs, nor a catch-up of it; else end this process, with one sentence.
+
+    Gives the offsets up to which the leases were read to know that."""
     try:
-        place = living(args.bootstrap, args.namespace, _codec(args), CONVERSATION)
+        found = living(args.bootstrap, args.namespace, _codec(args), CONVERSATION)
     except (KafkaException, WireError) as error:
         refuse(f"whether another copy runs cannot be read, so nothing was submitted: {_told(error)}")
-    if place:
+    if found.place:
         refuse(
-            f"a copy of it runs in process {place} and renews its lease; `threadlog stop` that one first, or "
+            f"a copy of it runs in process {found.place} and renews its lease; `threadlog stop` that one first, or "
             f"`threadlog start --take-over`"
         )
+    return found.read
 
 
 def acquaint(args: Namespace, job: str, app: str = "") -> None:

@@ -87,18 +87,22 @@ def check(bootstrap: str, namespace: str, codec: Codec, job: str, generation: in
     marks = read_marks(bootstrap, namespace, codec, job)
     of_mine = [one.mark for one in marks if one.mark.generation == generation]
     mine = next((mark for mark in of_mine if mark.what == STARTED), None)
+    if not marks:  # a broker that has just come back may not know its topics yet
+        raise WireError(f"agent-control tells of no start of {job}")
     if mine is None:
         raise Overtaken(
             f"agent-control does not tell of generation {generation} of {job}, which this copy is of, so it would not "
-            f"tell of a later one either. This copy decides nothing more; cancel its Flink job"
+            f"tell of a later one either. This copy decides nothing more; `threadlog start --take-over` ends it and "
+            f"goes on"
         )
     if (now := newest(marks)) > generation:
-        place = next(
-            one.mark.place for one in reversed(marks) if (one.mark.what, one.mark.generation) == (STARTED, now)
-        )
+        theirs = [one.mark for one in marks if one.mark.generation == now]
+        place = next(mark.place for mark in reversed(theirs) if mark.what == STARTED)
+        ended = any(mark.what == ENDED for mark in theirs)
+        do = "that one has ended too: `threadlog start --take-over` goes on" if ended else "cancel its Flink job"
         raise Overtaken(
             f"{job} of generation {generation} was overtaken: generation {now} was started in process {place}. This "
-            f"copy decides nothing more; cancel its Flink job"
+            f"copy decides nothing more; {do}"
         )
     if stop := next((mark for mark in of_mine if mark.what == STOPPED), None):
         raise Overtaken(
@@ -108,7 +112,8 @@ def check(bootstrap: str, namespace: str, codec: Codec, job: str, generation: in
         )
     if any(mark.what == ENDED for mark in of_mine):
         raise Overtaken(
-            f"{job} of generation {generation} was ended. This copy decides nothing more; cancel its Flink job"
+            f"{job} of generation {generation} was ended. This copy decides nothing more; `threadlog start "
+            f"--take-over` ends it and goes on"
         )
     return mine
 

@@ -98,7 +98,10 @@ def sentence(gaps: list[Gap]) -> str:
 
 def _open(held: dict[Place, tuple[int, int]], reached: dict[Place, int]) -> bool:
     """Whether anything is gone that nobody is known so far to have handled."""
-    return any(low > reached.get(place, 0) for place, (low, _) in held.items())
+    return any(
+        low > reached.get(place, 0) and not _is_marker(place, reached.get(place, 0), low, high)
+        for place, (low, high) in held.items()
+    )
 
 
 def _gaps(held: dict[Place, tuple[int, int]], reached: dict[Place, int]) -> list[Gap]:
@@ -106,10 +109,14 @@ def _gaps(held: dict[Place, tuple[int, int]], reached: dict[Place, int]) -> list
     gaps = []
     for (topic, partition), (low, high) in sorted(held.items()):
         first = reached.get((topic, partition), low)
-        emptied = TOPICS[topic].guarantee == EOS and low == high  # the last offset is then that of a marker
-        if first < low and not (emptied and low - first == 1):
+        if first < low and not _is_marker((topic, partition), first, low, high):
             gaps.append(Gap(topic, partition, first, low))
     return gaps
+
+
+def _is_marker(place: Place, first: int, low: int, high: int) -> bool:
+    """Whether what is gone is the marker of a transaction alone: the last offset of a partition that is empty now."""
+    return TOPICS[place[0]].guarantee == EOS and low == high == first + 1
 
 
 def _further(reached: dict[Place, int], told: Iterable[tuple[Place, int]]) -> None:

@@ -6,8 +6,8 @@ the process that does the work, so it tells of a copy in whatever cluster that r
 
 Flink brings a copy back whenever it likes, also while another one is started. So each side shows itself before it
 looks: a copy appends its lease, then reads the marks of starts; a start appends its mark, then reads the leases. Of the
-two at least one sees the other. And whoever was not heard for a while, because it hung or the broker was out of reach,
-looks again before it decides anything: a start may have taken it for dead.
+two at least one sees the other. And whoever was not heard for a while, because it hung, or its broker was out of reach,
+or it took long to begin, looks again before it decides anything: a start may have taken it for dead.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from wire.frames import Record
 from wire.kafka import bounds, follow, read_topic
 
 TOPIC, TYPE, SOURCE = "agent-leases", "threadlog.Lease", "/threadlog/lease"
-ASKS, HELD, RELEASED, OVERTAKEN = "asks", "held", "released", "overtaken"
+ASKS, HELD, RELEASED, OVERTAKEN, UNREADY = "asks", "held", "released", "overtaken", "unready"
 RENEW_S = 2.0
 # So often a running copy asks whether it may go on.
 LOOK_S = 20.0
@@ -39,6 +40,10 @@ LOOK_S = 20.0
 OBSERVE_S = 7.0
 # Shorter than that: who was not heard for so long may be taken for dead soon.
 UNHEARD_S = 5.0
+# For so long a look holds good. A start that comes right after it takes longer until its job decides anything.
+LOOK_HOLDS_S = 1.0
+# Longer than a broker's restart: a task that waits for its answer goes on, one that fails is started anew.
+LOOK_FOR_S, _LOOK_AGAIN_S = 30.0, 0.2
 # By any two clocks: who has renewed nothing for so long is not even waited for.
 DEAD_S = 90.0
 _TAIL = 300  # records, of all subtasks; what lies before is older than DEAD_S, or compacted
@@ -56,8 +61,9 @@ class Lease:
 
     def __init__(self, job: str, namespace: str, generation: int = 0) -> None:
         self.job, self.namespace, self.generation, self.trouble = job, namespace, generation, ""
-        # When the last renewal was sent that the broker has, by the monotonic clock; for ever where none is held.
-        self._heard = math.inf
+        # By the monotonic clock when the last renewal was sent that the broker has, `inf` where none is held; and the
+        # last look. `_gap`: the broker did not hear it for a while, and since then it has not looked.
+        self._heard, self._looked, self._gap = math.inf, -math.inf, False
 
     def hold(
         self, sender: Producer, codec: Codec, begin: Callable[[], None] = _nothing, look: Callable[[], None] = _nothing
@@ -71,11 +77,12 @@ class Lease:
         # An attempt of a task has a thread of its own, and it may end without a word.
         self._holder, self._owner = uuid.uuid4().hex, threading.get_native_id()
         self._said(ASKS)
+        self._gap = False
         try:
             begin()
         except BaseException as error:
             # Flink tries a copy that was overtaken again and again, and with each try its sink fences the later copy.
-            self._say(OVERTAKEN if isinstance(error, Overtaken) else RELEASED)
+            self._say(OVERTAKEN if isinstance(error, Overtaken) else UNREADY)
             sender.flush(_FLUSH_S)
             raise
         self._thread = threading.Thread(target=self._renew, name="threadlog-lease", daemon=True)
@@ -85,12 +92,31 @@ class Lease:
         """Why the holder may decide nothing more, "" while it may. To be asked before each decision.
 
         Raises KafkaException, WireError where it was not heard for a while and cannot look either."""
-        if not self.trouble and time.monotonic() - self._heard > UNHEARD_S:
+        if self._is_unheard() and not self.trouble:
+            self._look_again(time.monotonic() + LOOK_FOR_S)
+        return self.trouble
+
+    def _is_unheard(self) -> bool:
+        """Whether it may have been taken for dead since it looked."""
+        now = time.monotonic()
+        return (self._gap or now - self._heard > UNHEARD_S) and now - self._looked > LOOK_HOLDS_S
+
+    def _look_again(self, until: float) -> None:
+        while not self.trouble:
+            began, self._gap = time.monotonic(), False  # what goes unheard during the look is another gap
             try:
                 self._look()
+                self._looked = began  # what it has read may be as old as that
+                if time.monotonic() - began < UNHEARD_S:
+                    return
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"whether {self.job} may go on is told slowly"))
             except Overtaken as error:
                 self.trouble = str(error)
-        return self.trouble
+            except Exception:
+                self._gap = True
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_LOOK_AGAIN_S)
 
     def release(self) -> None:
         """Say that this copy has ended. Safe to repeat, and where nothing was ever held."""
@@ -104,24 +130,26 @@ class Lease:
             self._say(HELD)
             self._released.wait(RENEW_S)
             if time.monotonic() - looked > LOOK_S:
-                self._ask()
-                looked = time.monotonic()
+                looked = time.monotonic() if self._ask() else looked
         self._say(RELEASED)
         self._sender.flush(_FLUSH_S)
 
-    def _ask(self) -> None:
+    def _ask(self) -> bool:
+        """Whether it could look."""
         try:
             self._look()
         except Overtaken as error:
             self.trouble = str(error)
         except Exception as error:  # asked again in a moment
             print(f"threadlog: whether {self.job} may go on cannot be read: {error}", flush=True)
+            return False
+        return True
 
     def _say(self, state: str) -> None:
         """What does not arrive is said again in a moment."""
         try:
             self._send(state)
-            self._sender.poll(_ACK_S)  # until the first answer
+            self._sender.flush(_ACK_S)
         except Exception as error:
             print(f"threadlog: the lease of {self.job} was not renewed: {error}", flush=True)
 
@@ -138,7 +166,12 @@ class Lease:
         sent = time.monotonic()
 
         def delivered(error: KafkaError | None, _: object) -> None:
-            self._heard = self._heard if error else sent
+            if error:
+                print(f"threadlog: the lease of {self.job} was not renewed: {error}", flush=True)
+                return
+            # From the last one's being sent to now: what waited to be sent looks as if it came in good time.
+            self._gap = self._gap or time.monotonic() - self._heard > UNHEARD_S
+            self._heard = max(self._heard, sent)
 
         self._sender.produce(kafka_name(self.namespace, TOPIC), value, key, headers=headers, on_delivery=delivered)
 
@@ -161,8 +194,16 @@ def _lives(thread: int) -> bool:
     return not tasks.is_dir() or (tasks / str(thread)).is_dir()
 
 
-def living(bootstrap: str, namespace: str, codec: Codec, job: str, now: Callable[[], float] = time.time) -> str:
-    """Where a copy of the job runs, "" if none does. Takes OBSERVE_S where one ended without a word a moment ago.
+@dataclass(frozen=True)
+class Found:
+    """Where a copy of a job runs, "" if none does; and up to which offset each partition was read to know that."""
+
+    place: str
+    read: Mapping[int, int]
+
+
+def living(bootstrap: str, namespace: str, codec: Codec, job: str, now: Callable[[], float] = time.time) -> Found:
+    """Whether a copy of the job runs. Takes OBSERVE_S where one ended without a word a moment ago.
 
     Raises KafkaException, RegistryUnavailable."""
     topic, at = kafka_name(namespace, TOPIC), ends(bootstrap, namespace)
@@ -172,23 +213,33 @@ def living(bootstrap: str, namespace: str, codec: Codec, job: str, now: Callable
         if record.timestamp_ms > (now() - DEAD_S) * 1000:
             _note(record, codec, job, holders)
         after[topic, record.partition] = max(record.offset, after.get((topic, record.partition), -1))
-    until = now() + OBSERVE_S
+    place, until = "", now() + OBSERVE_S
     for news in follow(bootstrap, [topic], after=after) if holders else ():
-        if news is not None and _note(news, codec, job, holders) == HELD:
-            return next(reversed(holders.values()))
-        if not holders or now() > until:
+        if news is not None:
+            after[topic, news.partition] = news.offset
+            if _note(news, codec, job, holders) == HELD:
+                place = next(reversed(holders.values()))
+        if place or not holders or now() > until:
             break
-    return ""
+    return Found(place, {partition: offset + 1 for (_, partition), offset in after.items()})
 
 
 def joined(bootstrap: str, namespace: str, codec: Codec, job: str, since: Mapping[int, int]) -> str:
-    """Where a copy runs, or asks whether it may, that has said so behind these offsets; "" where none does.
+    """Where a copy runs that has said so behind these offsets, "" where none does.
 
-    Raises KafkaException, RegistryUnavailable."""
-    holders: dict[str, str] = {}
-    for record in read_topic(bootstrap, kafka_name(namespace, TOPIC), since, missing=True):
-        _note(record, codec, job, holders)
-    return next(reversed(holders.values()), "")
+    One that asks whether it may is waited for. If it takes long, it looks again before it decides anything. Raises
+    KafkaException, RegistryUnavailable."""
+    until = time.monotonic() + OBSERVE_S
+    while True:
+        said: dict[str, dict[str, Any]] = {}
+        for record in read_topic(bootstrap, kafka_name(namespace, TOPIC), since, missing=True):
+            if lease := _lease(record, codec, job):
+                said[lease["holder"]] = lease
+        if held := next((one["place"] for one in said.values() if one["state"] == HELD), ""):
+            return str(held)
+        if time.monotonic() > until or all(one["state"] != ASKS for one in said.values()):
+            return ""
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def has_held(bootstrap: str, namespace: str, codec: Codec, job: str, generation: int) -> bool:

@@ -34,13 +34,13 @@ from wire.control import (
     STARTED,
     STOPPED,
     Mark,
+    here,
     last_mark,
     plain_path,
     read_marks,
     refusal,
     write_mark,
 )
-from wire.generations import newest
 from wire.inputs import INPUTS, committed, look, sentence
 from wire.journal import without_beginning
 from wire.kafka import bounds, read_topic, settled_ends
@@ -80,11 +80,10 @@ def _codec(settings: Settings) -> Codec:
 
 
 def generation_of(settings: Settings, job: flink.Job) -> int:
-    """The generation of a job; of one that does not say, the newest of its kind; 0 where that cannot be told."""
+    """The generation of a job, as Flink was told it; 0 where it was not, or does not answer."""
     try:
-        said = flink.generation(settings, job.id)
-        return said or newest(read_marks(settings.bootstrap, settings.namespace, _codec(settings), job.kind))
-    except (http.HttpError, KafkaException, WireError):
+        return flink.generation(settings, job.id)
+    except http.HttpError:
         return 0
 
 
@@ -134,17 +133,18 @@ def remember_end(settings: Settings, job_id: str, generation: int, say: Say) -> 
 
 
 def remember_declined(settings: Settings, began_ms: int, say: Say) -> None:
-    """Write down that the start that was made since `began_ms` has ended, so that the next one need not wait for it.
-
-    Not where another start was made since: its generation is none of ours to end."""
+    """Write down that the start that was made on this machine since `began_ms` has ended, so that the next one need not
+    wait for it. Not where two were: the generation of the other is none of ours to end."""
     try:
         marks = read_marks(settings.bootstrap, settings.namespace, _codec(settings))
     except (KafkaException, WireError) as error:
         say(f"  whether another start is under way could not be read: {error}")
         return
-    since = [one.mark for one in marks if one.log_time_ms >= began_ms]
-    if [mark.what for mark in since] == [STARTED]:
-        remember_end(settings, "", since[0].generation, say)
+    machine = here().partition("/")[0]
+    since = [one.mark for one in marks if one.mark.what == STARTED and one.mark.time_ms >= began_ms]  # by one clock
+    mine = [mark for mark in since if mark.place.partition("/")[0] == machine]
+    if len(mine) == 1:
+        remember_end(settings, "", mine[0].generation, say)
 
 
 def check_inputs(settings: Settings, kinds: list[str], accept: bool, say: Say) -> None:

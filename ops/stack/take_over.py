@@ -35,7 +35,7 @@ def take_over(settings: Settings, layout: Layout, kinds: list[str], say: Say) ->
         starting.cancel(settings, job, say)
         say(f"  {job.kind} {job.id} was cancelled; its checkpoints stay")
     if CONVERSATION in kinds and (
-        place := living(settings.bootstrap, settings.namespace, _codec(settings), CONVERSATION)
+        place := living(settings.bootstrap, settings.namespace, _codec(settings), CONVERSATION).place
     ):
         raise Trouble(
             f"A copy of the conversation runs in process {place} and renews its lease, and this cluster has none.",

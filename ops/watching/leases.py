@@ -74,7 +74,8 @@ class Leases:
         if overtaken:
             told, places = _told(overtaken)
             what = f"A copy of the {self.job} that was overtaken, or stopped, tries again and again to begin ({told})"
-            do = "Cancel its Flink job: each of its tries fences the transactions of a later one"
+            do = "Cancel its Flink job, for each of its tries fences the transactions of a later one; or, where none "
+            do += "runs, `threadlog start --take-over`"
             found.append(Wrong("copies", what, do, where="overtaken", fields={"places": places}))
         return found
 

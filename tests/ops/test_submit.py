@@ -15,7 +15,7 @@ from ops.settings import Settings, load, remember
 from ops.stack import flink, records, starting, submit, versions
 from ops.stack.layout import Layout
 from wire.app_code import AppCodeError
-from wire.control import Mark, Written
+from wire.control import Mark, Written, here
 
 KINDS = ("conversation", "tools")
 
@@ -184,12 +184,12 @@ def test_submit_lets_the_next_start_follow_at_once(
 ) -> None:
     """A start that Flink declined is over, and the log says so; of one that failed otherwise nobody knows, and one that
     another has followed is not the last."""
-    marks, others = list[str](), [Written(0, 0, Mark("started", "conversation", "", "", {}))]  # long ago
+    marks, others = list[str](), [Written(0, 0, Mark("started", "conversation", "", "", {}, place=here()))]  # long ago
 
     def run_job(s: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str, more: Any) -> str:
         if kind == "conversation":
-            ours = Mark("started", "conversation", "", "", {})
-            others.extend([Written(1, 1 + time.time_ns() // 1_000_000, ours)] * starts)
+            ours = Mark("started", "conversation", "", "", {}, time_ms=time.time_ns() // 1_000_000, place=here())
+            others.extend([Written(1, 0, ours)] * starts)  # whatever the broker's clock says
         raise submit._failure(kind, said)
 
     monkeypatch.setattr(submit, "run_job", run_job)

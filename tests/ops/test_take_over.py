@@ -21,6 +21,7 @@ from ops.stack.layout import Layout
 from tests.ops.fakes import FakeKafka, objects, run
 from wire.control import ACCEPTED, ENDED, Mark
 from wire.inputs import Gap, Looked
+from wire.leases import Found
 
 RUNS, STUCK = {"total": 2, "running": 2}, {"total": 2, "running": 0}
 
@@ -48,9 +49,9 @@ class Cluster:
             self.end("stop", job)
         return []
 
-    def living(self, *given: Any) -> str:
+    def living(self, *given: Any) -> Found:
         self.done.append("ask for leases")
-        return self.place
+        return Found(self.place, {})
 
     def take_over(self, *kinds: str) -> None:
         take_over.take_over(Settings(), Layout(Path("/none")), list(kinds), self.said.append)

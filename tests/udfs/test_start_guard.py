@@ -19,6 +19,7 @@ from udfs import start_guard
 from udfs.start_guard import Start
 from wire.control import ACCEPTED, CAUGHT_UP, ENDED, STARTED, STOPPED, Mark, Overtaken, Written
 from wire.inputs import Gap, Looked
+from wire.leases import Found
 
 POINT = "file:/s/1"
 OTHER = Mark(ACCEPTED, "conversation", "", "", {})
@@ -94,8 +95,7 @@ def around(monkeypatch: pytest.MonkeyPatch) -> Around:
     monkeypatch.setattr(start_guard, "restored_from", lambda env: made.point)
     monkeypatch.setattr(start_guard, "read_marks", lambda *given: made.read())
     monkeypatch.setattr(start_guard, "journal_ends", lambda *given: made.tell(made.journal, "journal"))
-    monkeypatch.setattr(start_guard, "ends", lambda *given: made.tell({0: 9}, "ends of leases"))
-    monkeypatch.setattr(start_guard, "living", lambda *given: made.tell(made.place, "lease"))
+    monkeypatch.setattr(start_guard, "living", lambda *given: made.tell(Found(made.place, {0: 9}), "lease"))
     monkeypatch.setattr(
         start_guard, "joined", lambda *given: made.tell(made.joined if given[-1] == {0: 9} else "", "joined")
     )
@@ -153,7 +153,7 @@ def test_guard_asks_in_the_order_in_which_another_start_shows_itself(around: Aro
     and looks for marks then."""
     around.mark = mark(STOPPED)
     assert around.admit() == ""
-    assert around.asked == ["marks", "under way", "ends of leases", "lease", "journal", "take", "joined"]
+    assert around.asked == ["marks", "under way", "lease", "journal", "take", "joined"]
 
 
 def test_guard_ends_a_start_beside_a_copy_that_was_brought_back(around: Around) -> None:

@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 import pytest
 from confluent_kafka import KafkaException
 
-from schemas.codec import Codec, FixedSchemas
+from tests.wire.agent_leases import CODEC, NOW_S, Topic
 from wire import leases
 from wire.control import Overtaken
 from wire.frames import Record
@@ -21,71 +17,12 @@ from wire.leases import (
     OBSERVE_S,
     OVERTAKEN,
     RELEASED,
-    UNHEARD_S,
+    UNREADY,
     Lease,
-    ends,
     has_held,
     joined,
     living,
-    record_of,
 )
-
-CODEC = Codec(FixedSchemas())
-NOW_S = 1_700_000_000.0
-
-
-class Topic:
-    """The topic, with what will yet come; a producer of it; and a clock that goes on while it is followed."""
-
-    def __init__(self) -> None:
-        self.now_s, self.records, self.to_come, self.lost = NOW_S, list[Record](), list[Record](), False
-        self.news = threading.Condition()
-
-    def record(
-        self, holder: str, state: str, ago_s: float = 1, job: str = "conversation", generation: int = 0
-    ) -> Record:
-        value, key, _ = record_of(CODEC, job, holder, state, generation)
-        offset = len(self.records) + len(self.to_come)
-        return Record("ns.agent-leases", 0, offset, int((NOW_S - ago_s) * 1000), key, value, [])
-
-    def produce(self, topic: str, value: bytes, key: bytes, headers: Any, on_delivery: Any) -> None:
-        on_delivery("no broker" if self.lost else None, None)
-        with self.news:
-            self.records.append(Record(topic, 0, len(self.records), int(NOW_S * 1000), key, value, headers))
-            self.news.notify_all()
-
-    def poll(self, seconds: float) -> None: ...
-    def flush(self, seconds: float) -> None: ...
-
-    def states(self) -> list[str]:
-        return [CODEC.decode_own(record.value, "threadlog.Lease")["state"] for record in self.records]
-
-    def wait(self, count: int) -> None:
-        with self.news:
-            assert self.news.wait_for(lambda: len(self.records) >= count, 20)
-
-    def living(self) -> str:
-        return living("b", "ns", CODEC, "conversation", lambda: self.now_s)
-
-
-@pytest.fixture
-def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
-    made = Topic()
-
-    def follow(bootstrap: str, topics: list[str], after: Mapping[tuple[str, int], int]) -> Iterator[Record | None]:
-        assert after == {("ns.agent-leases", 0): len(made.records) - 1}
-        for record in made.to_come:
-            made.now_s += 1
-            yield record
-        while True:
-            made.now_s += 1
-            yield None
-
-    monkeypatch.setattr(leases, "bounds", lambda bootstrap, name: {0: (0, len(made.records))})
-    monkeypatch.setattr(leases, "read_topic", lambda b, name, first, missing=False: iter(made.records[first[0] :]))
-    monkeypatch.setattr(leases, "follow", follow)
-    monkeypatch.setattr(leases, "RENEW_S", 0.01)
-    return made
 
 
 def test_lease_nobody_holds_is_free_at_once(topic: Topic) -> None:
@@ -158,7 +95,10 @@ def test_lease_is_shown_before_its_holder_looks(topic: Topic) -> None:
     with pytest.raises(RuntimeError, match="inputs are lost"):
         lease.hold(topic, CODEC, begin)  # type: ignore[arg-type]
     lease.release()
-    assert (seen, topic.states()) == ([[ASKS]], [ASKS, RELEASED])
+    assert (seen, topic.states()) == ([[ASKS]], [ASKS, UNREADY])
+    assert not has_held(
+        "b", "ns", CODEC, "conversation", 4
+    )  # it is tried again, and a start that is under way still is
 
 
 def test_lease_that_no_broker_has_is_not_held(topic: Topic) -> None:
@@ -177,67 +117,26 @@ def test_copy_that_asks_whether_it_may_begin_is_waited_for(topic: Topic) -> None
     assert (topic.living(), topic.now_s) == ("", NOW_S + 2)
 
 
-def test_copy_that_has_joined_since_a_start_looked_is_seen(topic: Topic) -> None:
+def test_copy_that_has_joined_since_a_start_looked_is_seen(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that has ended again has not, nor one of another job, nor one from before."""
     topic.records += [topic.record("a", HELD)]
-    since = ends("b", "ns")
+    topic.to_come = [topic.record("a", RELEASED)]
+    since = living("b", "ns", CODEC, "conversation", lambda: topic.now_s).read
+    topic.records += topic.to_come
 
     def seen() -> bool:
         return joined("b", "ns", CODEC, "conversation", since) != ""
 
-    assert (since, seen()) == ({0: 1}, False)
-    for said in (("b", HELD), ("b", RELEASED), ("c", ASKS), ("c", OVERTAKEN)):
-        topic.records.append(topic.record(*said))
-        assert seen() == (said[1] in (HELD, ASKS))
-    topic.records.append(topic.record("d", HELD, job="tools"))
+    assert (since, seen()) == ({0: 2}, False)
+    for said in (("b", HELD), ("b", RELEASED), ("c", ASKS, HELD), ("c", OVERTAKEN), ("d", ASKS, UNREADY)):
+        topic.records.append(topic.record(*said[:2]))
+        topic.told_later = [topic.record(said[0], said[2])] if said[2:] else []
+        assert seen() == (said[-1] == HELD)
+    topic.records.append(topic.record("e", HELD, job="tools"))
     assert not seen()
-
-
-def test_holder_that_was_not_heard_looks_before_it_goes_on(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have been taken for dead. Where it cannot look it says so instead of going on."""
-    now, answers, looked = [100.0], list[Exception | None](), list[float]()
-    monkeypatch.setattr(leases.time, "monotonic", lambda: now[0])
-    lease = Lease("conversation", "ns", 4)
-    assert lease.why_not() == ""
-
-    def look() -> None:
-        looked.append(now[0])
-        if answers and (answer := answers.pop()):
-            raise answer
-
-    lease.hold(topic, CODEC, look=look)  # type: ignore[arg-type]
-    topic.wait(3)
-    assert (lease.why_not(), looked) == ("", [])
-    topic.lost = True
-    count = len(topic.records)
-    topic.wait(count + 2)
-    now[0] += UNHEARD_S + 1
-    assert (lease.why_not(), looked) == ("", [now[0]])
-    answers.append(KafkaException("no broker"))
-    with pytest.raises(KafkaException):
-        lease.why_not()
-    answers.append(Overtaken("generation 5 was started"))
-    assert [lease.why_not() for _ in range(2)] == ["generation 5 was started"] * 2
-    topic.lost = False
-    lease.release()
-
-
-def test_lease_ends_with_the_thread_that_held_it(topic: Topic) -> None:
-    """A task may end without a word while its process lives on."""
-    lease, go = Lease("conversation", "ns"), threading.Event()
-
-    def task() -> None:
-        lease.hold(topic, CODEC)  # type: ignore[arg-type]
-        go.wait(20)
-
-    thread = threading.Thread(target=task)
-    thread.start()
-    topic.wait(3)
-    assert RELEASED not in topic.states()
-    go.set()
-    thread.join()
-    lease._thread.join(20)
-    assert topic.states()[-1] == RELEASED
+    monkeypatch.setattr(leases, "OBSERVE_S", 0.05)
+    topic.records.append(topic.record("f", ASKS))  # it has died, or takes long; then it looks again before it decides
+    assert not seen()
 
 
 def test_lease_holder_that_was_overtaken_is_told(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
