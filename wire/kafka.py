@@ -57,11 +57,13 @@ def _producer(bootstrap: str, more: dict[str, Any]) -> Producer:
     })  # fmt: skip
 
 
-def consumer(bootstrap: str, group: str = READERS, isolation: str = COMMITTED) -> Consumer:
-    """A consumer that sees committed records only, unless told otherwise, and commits nothing itself."""
+def consumer(bootstrap: str, group: str = READERS, isolation: str = COMMITTED, ends: bool = False) -> Consumer:
+    """A consumer that sees committed records only, unless told otherwise, and commits nothing itself.
+
+    `ends`: it tells of each partition's end when it gets there, as an error."""
     return Consumer({
         "bootstrap.servers": bootstrap, "group.id": group, "isolation.level": isolation,
-        "enable.auto.commit": False, "auto.offset.reset": "earliest", "enable.partition.eof": False,
+        "enable.auto.commit": False, "auto.offset.reset": "earliest", "enable.partition.eof": ends,
         "fetch.wait.max.ms": 50, "reconnect.backoff.ms": _RECONNECT_MS, "log_level": SILENT,
     })  # fmt: skip
 
@@ -173,7 +175,7 @@ class TopicReader:
     def __init__(self, bootstrap: str, topic: str, group: str = READERS, isolation: str = COMMITTED) -> None:
         """group: whose place `commit` moves."""
         self._bootstrap, self._topic = bootstrap, topic
-        self._reader = consumer(bootstrap, group, isolation)
+        self._reader = consumer(bootstrap, group, isolation, ends=True)
 
     def __enter__(self) -> Self:
         return self
@@ -211,14 +213,17 @@ class TopicReader:
         Raises KafkaException, also when the broker falls silent before the end."""
         open_ = {p: high for p, high in end.items() if high > first[p]}
         self._reader.assign([TopicPartition(self._topic, p, first[p]) for p in open_])
-        before, since = -1, time.monotonic()
+        before, since, reached = -1, time.monotonic(), dict[int, int]()
         while open_:
             for message in self._reader.consume(500, _GATHER_S):
                 if message.error() is None and (record := to_record(message)).offset < end[record.partition]:
                     yield record
+                elif _tells_end(message):
+                    reached[message.partition() or 0] = message.offset() or 0
             places = self._reader.position([TopicPartition(self._topic, p) for p in open_])
             for place in places:
-                if place.offset >= open_[place.partition]:
+                # A position does not pass what was aborted, if nothing else follows; the end that is told of does.
+                if max(place.offset, reached.get(place.partition, 0)) >= open_[place.partition]:
                     del open_[place.partition]
             if (now := sum(place.offset for place in places)) != before:
                 before, since = now, time.monotonic()
@@ -270,6 +275,11 @@ def follow(
             yield to_record(message) if message is not None and message.error() is None else None
     finally:
         reader.close()
+
+
+def _tells_end(message: Message) -> bool:
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF
 
 
 def to_record(message: Message) -> Record:

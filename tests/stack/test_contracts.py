@@ -15,6 +15,7 @@ from schemas.codec import Schema
 from schemas.errors import RegistryUnavailable
 from tests.stack.world import World, fresh, wait_until
 from tests.wire.contracts import Registering, RegistryContract, TopicsContract, order
+from wire import kafka
 from wire.admin import delete_before
 from wire.kafka import consumer, producer
 from wire.offsets import held_of
@@ -64,6 +65,33 @@ class RealBroker:
         return 0 if found is None else len(found.partitions)
 
 
+def writing(stack: Settings, topic: str, partition: int) -> Producer:
+    """Who has written one record in a transaction, which is open."""
+    writer = Producer({"bootstrap.servers": stack.bootstrap, "transactional.id": fresh(topic)})
+    writer.init_transactions(30)
+    writer.begin_transaction()
+    writer.produce(topic, b"v", partition=partition)
+    assert writer.flush(30) == 0
+    return writer
+
+
+def test_reader_passes_what_was_aborted_up_to_an_open_transaction(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that it is given tells it that it is there: neither a record nor a marker lies before the end."""
+    name = fresh("aborted")
+    RealBroker(stack.bootstrap).create(name, 1, {})
+    aborted, open_ = writing(stack, name, 0), writing(stack, name, 0)
+    aborted.abort_transaction(30)
+    monkeypatch.setattr(kafka, "_STALLED_S", 5.0)
+    try:
+        assert list(kafka.read_topic(stack.bootstrap, name)) == []
+        assert len(list(kafka.read_topic(stack.bootstrap, name, isolation=kafka.EVERYTHING))) == 2
+    finally:
+        open_.abort_transaction(30)
+    assert list(kafka.read_topic(stack.bootstrap, name, isolation=kafka.COMMITTED)) == []
+
+
 @pytest.mark.parametrize("isolation", ["read_committed", "read_uncommitted"])
 def test_offsets_that_are_asked_for_together_are_those_of_each_partition(stack: Settings, isolation: str) -> None:
     """Where nothing was ever written, where the beginning is deleted, and where a transaction is open."""
@@ -74,11 +102,7 @@ def test_offsets_that_are_asked_for_together_are_those_of_each_partition(stack: 
         sender.produce(name, b"v", partition=partition)
     assert sender.flush(30) == 0
     delete_before(stack.bootstrap, {(name, 1): 2})
-    open_ = Producer({"bootstrap.servers": stack.bootstrap, "transactional.id": name})
-    open_.init_transactions(30)
-    open_.begin_transaction()
-    open_.produce(name, b"v", partition=2)
-    assert open_.flush(30) == 0
+    open_ = writing(stack, name, 2)
     reader = consumer(stack.bootstrap, isolation=isolation)
     try:
         found = held_of(reader, [name])
