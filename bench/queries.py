@@ -49,14 +49,15 @@ SQL = {
     "open_calls": "SELECT thread, tool, args FROM calls WHERE tool = 'refund' AND status = 'open' LIMIT 100",
     "failed_calls": "SELECT tool, count(*) FROM calls WHERE status = 'failed' GROUP BY tool",
     "states": "SELECT state, count(*) FROM threads GROUP BY state",
-    "verdicts": "SELECT verdict, kind, count(*) FROM decisions GROUP BY verdict, kind",
+    "counts_of_verdicts": "SELECT * FROM verdicts",
     "tools": "SELECT tool, status, count(*), avg(closed_ms - asked_ms) FROM calls GROUP BY tool, status",
     "runs": "SELECT agent, status, count(*) FROM runs GROUP BY agent, status",
     "dead_letters": "SELECT code, count(*) FROM dead_letters GROUP BY code",
 }
-# Whatever index there is, these read millions of rows.
+# Whatever index there is, these read a million rows or more.
 WHOLE = {
     "effects": "SELECT do, count(*) FROM effects GROUP BY do",
+    "verdicts": "SELECT verdict, kind, count(*) FROM decisions GROUP BY verdict, kind",
     "decisions_by_input": "SELECT input_type, count(*) FROM decisions GROUP BY input_type",
 }
 Query = Callable[[sqlite3.Connection], Any]

@@ -8,6 +8,7 @@ is cut into refreshes, also where an event that is sent again after years begins
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -28,10 +29,13 @@ WRITES = {
     "settled": "UPDATE calls SET status = 'late_success' WHERE call_id = ?",
     "run_states": "UPDATE runs SET ended_seq = ?, ended_ms = ?, status = ?, error = ? WHERE run_id = ?",
     "decisions": f"INSERT INTO decisions VALUES ({', '.join('?' * 21)})",
+    "verdicts": """INSERT INTO verdicts VALUES (?, ?, ?)
+        ON CONFLICT DO UPDATE SET decisions = decisions + excluded.decisions""",
     "effects": f"INSERT INTO effect_rows VALUES ({', '.join('?' * 8)})",
     "calls": f"INSERT OR REPLACE INTO calls VALUES ({', '.join('?' * 15)})",
     "runs": f"INSERT OR REPLACE INTO runs VALUES ({', '.join('?' * 10)})",
     "replies": f"INSERT OR REPLACE INTO replies VALUES ({', '.join('?' * 10)})",
+    "dead_letters": f"INSERT INTO dead_letters VALUES ({', '.join('?' * 11)})",
 }
 LEFT = "left"  # a read whose run ended before it was answered
 _effects = msgspec.json.Decoder(list[dict[str, Any]]).decode
@@ -44,11 +48,14 @@ class Rows:
         """read_result: the fields of a result from its record's value; empty where there are none."""
         self.tables: dict[str, list[Row]] = {name: [] for name in WRITES}
         self._calls, self._runs = dict[str, list[Any]](), dict[str, list[Any]]()
+        self._verdicts = Counter[tuple[str, str]]()
         self._read_result = read_result
         self._asked, self._answered = set[str](), set[str]()  # calls, in the entry at hand
 
     def of(self, table: str) -> Collection[Row | list[Any]]:
         """The rows of a write."""
+        if table == "verdicts":
+            return [(*what, decisions) for what, decisions in self._verdicts.items()]
         held = {"calls": self._calls, "runs": self._runs}.get(table)
         return self.tables[table] if held is None else held.values()
 
@@ -62,6 +69,7 @@ class Rows:
             entry.version, entry.run_id, came.topic, came.partition, came.offset, came.source, came.id, came.type,
             came.log_time_ms, entry.app_digest, size, entry.snapshot is not None, entry.hash,
         ))  # fmt: skip
+        self._verdicts[entry.verdict, entry.kind] += 1
         if self._asked or self._answered:
             self._asked, self._answered = set(), set()
         if entry.effects != "[]":
@@ -186,6 +194,11 @@ class Rows:
 
     def dead_letter(self, entry: Entry, outline: Outline, effect: Effect) -> Row:
         """The input goes to the dead letters."""
+        came = entry.input
+        self.tables["dead_letters"].append((
+            entry.thread, entry.seq, entry.time_ms, effect["code"], effect["message"], came.topic, came.partition,
+            came.offset, came.source, came.id, came.type,
+        ))  # fmt: skip
         return None, None, None, effect["code"], effect["message"]
 
     def timer(self, entry: Entry, outline: Outline, effect: Effect) -> Row:

@@ -233,6 +233,35 @@ def test_index_outlives_what_no_engine_writes(tmp_path: Path, changed: dict[str,
     assert (done.decisions, done.voids) == (len(entries), 1)
 
 
+@pytest.mark.parametrize("batch", [1, 3, 1000])
+def test_index_keeps_the_counts_of_its_decisions(tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every refresh, also around an entry whose batch was taken back, and when the index is made anew."""
+    monkeypatch.setattr(ops.index.refresh, "BATCH", batch)
+    entries = journals(*zip(*some(2), strict=True))
+    entries[0].insert(10, replace(entries[0][10], effects=FORGED[6]["effects"]).sealed())
+    log, path = records(entries), tmp_path / "i"
+    for end, anew in ((15, False), (40, False), (len(log), False), (len(log), True)):
+        bring(path, FakeTopic(log[:end]), anew=anew)
+        counted = rows(path, "SELECT verdict, kind, count(*) FROM decisions GROUP BY 1, 2 ORDER BY 1, 2")
+        assert rows(path, "SELECT * FROM verdicts ORDER BY 1, 2") == counted
+        assert len(counted) > 1
+
+
+def test_index_has_every_dead_letter_with_the_input_that_it_is_of(tmp_path: Path) -> None:
+    """The rows of the table are those effects of the journal, in its order."""
+    entries = [entry for journal in journals(*zip(*some(6), strict=True)) for entry in journal]
+    bring(tmp_path / "i", FakeTopic(records([entries])))
+    asked = [
+        (
+            e.thread, e.seq, e.time_ms, one["code"], one["message"], e.input.topic, e.input.partition, e.input.offset,
+            e.input.source, e.input.id, e.input.type,
+        )
+        for e in entries for one in msgspec.json.decode(e.effects) if one["do"] == "dead_letter"
+    ]  # fmt: skip
+    assert asked
+    assert rows(tmp_path / "i", "SELECT * FROM dead_letters") == asked
+
+
 def test_index_has_attempts_and_error_of_a_result(tmp_path: Path) -> None:
     """As the tools job wrote them."""
     made = desk(busy, limits=LIMITS)
