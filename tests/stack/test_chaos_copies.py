@@ -157,8 +157,8 @@ def test_start_beside_a_copy_that_flink_brings_back_is_refused(world: World) -> 
     world.cli("--namespace", world.settings.namespace, "start", "--job", "conversation")
     before, point, copy = world.attempts(), mark(world.settings).savepoint, code(world, "brought-back")
     guard = copy / "udfs" / "start_guard.py"
-    assert guard.read_text().count("    alone(args)\n") == 1
-    guard.write_text(guard.read_text().replace("    alone(args)\n", f"    alone(args)\n{PAUSE}"))
+    assert guard.read_text().count("    leases = alone(args)\n") == 1
+    guard.write_text(guard.read_text().replace("    leases = alone(args)\n", f"    leases = alone(args)\n{PAUSE}"))
     managers = chaos.Managers(world)
     managers.send(signal.SIGSTOP)
     try:
