@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime  # pure: writes a time that it is given
 from functools import lru_cache
+
+import msgspec
 
 from schemas.errors import Unreadable
 from schemas.limits import ATTRIBUTE_BYTES
@@ -31,8 +32,7 @@ _READ = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     """What the headers of a record say. Absent attributes are ""."""
 
     id: str
@@ -97,19 +97,20 @@ def write_headers(
     content_type: str = AVRO,
 ) -> Headers:
     """The headers of a record; `value` is in the Confluent wire format, `time_ms` of the Unix epoch."""
-    schema_id = int.from_bytes(value[1:5], "big")
-    headers = [
-        ("ce_specversion", "1.0"), ("ce_id", id), ("ce_source", source), ("ce_type", type), ("ce_subject", thread),
-        ("ce_time", rfc3339(time_ms)), ("ce_dataschema", f"/schemas/ids/{schema_id}"), ("ce_partitionkey", thread),
-        ("content-type", content_type),
+    subject, schema_id = thread.encode("utf-8"), int.from_bytes(value[1:5], "big")
+    headers: Headers = [
+        ("ce_specversion", b"1.0"), ("ce_id", id.encode("utf-8")), ("ce_source", source.encode("utf-8")),
+        ("ce_type", type.encode("utf-8")), ("ce_subject", subject), ("ce_time", rfc3339(time_ms).encode("ascii")),
+        ("ce_dataschema", b"/schemas/ids/%d" % schema_id), ("ce_partitionkey", subject),
+        ("content-type", content_type.encode("utf-8")),
     ]  # fmt: skip
     if traceparent:
-        headers.append(("traceparent", traceparent))
+        headers.append(("traceparent", traceparent.encode("utf-8")))
     if idempotency_key:
-        headers.append(("idempotency-key", quote_key(idempotency_key)))
+        headers.append(("idempotency-key", quote_key(idempotency_key).encode("utf-8")))
     if quota_key:
-        headers.append(("quota-key", quota_key))
-    return [(name, text.encode("utf-8")) for name, text in headers]
+        headers.append(("quota-key", quota_key.encode("utf-8")))
+    return headers
 
 
 def rfc3339(time_ms: int) -> str:
@@ -132,7 +133,8 @@ def unquote_key(text: str) -> str:
     """The key inside a structured-field string; text that is none is returned as it is."""
     if len(text) < 2 or text[0] != '"' or text[-1] != '"':
         return text
-    return re.sub(r"\\(.)", r"\1", text[1:-1])
+    key = text[1:-1]
+    return re.sub(r"\\(.)", r"\1", key) if "\\" in key else key  # our own keys are hex digits
 
 
 def _valid(traceparent: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,8 +21,7 @@ from threadlog.requests import Call, Gather, Reply, Request, Sleep, Spawn, WaitF
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """One request of a handler with its place in the run.
 
     `content` is what re-execution must repeat, as it was when it was asked: a copy, because the handler goes on and may
@@ -36,8 +34,7 @@ class Asked:
     descriptor: str
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(msgspec.Struct, frozen=True):
     """What the app lets a handler ask for: its tools by name, and the event types it may wait for.
 
     `calls_open`: effect calls of earlier runs that were open when the run began; they count as its own.

@@ -10,11 +10,11 @@ counts is the reader's rule, in `following`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from zlib import crc32
 
+import msgspec
 from msgspec.structs import replace
 
 from threadlog.app import App
@@ -33,8 +33,7 @@ from threadlog.state import MemoryMaps, Patch, Small, State, evolve, position_ke
 from threadlog.turn import Turn
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What one input made of a thread: the journal entry, effects in order, the small state after it, map writes."""
 
     entry: Entry

@@ -53,7 +53,7 @@ async def _await(item: Any) -> Any:
     return await item
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Execution:
     """The live coroutine of one run. A cache of what the log holds; never the truth."""
 
@@ -74,7 +74,6 @@ class Execution:
 
     def __post_init__(self) -> None:
         main = _Task("", self.coroutine)
-        self._main = main
         self._tasks.add(main)
         self._ready.append((main, None, None))
 

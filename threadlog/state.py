@@ -76,8 +76,7 @@ class MemoryMaps:
                     self.sections[section].pop(key, None)
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(msgspec.Struct, frozen=True):
     """One thread: its small sections and its maps. Never changed in place by `step`."""
 
     small: Small

@@ -17,7 +17,7 @@ from threadlog.upcasting import newest
 _GONE = object()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Turn:
     """Reads through to the state, writes into a patch, collects effects. Thrown away when the step fails.
 

@@ -66,8 +66,7 @@ class Checked(msgspec.Struct):
     other_limits: dict[str, int] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(msgspec.Struct, frozen=True):
     """A record of the journal as it could be read. `thread` is its key; `error`: why there is no entry, or no input."""
 
     offset: int

@@ -146,7 +146,8 @@ def _sized(value: bytes | None) -> tuple[bytes, ...]:
 def _headers(headers: Headers) -> list[bytes]:
     parts = [_U16.pack(len(headers))]
     for name, value in headers:
-        parts += (_name(name), *_sized(value))
+        parts.append(_name(name))
+        parts += _sized(value)
     return parts
 
 
