@@ -43,6 +43,9 @@ MAX_PARALLELISM = 128
 BATCHES = {"linger.ms": "50", "batch.size": str(256 * 1024), "compression.type": "lz4"}
 # What of a record is too large the topic says; the engine keeps what it writes below that.
 REQUEST_BYTES_MAX = JOURNAL_MESSAGE_BYTES
+# What a client waits before it asks again. A sink that is restored asks until the broker has ended the transaction that
+# its predecessor left; with 100 ms, which is doubled each time, that was most of a second of each recovery.
+AGAIN = {"retry.backoff.ms": "20", "reconnect.backoff.ms": "20"}
 RESTORED_FROM = "execution.state-recovery.path"
 DROP_UNCLAIMED = "execution.state-recovery.ignore-unclaimed-state"
 
@@ -110,6 +113,8 @@ def source(
         .set_starting_offsets(KafkaOffsetsInitializer.earliest() if first is None else _offsets(topics, first))
         .set_property("isolation.level", "read_committed")
     )
+    for key, value in AGAIN.items():
+        builder.set_property(key, value)
     if until is not None:
         builder.set_bounded(_offsets(topics, until))
     builder._j_builder.setDeserializer(get_gateway().jvm.threadlog.KafkaInput(key_header))
@@ -207,6 +212,8 @@ def write_at_once(packs: DataStream, uid: str, bootstrap: str, topics: list[str]
 
 def _sink(bootstrap: str, guarantee: DeliveryGuarantee) -> Any:
     builder = KafkaSink.builder().set_bootstrap_servers(bootstrap).set_delivery_guarantee(guarantee)
+    for key, value in AGAIN.items():
+        builder.set_property(key, value)
     return builder.set_property("max.request.size", str(REQUEST_BYTES_MAX))
 
 
