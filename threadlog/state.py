@@ -196,7 +196,7 @@ def position_key(topic: str, partition: int) -> str:
 
 
 def dump(state: State) -> dict[str, Any]:
-    """The whole state as plain JSON: for snapshots and comparisons."""
+    """The whole state as plain JSON, as a snapshot gives it back: for comparisons."""
     return {**state.small, **{name: dict(state.maps.items(name)) for name in MAPS}}
 
 

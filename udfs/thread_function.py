@@ -85,15 +85,16 @@ class ThreadFunction(KeyedProcessFunction):
 
     def _hold(self, codec: Codec) -> None:
         """Hold the lease. Raises Overtaken or LostInputs where this attempt may not go on; KafkaException."""
-        where = (self._bootstrap, self._namespace, codec)
+        # Not of `self`, which holds the lease: the next attempt's `gc.freeze` would keep such a ring for good.
+        where, generation = (self._bootstrap, self._namespace, codec), self._generation
 
         def look() -> None:
-            if self._generation:
-                generations.check(*where, CONVERSATION, self._generation)
+            if generation:
+                generations.check(*where, CONVERSATION, generation)
 
         def begin() -> None:
-            if self._generation:
-                mine = patiently(lambda: generations.check(*where, CONVERSATION, self._generation))
+            if generation:
+                mine = patiently(lambda: generations.check(*where, CONVERSATION, generation))
                 generations.alone_since(*where, mine)
             patiently(lambda: inputs.check(*where, CONVERSATION))
 

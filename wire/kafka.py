@@ -46,8 +46,10 @@ def producer(bootstrap: str, log_level: int = WARNINGS, record_bytes: int = 2 * 
 def prompt_producer(bootstrap: str) -> Producer:
     """A producer for what may as well be said twice, and is waited for. An idempotent one has to ask for a number
     first, which librdkafka does half a second after it was made."""
-    quick = {"enable.idempotence": False, "reconnect.backoff.ms": _RECONNECT_MS, "log_level": SILENT}
-    return _producer(bootstrap, quick)
+    return _producer(bootstrap, {
+        "enable.idempotence": False, "reconnect.backoff.ms": _RECONNECT_MS, "log_level": SILENT,
+        "max.in.flight.requests.per.connection": 1,  # what is sent again does not change places
+    })  # fmt: skip
 
 
 def _producer(bootstrap: str, more: dict[str, Any]) -> Producer:

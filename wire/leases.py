@@ -83,7 +83,7 @@ class Lease:
         except BaseException as error:
             # Flink tries a copy that was overtaken again and again, and with each try its sink fences the later copy.
             self._say(OVERTAKEN if isinstance(error, Overtaken) else UNREADY)
-            sender.flush(_FLUSH_S)
+            _part(sender)
             raise
         self._thread = threading.Thread(target=self._renew, name="threadlog-lease", daemon=True)
         self._thread.start()
@@ -93,28 +93,29 @@ class Lease:
 
         Raises KafkaException, WireError where it was not heard for a while and cannot look either."""
         if self._is_unheard() and not self.trouble:
-            self._look_again(time.monotonic() + LOOK_FOR_S)
+            self._look_again(_now() + LOOK_FOR_S)
         return self.trouble
 
     def _is_unheard(self) -> bool:
         """Whether it may have been taken for dead since it looked."""
-        now = time.monotonic()
-        return (self._gap or now - self._heard > UNHEARD_S) and now - self._looked > LOOK_HOLDS_S
+        now = _now()
+        # In this order: a report of delivery sets the gap before the time.
+        return (now - self._heard > UNHEARD_S or self._gap) and now - self._looked > LOOK_HOLDS_S
 
     def _look_again(self, until: float) -> None:
         while not self.trouble:
-            began, self._gap = time.monotonic(), False  # what goes unheard during the look is another gap
+            began, self._gap = _now(), False  # what goes unheard during the look is another gap
             try:
                 self._look()
                 self._looked = began  # what it has read may be as old as that
-                if time.monotonic() - began < UNHEARD_S:
+                if _now() - began < UNHEARD_S:
                     return
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"whether {self.job} may go on is told slowly"))
             except Overtaken as error:
                 self.trouble = str(error)
             except Exception:
                 self._gap = True
-                if time.monotonic() > until:
+                if _now() > until:
                     raise
                 time.sleep(_LOOK_AGAIN_S)
 
@@ -125,14 +126,14 @@ class Lease:
             self._thread.join(2 * _FLUSH_S)
 
     def _renew(self) -> None:
-        looked = time.monotonic() - LOOK_S  # asked soon: another start may have been made since this one may begin
+        looked = _now() - LOOK_S  # asked soon: another start may have been made since this one may begin
         while not self._released.is_set() and _lives(self._owner):
             self._say(HELD)
             self._released.wait(RENEW_S)
-            if time.monotonic() - looked > LOOK_S:
-                looked = time.monotonic() if self._ask() else looked
+            if _now() - looked > LOOK_S:
+                looked = _now() if self._ask() else looked
         self._say(RELEASED)
-        self._sender.flush(_FLUSH_S)
+        _part(self._sender)
 
     def _ask(self) -> bool:
         """Whether it could look."""
@@ -159,18 +160,19 @@ class Lease:
         self._send(state)
         self._sender.flush(_ASK_S)
         if self._heard == -math.inf:
+            _part(self._sender)
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"the lease of {self.job} was not acknowledged"))
 
     def _send(self, state: str) -> None:
         value, key, headers = record_of(self._codec, self.job, self._holder, state, self.generation)
-        sent = time.monotonic()
+        sent = _now()
 
         def delivered(error: KafkaError | None, _: object) -> None:
             if error:
                 print(f"threadlog: the lease of {self.job} was not renewed: {error}", flush=True)
                 return
             # From the last one's being sent to now: what waited to be sent looks as if it came in good time.
-            self._gap = self._gap or time.monotonic() - self._heard > UNHEARD_S
+            self._gap = self._gap or _now() - self._heard > UNHEARD_S
             self._heard = max(self._heard, sent)
 
         self._sender.produce(kafka_name(self.namespace, TOPIC), value, key, headers=headers, on_delivery=delivered)
@@ -186,6 +188,18 @@ def record_of(codec: Codec, job: str, holder: str, state: str, generation: int =
         traceparent=root_traceparent(SOURCE, holder),
     )  # fmt: skip
     return value, job.encode(), [*headers]
+
+
+def _now() -> float:
+    """As `time.monotonic`, which stands still while a machine is suspended; this goes on, where the system has it."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _part(sender: Producer) -> None:
+    """Let what is on its way arrive, and give up the rest: a producer that waits for a report is never freed."""
+    sender.flush(_FLUSH_S)
+    sender.purge()
+    sender.flush(0)
 
 
 def _lives(thread: int) -> bool:
@@ -214,14 +228,17 @@ def living(bootstrap: str, namespace: str, codec: Codec, job: str, now: Callable
             _note(record, codec, job, holders)
         after[topic, record.partition] = max(record.offset, after.get((topic, record.partition), -1))
     place, until = "", now() + OBSERVE_S
+    read, asks = dict(after), False
     for news in follow(bootstrap, [topic], after=after) if holders else ():
         if news is not None:
-            after[topic, news.partition] = news.offset
-            if _note(news, codec, job, holders) == HELD:
-                place = next(reversed(holders.values()))
+            said = _note(news, codec, job, holders)
+            place = next(reversed(holders.values())) if said == HELD else ""
+            # Who asked just before the time is up has not been waited for: `joined` reads on from there.
+            asks = asks or said == ASKS
+            read[topic, news.partition] = read[topic, news.partition] if asks else news.offset
         if place or not holders or now() > until:
             break
-    return Found(place, {partition: offset + 1 for (_, partition), offset in after.items()})
+    return Found(place, {partition: offset + 1 for (_, partition), offset in read.items()})
 
 
 def joined(bootstrap: str, namespace: str, codec: Codec, job: str, since: Mapping[int, int]) -> str:

@@ -102,16 +102,20 @@ def remember_stop(
 
 
 def remember(
-    settings: Settings, what: str, job_id: str, savepoint: str, known: records.Record, generation: int = 0
-) -> None:
+    settings: Settings, what: str, job_id: str, savepoint: str, known: records.Record, generation: int = 0,
+    ends: Mapping[int, int] | None = None,
+) -> None:  # fmt: skip
     """Write down a savepoint of a job, how far it has read, and where the journal ends if it is the conversation's.
 
-    Raises KafkaException, WireError."""
-    ends = settled_ends(settings.bootstrap, journal_of(settings)) if known.kind == CONVERSATION else {}
+    `ends`: where it does, if that was asked. Raises KafkaException, WireError."""
+    if ends is None:
+        ends = settled_ends(settings.bootstrap, journal_of(settings)) if known.kind == CONVERSATION else {}
     read = committed(settings.bootstrap, settings.namespace, known.kind)
     for place, offset in source_offsets(savepoint, settings.namespace, INPUTS[known.kind]).items():
         read[place] = max(offset, read.get(place, 0))
-    mark = Mark(what, known.kind, job_id, savepoint, ends, known.app, known.code, generation=generation, inputs=read)
+    mark = Mark(
+        what, known.kind, job_id, savepoint, dict(ends), known.app, known.code, generation=generation, inputs=read
+    )
     write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
 
 
@@ -242,12 +246,14 @@ def _caught_up(
     except BaseException:
         flink.cancel(settings, flink.Job(flink.CATCH_UP, job_id, "", {}))
         raise
+    # In this order: what is written later lies behind these ends, and the start that is compared with them is refused.
+    settled = settled_ends(settings.bootstrap, journal_of(settings))
     if more := next(read_topic(settings.bootstrap, journal_of(settings), ends), None):
         raise SubmitFailed(
             f"conversation: the journal grows while its state is brought up to it (partition {more.partition}, offset "
             f"{more.offset}). Another copy of the job writes {settings.namespace}: stop that one first."
         )
-    remember(settings, CAUGHT_UP, job_id, savepoint, mine)
+    remember(settings, CAUGHT_UP, job_id, savepoint, mine, ends=settled)
     say(f"  caught up after {time.monotonic() - began:.1f} s, savepoint {savepoint.removeprefix('file://')}")
     return savepoint
 

@@ -232,9 +232,11 @@ def run_noted(settings: Settings, layout: Layout, begun: records.Record, folder:
     try:
         job_id = run_job(settings, layout, begun.app, begun.kind, folder, begun.began_from, begun.more)
     except (SubmitFailed, KeyboardInterrupt) as error:
-        # The client may have died after the cluster took the job.
+        # The client may have died after the cluster took the job; the one before may be there again, too.
+        known = records.read(layout, begun.kind) or begun
         with contextlib.suppress(http.HttpError):
-            if not isinstance(error, Declined) and (job := flink.live_jobs(settings).get(begun.kind)):
+            job = None if isinstance(error, Declined) else flink.live_jobs(settings).get(begun.kind)
+            if job and job.id != known.job_id:
                 records.write(layout, replace(begun, job_id=job.id))
         raise
     records.write(layout, replace(begun, job_id=job_id))

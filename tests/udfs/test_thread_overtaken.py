@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -79,6 +81,20 @@ def test_operator_does_not_open_where_it_may_not_go_on(around: Around, what: str
     with pytest.raises(error, match="a sentence"):
         around.opened()
     assert around.look is None
+
+
+def test_operator_of_an_attempt_that_has_ended_is_freed(around: Around) -> None:
+    """Without the collector, which is told to leave alone for good whatever is there when the next attempt opens."""
+    gc.disable()
+    try:
+        function = ThreadFunction("app:app", "0" * 64, "ns", around.log.schemas, "b:1", 3)
+        function._hold(around.log.codec)
+        function._lease._look, around.look = around.look, None  # as the lease keeps it
+        gone = weakref.ref(function)
+        del function
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_operator_that_was_overtaken_decides_nothing_more(around: Around) -> None:

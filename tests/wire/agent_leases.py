@@ -39,6 +39,7 @@ class Topic:
             self.records.append(Record(topic, 0, len(self.records), int(NOW_S * 1000), key, value, headers))
             self.news.notify_all()
 
+    def purge(self) -> None: ...
     def flush(self, seconds: float) -> None: ...
 
     def states(self) -> list[str]:

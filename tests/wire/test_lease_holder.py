@@ -62,9 +62,8 @@ class Holder:
 @pytest.fixture
 def holder(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> Holder:
     made = Holder(topic)
-    monkeypatch.setattr(
-        leases, "time", SimpleNamespace(monotonic=lambda: made.now_s, sleep=made.sleep, time_ns=time_ns)
-    )
+    monkeypatch.setattr(leases, "time", SimpleNamespace(sleep=made.sleep, time_ns=time_ns))
+    monkeypatch.setattr(leases, "_now", lambda: made.now_s)
     monkeypatch.setattr(Lease, "_renew", lambda lease: None)
     return made
 

@@ -117,6 +117,20 @@ def test_copy_that_asks_whether_it_may_begin_is_waited_for(topic: Topic) -> None
     assert (topic.living(), topic.now_s) == ("", NOW_S + 2)
 
 
+def test_copy_that_asks_when_the_time_is_nearly_up_is_seen_behind_the_mark(
+    topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has waited for what becomes of it."""
+    topic.records += [topic.record("dead", HELD)]
+    monkeypatch.setattr(leases, "OBSERVE_S", 1.5)
+    topic.to_come = [topic.record("dead", HELD, job="tools"), topic.record("a", ASKS)]
+    found = living("b", "ns", CODEC, "conversation", lambda: topic.now_s)
+    assert (found.place, found.read) == ("", {0: 2})
+    topic.records += topic.to_come
+    topic.told_later = [topic.record("a", HELD)]
+    assert joined("b", "ns", CODEC, "conversation", found.read) != ""
+
+
 def test_copy_that_has_joined_since_a_start_looked_is_seen(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that has ended again has not, nor one of another job, nor one from before."""
     topic.records += [topic.record("a", HELD)]
