@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from confluent_kafka import TopicPartition
-
 from schemas.topics import kafka_name
 from wire.kafka import bounds, consumer
+from wire.offsets import committed_of
 
 TOPIC, TYPE, SOURCE = "replay-findings", "threadlog.ReplayFinding", "/threadlog/replay"
 DIVERGENCE, VOID, SUMMARY = "divergence", "void", "summary"
-_COMMITTED_S = 10.0
 
 
 def group(namespace: str, run: str) -> str:
@@ -24,7 +22,7 @@ def verified(bootstrap: str, namespace: str, run: str) -> int:
     lows = {partition: low for partition, (low, _) in bounds(bootstrap, journal).items()}
     reader = consumer(bootstrap, group(namespace, run))
     try:
-        places = reader.committed([TopicPartition(journal, p) for p in lows], timeout=_COMMITTED_S)
+        found = committed_of(reader, [(journal, partition) for partition in lows])
     finally:
         reader.close()
-    return sum(max(0, place.offset - lows[place.partition]) for place in places)
+    return sum(max(0, at - lows[partition]) for (_, partition), at in found.items())

@@ -19,7 +19,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from wire.frames import Record
-from wire.offsets import METADATA_S, held_of
+from wire.offsets import METADATA_S, committed_of, held_of
 
 _POLL_S = 0.2
 # To gather a batch; at the end of a topic it is waited out in vain, and a job that starts reads several small topics.
@@ -106,10 +106,7 @@ def progress(bootstrap: str, group: str, topics: Sequence[str]) -> dict[tuple[st
     reader = consumer(bootstrap, group, isolation=EVERYTHING)
     try:
         held = held_of(reader, topics)
-        places = reader.committed([TopicPartition(*place) for place in held], timeout=METADATA_S)
-        if failed := next((place.error for place in places if place.error is not None), None):
-            raise KafkaException(failed)
-        return {(p.topic, p.partition): (p.offset, *held[p.topic, p.partition]) for p in places}
+        return {place: (at, *held[place]) for place, at in committed_of(reader, held).items()}
     finally:
         reader.close()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where partitions begin and end.
+"""Where partitions begin and end, and how far a group is.
 
 In Kafka's protocol the first offset and the end are times like any other. So two requests to each broker ask for all of
 its partitions; `get_watermark_offsets` sends the same two for every partition. What the end is, is in both cases up to
@@ -9,7 +9,8 @@ the reader's isolation level: for `read_committed` the offset of the first open 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -22,7 +23,13 @@ _LEADERLESS = frozenset({
     KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError._UNKNOWN_PARTITION,
 })  # fmt: skip
 
+# What a broker says that has just come up, or gone, of the groups that it looks after. This the client asks once.
+_GROUPLESS = frozenset({
+    KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+})  # fmt: skip
+
 Place = tuple[str, int]  # a topic, as Kafka names it, and a partition
+R = TypeVar("R")
 
 
 def held_of(reader: Consumer, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
@@ -30,15 +37,36 @@ def held_of(reader: Consumer, topics: Sequence[str]) -> dict[Place, tuple[int, i
 
     A topic that was made just now, or a broker that restarts, has partitions without a leader for a moment. Raises
     KafkaException, also for a topic that is not there."""
+
+    def ask() -> dict[Place, tuple[int, int]]:
+        places = [place for topic in topics for place in _places(reader, topic)]
+        # The first offset first: so it is never above the end.
+        first, end = _ask(reader, places, OFFSET_BEGINNING), _ask(reader, places, OFFSET_END)
+        return {place: (first[place], end[place]) for place in places}
+
+    return _again(ask)
+
+
+def committed_of(reader: Consumer, places: Iterable[Place]) -> dict[Place, int]:
+    """The offset that the reader's group has committed of each place, negative for none. Raises KafkaException."""
+    asked = [TopicPartition(*place) for place in places]
+
+    def ask() -> dict[Place, int]:
+        found = reader.committed(asked, timeout=METADATA_S)
+        if failed := next((place.error for place in found if place.error is not None), None):
+            raise KafkaException(failed)
+        return {(place.topic, place.partition): place.offset for place in found}
+
+    return _again(ask)
+
+
+def _again(ask: Callable[[], R]) -> R:
     until = time.monotonic() + METADATA_S
     while True:
         try:
-            places = [place for topic in topics for place in _places(reader, topic)]
-            # The first offset first: so it is never above the end.
-            first, end = _ask(reader, places, OFFSET_BEGINNING), _ask(reader, places, OFFSET_END)
-            return {place: (first[place], end[place]) for place in places}
+            return ask()
         except KafkaException as error:
-            if error.args[0].code() not in _LEADERLESS or time.monotonic() > until:
+            if error.args[0].code() not in _LEADERLESS | _GROUPLESS or time.monotonic() > until:
                 raise
             time.sleep(_AGAIN_S)
 

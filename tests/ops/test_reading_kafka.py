@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from tests.wire.test_admin import FakeBroker
-from wire import admin, kafka
+from wire import admin, kafka, offsets
 
 
 class FakeConsumer:
@@ -200,3 +200,26 @@ def test_topics_get_the_copies_that_are_set(monkeypatch: pytest.MonkeyPatch) -> 
     found = admin.ensure_topics("b", "n", 2, 3)
     assert {(one.setting, one.expected, one.found) for one in found} == {("replication", "3", "1")}
     assert "what a lost broker takes with it" in str(found[0])
+
+
+@pytest.mark.parametrize("code", [KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS])
+def test_progress_of_a_group_is_asked_again_while_a_broker_comes_up(
+    use: Any, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """It does not look after the group yet. What it says of a place is an error, and so is anything else."""
+    fake, answers = use(FakeConsumer(2, 9)), [KafkaException(KafkaError(code))] * 2
+    told = SimpleNamespace(topic="t", partition=0, offset=5, error=None)
+
+    def committed(places: list[TopicPartition], timeout: float) -> list[Any]:
+        assert [(place.topic, place.partition) for place in places] == [("t", 0)]
+        if answers:
+            raise answers.pop()
+        return [told]
+
+    fake.committed = committed
+    monkeypatch.setattr(offsets.time, "sleep", lambda seconds: None)
+    assert kafka.progress("b", "group", ["t"]) == {("t", 0): (5, 2, 9)}
+    for wrong in (KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED), KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)):
+        told.error = wrong
+        with pytest.raises(KafkaException):
+            kafka.progress("b", "group", ["t"])
