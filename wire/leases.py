@@ -48,6 +48,7 @@ LOOK_FOR_S, _LOOK_AGAIN_S = 30.0, 0.2
 DEAD_S = 90.0
 _TAIL = 300  # records, of all subtasks; what lies before is older than DEAD_S, or compacted
 _FLUSH_S, _ACK_S, _ASK_S = 3.0, 0.5, 10.0
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first goes on while a machine is suspended
 
 
 def _nothing() -> None: ...
@@ -191,8 +192,7 @@ def record_of(codec: Codec, job: str, holder: str, state: str, generation: int =
 
 
 def _now() -> float:
-    """As `time.monotonic`, which stands still while a machine is suspended; this goes on, where the system has it."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime(_CLOCK)
 
 
 def _part(sender: Producer) -> None:
@@ -220,7 +220,7 @@ def living(bootstrap: str, namespace: str, codec: Codec, job: str, now: Callable
     """Whether a copy of the job runs. Takes OBSERVE_S where one ended without a word a moment ago.
 
     Raises KafkaException, RegistryUnavailable."""
-    topic, at = kafka_name(namespace, TOPIC), ends(bootstrap, namespace)
+    topic, at = kafka_name(namespace, TOPIC), _ends(bootstrap, namespace)
     holders: dict[str, str] = {}
     after: dict[tuple[str, int], int] = {(topic, partition): end - 1 for partition, end in at.items()}
     for record in _tail(bootstrap, namespace, at):
@@ -263,12 +263,12 @@ def has_held(bootstrap: str, namespace: str, codec: Codec, job: str, generation:
     """Whether a copy of this generation has held a lease, of late: a minute at least, with any number of subtasks.
 
     Raises KafkaException, RegistryUnavailable."""
-    tail = _tail(bootstrap, namespace, ends(bootstrap, namespace))
+    tail = _tail(bootstrap, namespace, _ends(bootstrap, namespace))
     said = [lease for record in tail if (lease := _lease(record, codec, job))]
     return any(one["state"] in (HELD, RELEASED) and one.get("generation") == generation for one in said)
 
 
-def ends(bootstrap: str, namespace: str) -> dict[int, int]:
+def _ends(bootstrap: str, namespace: str) -> dict[int, int]:
     """For each partition the offset after the last lease; nothing without the topic. Raises KafkaException."""
     return {partition: high for partition, (_, high) in bounds(bootstrap, kafka_name(namespace, TOPIC)).items()}
 
