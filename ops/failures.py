@@ -33,7 +33,7 @@ def trouble(error: Exception, settings: Settings | None) -> Trouble | None:
         case AppCodeError():
             return Trouble(f"The app cannot run: {error}.", "Name it as package.module:attribute, with --app.")
         case SubmitFailed():
-            return Trouble(str(error), "The parts run on; submit again with `threadlog submit`.")
+            return Trouble(str(error), "The parts run on; the same command can be given again.")
         case KafkaException():
             where = settings.bootstrap if settings else "the broker"
             return Trouble(f"Kafka at {where} does not do what is asked: {error.args[0].str()}.", STATUS)

@@ -113,8 +113,7 @@ def source(
         .set_starting_offsets(KafkaOffsetsInitializer.earliest() if first is None else _offsets(topics, first))
         .set_property("isolation.level", "read_committed")
     )
-    for key, value in AGAIN.items():
-        builder.set_property(key, value)
+    _set(builder, AGAIN)
     if until is not None:
         builder.set_bounded(_offsets(topics, until))
     builder._j_builder.setDeserializer(get_gateway().jvm.threadlog.KafkaInput(key_header))
@@ -197,8 +196,7 @@ def write_transactional(
     default of an hour starts on none."""
     naming = get_gateway().jvm.org.apache.flink.connector.kafka.sink.TransactionNamingStrategy.POOLING
     builder = _sink(bootstrap, DeliveryGuarantee.EXACTLY_ONCE)
-    for key, value in BATCHES.items():
-        builder.set_property(key, value)
+    _set(builder, BATCHES)
     builder.set_transactional_id_prefix(prefix).set_property("transaction.timeout.ms", str(timeout_ms))
     builder._j_builder.setTransactionNamingStrategy(naming)
     _write(packs, uid, builder, topics)
@@ -212,9 +210,14 @@ def write_at_once(packs: DataStream, uid: str, bootstrap: str, topics: list[str]
 
 def _sink(bootstrap: str, guarantee: DeliveryGuarantee) -> Any:
     builder = KafkaSink.builder().set_bootstrap_servers(bootstrap).set_delivery_guarantee(guarantee)
-    for key, value in AGAIN.items():
-        builder.set_property(key, value)
+    _set(builder, AGAIN)
     return builder.set_property("max.request.size", str(REQUEST_BYTES_MAX))
+
+
+def _set(builder: Any, properties: Mapping[str, str]) -> None:
+    """Give a source's or a sink's Kafka client some settings."""
+    for key, value in properties.items():
+        builder.set_property(key, value)
 
 
 def _write(packs: DataStream, uid: str, builder: Any, topics: list[str]) -> None:

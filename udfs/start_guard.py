@@ -26,12 +26,12 @@ from wire.app_code import load_app
 from wire.control import (
     CAUGHT_UP,
     CONVERSATION,
-    ENDED,
     STARTED,
     TOOLS,
     Mark,
     Overtaken,
     allowed_tools,
+    ended,
     journal_ends,
     last_of,
     read_marks,
@@ -73,7 +73,7 @@ def admit(args: Namespace) -> Start:
     generation = begun(args, Mark(STARTED, CONVERSATION, "", point, journal, args.app), last(marks))
     # A copy that Flink has brought back meanwhile has shown itself by now, or sees the mark.
     if place := _asked(args, joined, CONVERSATION, leases):
-        _asked(args, write_mark, Mark(ENDED, CONVERSATION, "", "", {}, generation=generation))
+        _asked(args, write_mark, ended(generation))
         refuse(f"a copy of it began in process {place} at the same moment; `threadlog start --take-over` ends it")
     return Start(generation, bool(point) and mark is not None and mark.what == CAUGHT_UP)
 

@@ -57,6 +57,11 @@ class Mark(msgspec.Struct, frozen=True):
     allowed: list[str] = msgspec.field(default_factory=list)
 
 
+def ended(generation: int, job_id: str = "") -> Mark:
+    """The mark which says that a start of the conversation has ended without a savepoint."""
+    return Mark(ENDED, CONVERSATION, job_id, "", {}, generation=generation)
+
+
 class Written(msgspec.Struct, frozen=True):
     """A mark and where it lies; `log_time_ms` is the broker's clock, Unix epoch."""
 

@@ -25,6 +25,7 @@ from wire.control import (
     Mark,
     Overtaken,
     Written,
+    ended,
     here,
     read_marks,
     write_mark,
@@ -98,8 +99,8 @@ def check(bootstrap: str, namespace: str, codec: Codec, job: str, generation: in
     if (now := newest(marks)) > generation:
         theirs = [one.mark for one in marks if one.mark.generation == now]
         place = next(mark.place for mark in reversed(theirs) if mark.what == STARTED)
-        ended = any(mark.what == ENDED for mark in theirs)
-        do = "that one has ended too: `threadlog start --take-over` goes on" if ended else "cancel its Flink job"
+        both = any(mark.what == ENDED for mark in theirs)
+        do = "that one has ended too: `threadlog start --take-over` goes on" if both else "cancel its Flink job"
         raise Overtaken(
             f"{job} of generation {generation} was overtaken: generation {now} was started in process {place}. This "
             f"copy decides nothing more; {do}"
@@ -131,7 +132,7 @@ def alone_since(bootstrap: str, namespace: str, codec: Codec, mine: Mark) -> Non
     all_of_it = read_topic(bootstrap, topic, mine.journal, isolation=EVERYTHING)
     if other := next((record for record in all_of_it if _generation(record) != mine.generation), None):
         # For the next attempts: to them it would look as if this one had been whole.
-        write_mark(bootstrap, namespace, codec, Mark(ENDED, mine.job, "", "", {}, generation=mine.generation))
+        write_mark(bootstrap, namespace, codec, ended(mine.generation))
         raise Overtaken(
             f"{mine.job} of generation {mine.generation} began beside a copy of generation {_generation(other)}, which "
             f"went on writing (journal, partition {other.partition}, offset {other.offset}). This copy decides "

@@ -30,10 +30,10 @@ from wire.control import (
     ACCEPTED,
     CAUGHT_UP,
     CONVERSATION,
-    ENDED,
     STARTED,
     STOPPED,
     Mark,
+    ended,
     here,
     last_mark,
     plain_path,
@@ -130,8 +130,7 @@ def cancel(settings: Settings, job: flink.Job, say: Say) -> None:
 def remember_end(settings: Settings, job_id: str, generation: int, say: Say) -> None:
     """Write down that the conversation was ended without a savepoint, so that nobody waits for that start of it."""
     try:
-        mark = Mark(ENDED, CONVERSATION, job_id, "", {}, generation=generation)
-        write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
+        write_mark(settings.bootstrap, settings.namespace, _codec(settings), ended(generation, job_id))
     except (KafkaException, WireError) as error:
         say(f"  that the conversation was ended could not be written down: {error}")
 
