@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""While a handler is executed again, this process opens no connection and starts no program.
+"""While a handler is executed again, it opens no connection and starts no program or thread.
 
 A handler does no I/O, so none of it is missed; one that does would otherwise do it once more at every replay. Python
 tells an audit hook before it connects, sends or looks a name up; while the seal is on, the hook says no, the handler
-hears that as an error, and the decision differs from the log.
+hears that as an error, and the decision differs from the log. What Python does not tell of is not seen: a connection
+that was open before, a thread that ran before, a client that is not written in Python.
 """
 
 from __future__ import annotations
@@ -31,9 +32,20 @@ def _hook(event: str, _: tuple[Any, ...]) -> None:
         raise Sealed(f"{event} in a replay: a handler does no I/O, that belongs in a tool")
 
 
+_start = threading.Thread.start
+
+
+def _start_thread(thread: threading.Thread) -> None:
+    """`Thread.start`; Python 3.11 tells no hook of it, and another thread is not sealed."""
+    if getattr(_seal, "on", False):
+        raise Sealed("a thread in a replay: a handler waits for nothing but what it awaits, that belongs in a tool")
+    _start(thread)
+
+
 @cache
 def _install() -> None:
     sys.addaudithook(_hook)  # for the life of the process: there is no way to take one back
+    threading.Thread.start = _start_thread  # type: ignore[method-assign,assignment]
 
 
 @contextmanager

@@ -70,10 +70,12 @@ class Collected:
 
 def collect(settings: Settings, selection: Selection) -> Collected:
     """What the log holds of the threads that match. Raises Trouble, also where there are none or too much of them."""
+    # Before the journal: a head that is signed meanwhile is of an entry that may lie behind what is read of it.
+    signed = list(whole_topic(settings, TOPIC))
     journal = Journal(settings, from_anywhere=True)
     wanted = _matching(settings, selection, journal.codec)
     stories = _stories(settings, selection, wanted, journal)
-    _add_heads(settings, stories, journal.codec)
+    _add_heads(signed, stories, journal.codec)
     found = [stories[name] for name in sorted(stories) if stories[name].entries or stories[name].voids]
     if not found:
         raise Trouble("Nothing in the journal matches.", "`threadlog tail agent-decisions` shows what it holds.")
@@ -95,6 +97,7 @@ def _matching(settings: Settings, selection: Selection, codec: Codec) -> set[str
 def _stories(settings: Settings, selection: Selection, wanted: set[str], journal: Journal) -> dict[str, Story]:
     stories, keys, size = {name: Story(name) for name in wanted}, {name.encode(): name for name in wanted}, 0
     for record in whole_topic(settings, JOURNAL):
+        voids = len(journal.voids)
         entry = journal.take(record)  # all of them: where retention has cut a partition is seen at its first record
         name = keys.get(record.key or b"")
         if name is None:
@@ -106,7 +109,8 @@ def _stories(settings: Settings, selection: Selection, wanted: set[str], journal
                 "Ask for less: fewer threads, a shorter time.",
             )
         if entry is None:
-            stories[name].voids.append((record, journal.voids[-1]))
+            if len(journal.voids) > voids:  # or else it is the head again, which is harmless
+                stories[name].voids.append((record, journal.voids[-1]))
             continue
         stories[name].entries.append((record, entry))
         if selection.met(entry, journal.codec):
@@ -114,9 +118,9 @@ def _stories(settings: Settings, selection: Selection, wanted: set[str], journal
     return stories
 
 
-def _add_heads(settings: Settings, stories: dict[str, Story], codec: Codec) -> None:
+def _add_heads(signed: list[Record], stories: dict[str, Story], codec: Codec) -> None:
     keys = {name.encode(): story for name, story in stories.items()}
-    for record in whole_topic(settings, TOPIC):
+    for record in signed:
         story = keys.get(record.key or b"")
         if story is None:
             continue

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Follows the journal and signs what is new in it: the head of each thread that has moved since it was last signed.
 
-The signer is a witness, so it remembers by its own signatures. It signs nothing of a thread whose chain no longer runs
-through the head that it signed before, and says so: that log was written anew, or cut."""
+The signer is a witness: it remembers what it has signed, by its own signatures and in a file of its own. It signs
+nothing of a thread whose chain no longer runs through the head that it signed before, and says so: that log was written
+anew, or cut."""
 
 from __future__ import annotations
 
@@ -10,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
 
 from confluent_kafka import KafkaException
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ops.audit import heads
 from ops.audit.heads import AuditHead
 from ops.audit.keys import hex_of
+from ops.audit.memory import Memory, Stand
 from ops.context import Trouble
 from ops.reading import Journal, name_of, whole_topic
 from ops.settings import Settings
@@ -30,15 +31,6 @@ from wire.writing import Writing
 JOURNAL, TOPIC, SOURCE = "agent-decisions", "audit-heads", "/threadlog/audit"
 
 
-class Stand(NamedTuple):
-    """Where the chain of a thread stands, as the log has it or as it was signed."""
-
-    first_seq: int
-    seq: int
-    hash: str
-    time_ms: int
-
-
 @dataclass
 class Signer:
     """Reads the whole journal once and then what comes; `sign` may be called at any time between records.
@@ -47,6 +39,7 @@ class Signer:
 
     settings: Settings
     key: Ed25519PrivateKey
+    memory: Memory
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     contradicted: dict[str, str] = field(default_factory=dict)
     _stands: dict[str, Stand] = field(default_factory=dict)
@@ -63,8 +56,11 @@ class Signer:
 
     def catch_up(self) -> None:
         """Read what was signed, then the journal to its end. Raises Trouble or RegistryUnavailable."""
+        remembered = self.memory.of(self.settings.namespace)
+        self._signed = dict(remembered)
         for record in whole_topic(self.settings, TOPIC):
             self._read_head(record)
+        self.memory.keep(self.settings.namespace, dict(self._signed.items() - remembered.items()))
         self._lows = first_offsets(self.settings.bootstrap, name_of(self.settings, JOURNAL))
         for record in whole_topic(self.settings, JOURNAL):
             self.take(record)
@@ -96,8 +92,8 @@ class Signer:
         first_seq = entry.seq if before is None else before.first_seq
         self._stands[entry.thread] = Stand(first_seq, entry.seq, entry.hash, entry.time_ms)
         self._moved.add(entry.thread)
-        if was is not None and entry.seq == was.seq and entry.hash != was.hash:
-            self._contradict(entry.thread, f"seq {entry.seq} is not the entry that was signed")
+        if was is not None and {entry.seq: entry.hash, entry.seq - 1: entry.prev}.get(was.seq, was.hash) != was.hash:
+            self._contradict(entry.thread, f"seq {was.seq} is not the entry that was signed")
 
     def _contradict(self, thread: str, reason: str) -> None:
         self.contradicted.setdefault(thread, reason)
@@ -110,6 +106,8 @@ class Signer:
             _write(self.settings, self.journal.codec, made)
         for thread in news:
             self._signed[thread] = self._told[thread] = self._stands[thread]
+        if made:
+            self.memory.keep(self.settings.namespace, {thread: self._stands[thread] for thread in news})
         self._moved.clear()
         return made
 
@@ -129,12 +127,14 @@ class Signer:
         return first_offsets(self.settings.bootstrap, name_of(self.settings, JOURNAL)) != self._lows
 
 
-def rounds(settings: Settings, key: Ed25519PrivateKey, every_s: float) -> Iterator[tuple[Signer, list[AuditHead]]]:
+def rounds(
+    settings: Settings, key: Ed25519PrivateKey, memory: Memory, every_s: float
+) -> Iterator[tuple[Signer, list[AuditHead]]]:
     """Sign now, and then every so many seconds, for ever: the signer and what it signed in each round.
 
     Where retention has cut the journal, another signer reads it from its new beginning."""
     while True:
-        signer = Signer(settings, key)
+        signer = Signer(settings, key, memory)
         signer.catch_up()
         yield signer, signer.sign()
         due = time.monotonic() + every_s

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verifies an audit bundle of threadlog. Needs Python 3.11 and `cryptography`, and nothing of threadlog.
 
-    python verify.py BUNDLE --key PUBKEY [--key PUBKEY ...] [--all-signed]
+    python verify.py BUNDLE --key PUBKEY [--key PUBKEY ...] [--journal NAME] [--all-signed]
 
 PUBKEY: an Ed25519 public key, a PEM file or 64 hex digits. Take it from its signer, and this file from where threadlog
-is published: a key or a verifier that came in the bundle proves nothing, for whoever changed the bundle could have put
-his own there. --all-signed: entries and a manifest that are not signed are faults too.
+is published: those that came in a bundle prove nothing, for whoever changed it could have put his own there. NAME: the
+journal it must be of; a key may sign branches too. --all-signed: what is not signed is a fault.
 Exit code: 0 whole; 1 broken, with a sentence for each fault that names file, thread and seq; 2 wrong usage."""
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ class Broken(Exception):
     """A fault; who catches it says where."""
 
 
-# The last ones are what Python raises on bytes that are no record at all.
 FAULTS = (Broken, LookupError, ValueError, TypeError, AttributeError, OSError, RecursionError, OverflowError)
 
 
@@ -72,22 +71,20 @@ def avro(schema: Any, data: bytes, at: int) -> tuple[Any, int]:
         return value, at
     if kind == "array":
         items: list[Any] = []
-        count, at = avro("long", data, at)
-        while count:
-            if not 0 < count <= len(data):
+        while (block := avro("long", data, at))[0]:
+            if not 0 < block[0] <= len(data):
                 raise Broken("an array as no writer of ours leaves it")
-            for _ in range(count):
+            at = block[1]
+            for _ in range(block[0]):
                 item, at = avro(schema["items"], data, at)
                 items.append(item)
-            count, at = avro("long", data, at)
-        return items, at
+        return items, block[1]
     return (None, at) if kind == "null" else avro(kind, data, at)
 
 
 def framed(*parts: str | bytes) -> bytes:
     """Parts one after the other, each preceded by its length in bytes and a colon."""
-    raws = [part if isinstance(part, bytes) else part.encode() for part in parts]
-    return b"".join(b"%d:%b" % (len(raw), raw) for raw in raws)
+    return b"".join(b"%d:%b" % (len(raw), raw) for raw in (p if isinstance(p, bytes) else p.encode() for p in parts))
 
 
 def chain(previous: str, *parts: str | bytes) -> str:
@@ -105,13 +102,15 @@ class Bundle:
     """The folder: its manifest, its lines, and records read by the schemas beside them."""
 
     def __init__(self, folder: Path, keys: set[str]) -> None:
-        self.folder, self.keys, self._schemas = folder, keys, dict[int, Any]()
+        self.folder, self.keys, self._avsc = folder, keys, dict[int, Any]()
         self.manifest: Record = json.loads((folder / "manifest.json").read_bytes())
 
     def check_files(self, must_be_signed: bool) -> str:
-        """Every file is the one that the manifest lists. Returns who has signed the manifest."""
-        for name, digest in self.manifest["files"].items():
-            if hashlib.sha256((self.folder / name).read_bytes()).hexdigest() != digest:
+        """Every file is the one that the manifest lists, and no other is there. Returns who has signed the manifest."""
+        paths = {path.relative_to(self.folder).as_posix(): path for path in self.folder.rglob("*") if not path.is_dir()}
+        there = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
+        for name, _ in sorted(there.items() ^ self.manifest["files"].items()):
+            if name not in ("manifest.json", "manifest.sig"):
                 raise Broken(f"{name} is not the file that the manifest lists")
         if not must_be_signed and not (self.folder / "manifest.sig").exists():
             return "not signed. What the heads do not cover (narrative, schemas, choice) rests on who gave you this"
@@ -132,9 +131,8 @@ class Bundle:
     def read(self, value: bytes, name: str) -> Record:
         """A record in the Confluent wire format. Raises Broken for one of another schema than that of this name."""
         id = int.from_bytes(value[1:5], "big")
-        if id not in self._schemas:
-            self._schemas[id] = json.loads((self.folder / "schemas" / f"{id}.avsc").read_bytes())
-        schema = self._schemas[id]
+        schema = self._avsc.get(id) or json.loads((self.folder / "schemas" / f"{id}.avsc").read_bytes())
+        self._avsc[id] = schema
         record, at = avro(schema, value, 5)
         if (value[0], at, f"{schema['namespace']}.{schema['name']}") != (0, len(value), name):
             raise Broken(f"not a {name} in the Confluent wire format")
@@ -160,8 +158,8 @@ class Thread:
         if hash_of(entry) != entry["hash"]:
             raise Broken("the entry was changed after it was written")
         if not self.hashes and seq > 1:
-            self.first, self.last, self.state_hash, self.outbox = seq, seq - 1, None, None
-        if seq != self.last + 1 or prev != self.hashes.get(self.last, prev if seq > 1 else ""):
+            self.first, self.last, self.state_hash, self.outbox, self.hashes = seq, seq - 1, None, None, {seq - 1: prev}
+        if seq != self.last + 1 or prev != self.hashes.get(self.last, ""):
             raise Broken(f"does not continue seq {self.last}: an entry was removed, reordered or replaced")
         if snapshot is not None:
             core = json.loads(snapshot)["state"]["core"]
@@ -200,8 +198,7 @@ class Thread:
 
     def end(self, end: Record, call_id: str, entry: Record) -> None:
         """A call ends, or one that ended in doubt has happened after all."""
-        late = end["do"] == "late_success"
-        status, before = ("done", "in doubt") if late else (end["status"], "open")
+        status, before = ("done", "in doubt") if (late := end["do"] == "late_success") else (end["status"], "open")
         call = self.calls.setdefault(call_id, [end["tool"], before if self.first > 1 else "never asked for"])
         if call != [end["tool"], before]:
             raise Broken(f"call {call_id} ends as {status}, but was {call[1]}")
@@ -247,18 +244,19 @@ class Thread:
         return f"{self.where}: {said}; calls: {', '.join(f'{ends.count(e)} {e}' for e in sorted({*ends})) or 'none'}"
 
 
-def verify(folder: Path, keys: set[str], all_signed: bool) -> tuple[list[str], list[str]]:
+def verify(folder: Path, keys: set[str], all_signed: bool, journal: str = "") -> tuple[list[str], list[str]]:
     """(what there is to say, faults), a sentence each; of a thread the first fault alone, for one makes many."""
     said, faults, place = list[str](), list[str](), "manifest"
     try:
-        bundle = Bundle(folder, keys)
-        said.append(f"{place}: {bundle.check_files(all_signed)}.")
+        of = (bundle := Bundle(folder, keys)).manifest["namespace"]
+        said.append(f"{place}: journal {of!r}, {bundle.check_files(all_signed)}.")
         threads = {one["thread"]: list[tuple[str, str, Record]]() for one in bundle.manifest["threads"]}
+        if not threads or journal not in ("", of):
+            raise Broken(f"of the journal {of!r}, not of {journal!r}" if threads else "of no thread")
         for file, name in (("void.jsonl", ""), ("records.jsonl", DECISION), ("heads.jsonl", HEAD)):
             for number, text in enumerate((folder / file).read_bytes().splitlines(), 1):
                 place = f"{file} line {number}"
-                line = json.loads(text)
-                threads.setdefault(line["thread"], []).extend([(place, name, line)] if name else [])
+                threads.setdefault((line := json.loads(text))["thread"], []).extend([(place, name, line)] * bool(name))
                 said += [] if name else [f"{place}, thread {line['thread']!r}: outside the chain, {line['reason']!r}"]
     except FAULTS as error:
         return said, [f"{place}: {told(error)}"]
@@ -283,6 +281,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--key", action="append", required=True, metavar="PUBKEY")
+    parser.add_argument("--journal", default="", metavar="NAME")
     parser.add_argument("--all-signed", action="store_true")
     given = parser.parse_args()
     if not given.bundle.is_dir():
@@ -291,8 +290,9 @@ def main() -> int:
         keys = {public_key(text) for text in given.key}
     except (OSError, ValueError, TypeError) as error:
         parser.error(f"--key is no Ed25519 public key in a PEM file or in 64 hex digits: {error}")
-    said, faults = verify(given.bundle, keys, given.all_signed)
-    print("\n".join([*said, *(f"BROKEN  {fault}" for fault in faults), "BROKEN" if faults else "WHOLE"]))
+    said, faults = verify(given.bundle, keys, given.all_signed, given.journal)
+    for line in [*said, *(f"BROKEN  {fault}" for fault in faults), "BROKEN" if faults else "WHOLE"]:
+        print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))  # a bundle's text moves no cursor
     return bool(faults)
 
 

@@ -14,6 +14,7 @@ import click
 from ops.audit import bundle, keys, verify
 from ops.audit.collect import Collected, collect
 from ops.audit.heads import as_dict
+from ops.audit.memory import Memory
 from ops.audit.selection import Selection
 from ops.audit.signing import Signer, rounds
 from ops.audit.words import counted
@@ -49,7 +50,7 @@ def sign(ctx: Context, key_file: Path, every: float | None) -> None:
     """Sign the head of each thread that has moved since it was last signed."""
     told = set[tuple[str, str]]()
     with contextlib.suppress(KeyboardInterrupt):
-        for signer, made in rounds(ctx.settings, keys.load(key_file), every or 0):
+        for signer, made in rounds(ctx.settings, keys.load(key_file), Memory.beside(key_file), every or 0):
             for head in made:
                 ctx.emit(**as_dict(head))
             if made or every is None:
@@ -118,7 +119,8 @@ def _tell_bundle(ctx: Context, found: Collected, out: Path, manifest: dict[str, 
     unsigned = [s for s in found.stories if s.signed_seq < s.last_seq or s.signed_first_seq < s.first_seq]
     verifier = hashlib.sha256(Path(verify.__file__).read_bytes()).hexdigest()
     ctx.say(f"{counted(len(found.stories), 'thread')}, {entries:,} entries: {out}")
-    ctx.say(f"Read {out / 'narrative.html'}; verify with: python verify.py {out} --key PUBKEY")
+    journal = ctx.settings.namespace
+    ctx.say(f"Read {out / 'narrative.html'}; verify with: python verify.py {out} --key PUBKEY --journal {journal}")
     ctx.say(f"Give your readers the public key and verify.py (SHA-256 {verifier}) by another way than the bundle.")
     ctx.emit(bundle=str(out), threads=len(found.stories), entries=entries, unsigned=len(unsigned), verifier=verifier)
     if unsigned:

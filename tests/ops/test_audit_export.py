@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ops.audit import collect
 from schemas.codec import Codec
 from tests.ops.audits import case, check, eventful, exported, paid, public_hex, signed
 from tests.ops.fakes import FakeKafka, objects, run
@@ -123,3 +124,28 @@ def test_export_reads_inputs_that_cannot_be_read(kafka: FakeKafka, alone: Path) 
     bundle = exported(alone)
     assert check(bundle, key)[1] == []
     assert "Its 9 bytes are in the records, and cannot be read." in (bundle / "narrative.html").read_text()
+
+
+def test_export_beside_a_signer_is_whole(kafka: FakeKafka, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is decided and signed while the journal is read is not in the bundle, and its head is none of it either."""
+    made = paid(kafka)
+    key, stories = signed(alone), collect._stories
+
+    def meanwhile(*given: Any) -> Any:
+        found = stories(*given)
+        made.send(order="o2")
+        signed(alone)
+        return found
+
+    monkeypatch.setattr(collect, "_stories", meanwhile)
+    said, faults = check(exported(alone), key)
+    assert (faults, "seq 1 to 3 whole, signed to seq 3" in said[1]) == ([], True)
+
+
+def test_export_takes_a_repeat_for_what_it_is(kafka: FakeKafka, alone: Path) -> None:
+    """The head once more, to the byte, is harmless: neither an error nor a void record."""
+    made = paid(kafka)
+    kafka.add_entry(made.journal[-1])
+    key = signed(alone)
+    bundle = exported(alone)
+    assert (check(bundle, key)[1], (bundle / "void.jsonl").read_bytes()) == ([], b"")

@@ -151,6 +151,7 @@ def test_narrative_holds_hostile_text_as_text(kafka: FakeKafka, alone: Path) -> 
     wanted = Page(told(kafka, alone))
     for number, word in enumerate(HOSTILE):
         kafka.topics.clear()
+        (alone / "key.signed").unlink(missing_ok=True)  # the signer would tell of it
         made = case(kafka, f"thread {word}"[:100], parrot)
         made.take(
             made.input("event", "agent-events", source=word, id=word, type="t.Go", data={"word": word, word: [word]})

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from msgspec.structs import replace
 
 import ops.audit.signing
 from ops.audit import heads, keys
@@ -228,3 +229,52 @@ def test_heads_signed_bytes_are_fixed() -> None:
     """What is signed today is verified in years; no two heads have the same bytes."""
     head = AuditHead("ns", "a:b", 1, 23, "ff", 4, 5)
     assert head.signed_bytes() == b"21:threadlog.AuditHead/12:ns3:a:b1:12:232:ff1:41:5"
+
+
+@pytest.mark.parametrize("left", [(), (None,)], ids=["cleared", "written over"])
+def test_sign_remembers_what_the_topic_has_lost(kafka: FakeKafka, alone: Path, left: tuple[None, ...]) -> None:
+    """Who has the cluster takes the head away and writes the log anew: the signer does not sign the second story."""
+    paid(kafka)
+    signed(alone)
+    kafka.topics["threadlog.audit-heads"] = []
+    for value in left:
+        kafka.add("audit-heads", b"t", value)
+    remake(kafka, total=8)
+    told = run("audit", "sign", "--key", "key")
+    assert (told.exit_code, "NOT SIGNED  't': seq 3 is not the entry that was signed" in told.stdout) == (1, True)
+    assert written(kafka) == []
+
+
+def test_sign_learns_from_the_topic_what_its_file_lacks(kafka: FakeKafka, alone: Path) -> None:
+    """A signer of before there was a file, or one that died between the two, has it at its next start."""
+    paid(kafka)
+    signed(alone)
+    (alone / "key.signed").unlink()
+    signed(alone)
+    kafka.topics["threadlog.audit-heads"] = []
+    remake(kafka, total=8)
+    assert run("audit", "sign", "--key", "key").exit_code == 1
+
+
+@pytest.mark.parametrize("prev", ["", "0" * 64], ids=["the same", "another"])
+def test_sign_holds_what_comes_behind_the_signed_entry_to_it(kafka: FakeKafka, alone: Path, prev: str) -> None:
+    """Retention has taken the signed entry itself; the first one that is left must continue it."""
+    made = paid(kafka)
+    signed(alone)
+    made.send(order="o2")
+    if prev:
+        kafka.topics["threadlog.agent-decisions"].pop()
+        kafka.add_entry(replace(made.journal[3], prev=prev).sealed())
+    kafka.cut("agent-decisions", 3)
+    told = run("audit", "sign", "--key", "key")
+    assert (told.exit_code, "'t': seq 3 is not the entry that was signed" in told.stdout) == (bool(prev), bool(prev))
+
+
+def test_sign_that_cannot_remember_signs_nothing(kafka: FakeKafka, alone: Path) -> None:
+    """A sentence that names the file."""
+    paid(kafka)
+    key_pair(alone)
+    (alone / "key.signed").write_text("no database " * 100)
+    told = run("audit", "sign", "--key", "key")
+    assert (told.exit_code, "key.signed does not take what was signed: " in told.stderr) == (1, True)
+    assert written(kafka) == []

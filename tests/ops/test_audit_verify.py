@@ -38,7 +38,7 @@ def test_verify_whole_bundle_is_whole(bundle: Path, key: Path) -> None:
     """Each thread is told with its entries, its signature and the account of its calls."""
     said, faults = check(bundle, key)
     assert faults == []
-    assert said[0].startswith("manifest: not signed.")
+    assert said[0].startswith("manifest: journal 'threadlog', not signed.")
     assert "thread 't': seq 1 to 10 whole, signed to seq 10 at " in said[1]
     assert said[1].endswith("all signed; calls: 3 done, 1 in doubt, then found done")
     assert said[2].endswith("all signed; calls: 2 done")
@@ -181,3 +181,31 @@ def test_verify_takes_every_history(kafka: FakeKafka, alone: Path) -> None:
         key = signed(alone, f"key{number}")
         assert check(exported(alone, name=f"b{number}"), key)[1] == []
         kafka.topics.clear()
+
+
+def test_verify_asks_for_the_journal_that_was_named(bundle: Path, key: Path) -> None:
+    """The same key may have signed a rehearsal's threads of the same names."""
+    arguments = [str(bundle), "--key", f"{key}.pub", "--journal"]
+    told = verifier(bundle, *arguments, "production")
+    assert "BROKEN  manifest: of the journal 'threadlog', not of 'production'\n" in told.stdout
+    assert (told.returncode, verifier(bundle, *arguments, "threadlog").returncode) == (1, 0)
+
+
+def test_verify_of_nothing_is_broken(bundle: Path, key: Path) -> None:
+    """No thread, no evidence."""
+    for file in ("records.jsonl", "heads.jsonl", "void.jsonl"):
+        (bundle / file).write_bytes(b"")
+    manifest = json.loads((bundle / "manifest.json").read_bytes())
+    (bundle / "manifest.json").write_text(json.dumps({**manifest, "threads": []}))
+    relist(bundle)
+    assert check(bundle, key)[1] == ["manifest: of no thread"]
+
+
+@pytest.mark.parametrize("name", ["narrative-corrected.html", "thread\x1b[1A\rWHOLE"])
+def test_verify_sees_a_file_that_was_not_exported(bundle: Path, key: Path, name: str) -> None:
+    """Beside the narrative another one. And what a bundle holds writes nothing on a terminal but itself."""
+    (bundle / name).write_text("All is well.")
+    told = verifier(bundle, str(bundle), "--key", f"{key}.pub")
+    shown = name.replace("\x1b", "\\x1b").replace("\r", "\\r")
+    assert told.returncode == 1
+    assert f"BROKEN  manifest: {shown} is not the file that the manifest lists\n" in told.stdout

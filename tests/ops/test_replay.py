@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ def test_sealed_lets_go_again() -> None:
             socket.create_connection(address)
         with pytest.raises(Sealed), sealed():
             os.system("true")
+        with pytest.raises(Sealed), sealed():
+            threading.Thread(target=print).start()
         socket.create_connection(address).close()
         assert os.system("true") == 0
 
