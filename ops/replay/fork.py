@@ -119,7 +119,8 @@ class Trial:
     def _decide(self, input: Input) -> None:
         with sealed():
             decision = self.fork.go_on(input)
-        self._mine.update(effect["call_id"] for effect in decision.effects if effect["do"] == "call")
+        # One that was open in the history can be asked again in the fork; its first asking tells whose it is.
+        self._mine.update(e["call_id"] for e in decision.effects if e["do"] == "call" and e["ask"] == 1)
         self.writer.add(decision.entry)
         self.told(decision)
 

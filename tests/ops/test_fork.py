@@ -122,6 +122,9 @@ def test_fork_runs_an_allowed_tool_for_tried_events_only(alone: Path, monkeypatc
     told = objects(fork(alone, STOCK, app=spec, at=at, allow="refund"))
     assert not (alone / "paid").exists()
     assert [one["tool"] for one in told[-1]["waits_for"]] == ["refund"]
+    told = objects(fork(alone, {"timer": "next"}, app=spec, at=at, allow="refund"))
+    assert [(line["kind"], line["verdict"]) for line in told[:-1]] == [("timer", "asked_again")]
+    assert not (alone / "paid").exists()
 
 
 def test_fork_tells_how_an_allowed_tool_failed(alone: Path) -> None:
