@@ -23,12 +23,14 @@ from schemas.errors import Unreadable
 from schemas.topics import TOPICS, kafka_name
 from threadlog.entry import Entry
 from threadlog.following import Head, judge
+from threadlog.snapshots import state_before
 from wire.frames import Record
 from wire.journal import entry_of
-from wire.kafka import read_topic
+from wire.kafka import first_offsets, read_topic
 from wire.registry import Registry
 
 _CONNECT_S = 3
+_JOURNAL = "agent-decisions"
 NO_HEAD = Head()
 
 
@@ -101,11 +103,13 @@ class Journal:
     By the reader's rule (`threadlog.following`). Iterating leaves out a void entry and notes it in `voids`; a reader
     calls `complain` at the end, so that nobody takes a broken history for a whole one.
 
-    Where retention has cut a thread's history, all that is left of it is void, unless the reader can begin later:
+    Where retention has deleted the beginning of a partition, all that is left of a thread that began there is void,
+    unless the reader can begin later. Its chain is then followed from the first entry that is left, and it is read
 
-    from_snapshot   with the thread's first entry that has a snapshot; `cut` counts what stands before it, by thread
-    from_anywhere   for who needs the chain alone and not the state: where the beginning of a partition is gone, with
-                    whatever entry of a thread is left in it
+    from_snapshot   from its next snapshot on; `cut` has each such thread, and counts what is left of it before that
+    from_anywhere   at once, by who needs the chain alone and not the state
+
+    `lows`: the first offset that retention has left of each partition, for these two.
     """
 
     settings: Settings
@@ -116,7 +120,8 @@ class Journal:
     from_snapshot: bool = False
     from_anywhere: bool = False
     cut: Counter[str] = field(default_factory=Counter)
-    _lows: dict[int, int] = field(default_factory=dict, repr=False)
+    lows: dict[int, int] = field(default_factory=dict)
+    _stateless: set[str] = field(default_factory=set, repr=False)  # threads that wait for their next snapshot
 
     @cached_property
     def codec(self) -> Codec:
@@ -126,24 +131,24 @@ class Journal:
     def __iter__(self) -> Iterator[Entry]:
         """The valid entries. Raises Trouble without a broker, RegistryUnavailable without a registry."""
         self.heads.clear()
-        for record in whole_topic(self.settings, "agent-decisions", self.partitions):
+        self._stateless.clear()
+        for record in whole_topic(self.settings, _JOURNAL, self.partitions):
             if (entry := self.take(record)) is not None:
                 yield entry
 
     def take(self, record: Record) -> Entry | None:
-        """The entry in the next record if it is valid; None, and a note in `voids`, if not; None for a repeat, and for
-        another thread's."""
-        low = self._lows.setdefault(record.partition, record.offset)
+        """The entry in the next record if it is valid; None, and a note in `voids`, if not; None for a repeat, for
+        another thread's, and for one before a thread's next snapshot. Raises as iterating does."""
+        is_cut = self._is_cut(record)
         if self.thread is not None and record.key != self.thread.encode():
             return None
         thread = "" if record.key is None else record.key.decode("utf-8", "backslashreplace")
         try:
             entry = entry_of(record.value, self.codec)
-            head = self.heads.get(thread) or self._beginning(entry, low)
-            if head is None:
-                self.cut[thread] += 1
-                return None
-            standing, reason = judge(entry, thread, head)
+            head = self.heads.get(thread)
+            begins_late = head is None and is_cut and entry.seq > 1
+            before = Head(entry.seq - 1, entry.prev) if begins_late else head or NO_HEAD
+            standing, reason = judge(entry, thread, before)
             if standing == "void" and (writer := dict(record.headers).get(GENERATION)) is not None:
                 reason = f"{reason} (written by generation {writer.decode('utf-8', 'replace')[:20]})"
         except Unreadable as error:
@@ -153,16 +158,36 @@ class Journal:
         if standing != "applied":
             return None
         self.heads[thread] = Head(entry.seq, entry.hash)
-        return entry
+        return entry if self._has_state(entry, begins_late) else None
 
-    def _beginning(self, entry: Entry, low: int) -> Head | None:
-        """The head before the first entry that is left of a thread; None where the history begins only later."""
-        before = Head(entry.seq - 1, entry.prev)
-        if self.from_anywhere and low > 0:
-            return before
-        if self.from_snapshot and entry.seq > 1:
-            return None if entry.snapshot is None else before
-        return NO_HEAD
+    def _is_cut(self, record: Record) -> bool:
+        """Whether this reader can begin later, and the beginning of a record's partition is deleted.
+
+        The broker is asked, for a partition may also begin with what was aborted: a gap there is a gap."""
+        if not (self.from_snapshot or self.from_anywhere):
+            return False
+        if record.partition not in self.lows:
+            self.lows[record.partition] = self._firsts.get(record.partition, 0) if record.offset else 0
+        return self.lows[record.partition] > 0
+
+    @cached_property
+    def _firsts(self) -> dict[int, int]:
+        with reading(self.settings, _JOURNAL) as name:
+            return first_offsets(self.settings.bootstrap, name)
+
+    def _has_state(self, entry: Entry, begins_late: bool) -> bool:
+        """Whether the state before a valid entry is known, as far as this reader needs it."""
+        if not self.from_snapshot:
+            return True
+        if begins_late:
+            self.cut[entry.thread] = 0
+            self._stateless.add(entry.thread)
+        if entry.thread in self._stateless:
+            if state_before(entry) is None:
+                self.cut[entry.thread] += 1
+                return False
+            self._stateless.remove(entry.thread)
+        return True
 
     def complain(self) -> None:
         """Raises Trouble when an entry was void."""

@@ -12,12 +12,18 @@ import click
 from ops.context import Context, Trouble, pass_context
 from ops.reading import Journal
 from ops.sending import Sender
+from threadlog.entry import Entry
+from threadlog.snapshots import state_before
 
 
 def parked(journal: Journal) -> dict[str, dict[str, Any]]:
-    """The parked run of each thread that has one."""
-    found: dict[str, dict[str, Any]] = {}
+    """The parked run of each thread that has one; `seq` is None where retention took the decision that parked it."""
+    found, begun = dict[str, dict[str, Any]](), set[str]()
     for entry in journal:
+        if entry.thread not in begun:
+            begun.add(entry.thread)
+            if (run := _parked_before(entry)) is not None:
+                found[entry.thread] = run
         for effect in json.loads(entry.effects):
             if effect["do"] == "park_run":
                 found[entry.thread] = {
@@ -33,6 +39,16 @@ def parked(journal: Journal) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _parked_before(entry: Entry) -> dict[str, Any] | None:
+    """The run that is parked in the snapshot with which a thread begins whose start is gone."""
+    state = state_before(entry)
+    run = {} if state is None else state.small["run"]
+    if "parked" not in run:
+        return None
+    cause = {name: value for name, value in run["parked"].items() if name != "since_ms"}
+    return {"thread": entry.thread, "run_id": run["id"], "seq": None, **cause}
+
+
 @click.group("parked")
 def command() -> None:
     """Runs that were stopped because code and log disagree, or a limit was hit."""
@@ -42,7 +58,7 @@ def command() -> None:
 @pass_context
 def list_(ctx: Context) -> None:
     """Every parked run and why."""
-    journal = Journal(ctx.settings)
+    journal = Journal(ctx.settings, from_snapshot=True)
     runs = parked(journal)
     for run in runs.values():
         ctx.say(f"{run['thread']}  run {run['run_id'][:12]}  {run['type']}: {run['message']}")
@@ -53,7 +69,7 @@ def list_(ctx: Context) -> None:
 
 
 def _command(ctx: Context, thread: str, action: str, reason: str) -> None:
-    journal = Journal(ctx.settings, thread)
+    journal = Journal(ctx.settings, thread, from_snapshot=True)
     run = parked(journal).get(thread)
     journal.complain()
     if run is None:

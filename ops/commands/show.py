@@ -78,6 +78,13 @@ def _tell(ctx: Context, entry: Entry, codec: Codec) -> None:
             ctx.say(f"        → {line}")
 
 
+def _tell_cut(ctx: Context, first: Entry, left_out: int) -> None:
+    """Say that a story begins at a snapshot, and how many entries are left that lie before it."""
+    more = f" {left_out} before that are left, and are not told." if left_out else ""
+    ctx.say(f"Retention has deleted the beginning: this is the story from the snapshot in seq {first.seq} on.{more}")
+    ctx.emit(cut=True, thread=first.thread, seq=first.seq, left_out=left_out)
+
+
 def _state_at(ctx: Context, thread: str, seq: int, refresh: bool) -> None:
     with index(ctx, refresh) as db:
         with log_of(ctx.settings) as log:
@@ -108,8 +115,10 @@ def command(ctx: Context, thread: str, seq: int | None, no_refresh: bool) -> Non
         _state_at(ctx, thread, seq, not no_refresh)
         return
     codec, found = codec_of(ctx.settings), False
-    journal = Journal(ctx.settings, thread)
+    journal = Journal(ctx.settings, thread, from_snapshot=True)
     for entry in journal:
+        if not found and entry.seq > 1:
+            _tell_cut(ctx, entry, journal.cut[thread])
         found = True
         _tell(ctx, entry, codec)
         fields = entry.to_dict()
@@ -120,6 +129,11 @@ def command(ctx: Context, thread: str, seq: int | None, no_refresh: bool) -> Non
     for void in journal.voids:
         ctx.emit(void=True, **asdict(void))
     journal.complain()
+    if thread in journal.cut and not found:
+        raise Trouble(
+            f"Retention has deleted the beginning of thread {thread!r}, and left no snapshot of it.",
+            f"`threadlog tail agent-decisions` shows entries as they lie; {journal.cut[thread]} of its own are left.",
+        )
     if not found:
         names = sorted(
             {r.key.decode("utf-8", "replace") for r in whole_topic(ctx.settings, "agent-decisions") if r.key}

@@ -53,6 +53,8 @@ def command(ctx: Context, once: bool, heal: bool, every: float | None) -> None:
         _watch(ctx, watch, healer, _records(ctx.settings, once), every)
     counts = watch.counts(time.monotonic())
     ctx.say(f"{watch.entries} entries of {counts['threads']} threads are valid, {counts['void']} void.")
+    if cut := len(watch.journal.cut):
+        ctx.say(f"Of {cut} threads the beginning is deleted; {counts['cut']} entries lie before their next snapshot.")
     ctx.emit(**counts)
     watch.journal.complain()
 

@@ -70,11 +70,12 @@ class Watch:
     lost: int = 0
 
     def __post_init__(self) -> None:
-        self.journal = Journal(self.settings)
+        self.journal = Journal(self.settings, from_snapshot=True)
         self._alarms, self._held = Alarms(), Held(self.settings.checkpoint_interval_ms)
         self._leases = Leases(self.settings.parallelism)
         self._lag = Lag(self.settings, self.journal.codec)
         self._healed, self._open_until = dict[int, int](), dict[Place, dict[int, int]]()
+        self._cut = set[int]()  # partitions of the journal that are known not to hold their threads' beginnings
         self._ends = StableEnds(self.settings.bootstrap, [name_of(self.settings, topic) for topic in WRITTEN])
         names = {topic: name_of(self.settings, topic) for topic in INPUTS}
         firsts = {topic: first_offsets(self.settings.bootstrap, name) for topic, name in names.items()}
@@ -92,12 +93,16 @@ class Watch:
         return []
 
     def _entry(self, record: Record) -> list[News]:
-        told = len(self.journal.voids)
+        told, cut = len(self.journal.voids), len(self.journal.cut)
         if (entry := self.journal.take(record)) is not None:
             self.entries += 1
             if (place := place_of(entry)) is not None:
                 self._inputs.decided(*place, counts=record.offset >= self._healed.get(record.partition, 0))
-        return [of_void(void) for void in self.journal.voids[told:]]
+        news = [of_void(void) for void in self.journal.voids[told:]]
+        if len(self.journal.cut) > cut and record.partition not in self._cut:
+            self._cut.add(record.partition)
+            news.append(of_cut(record.partition, self.journal.lows[record.partition]))
+        return news
 
     def _passed_over(self, now: float, ends: Ends) -> list[News]:
         """The inputs whose decision is lost, each told once.
@@ -155,7 +160,8 @@ class Watch:
         """The figures of now, for a metric."""
         return {
             "entries": self.entries, "threads": len(self.journal.heads), "void": len(self.journal.voids),
-            "lost": self.lost, "held_s": round(self._held.oldest_s(now), 1), "alarms": len(self._alarms.told),
+            "cut": self.journal.cut.total(), "lost": self.lost, "held_s": round(self._held.oldest_s(now), 1),
+            "alarms": len(self._alarms.told),
         }  # fmt: skip
 
 
@@ -183,6 +189,13 @@ def of_void(void: Void) -> News:
     }  # fmt: skip
     line = f"ALARM {void.thread} at {void.partition}/{void.offset}: {void.reason}. {do}"
     return News(line, record, broken, (void.partition, void.offset))
+
+
+def of_cut(partition: int, low: int) -> News:
+    """What retention has deleted of the journal as news; it is no alarm, and told once for all threads that lack it."""
+    what = "threads that had begun are read from their next snapshot on"
+    line = f"{JOURNAL} {partition} begins at offset {low}, retention has deleted what was before: {what}"
+    return News(line, {"cut": True, "topic": JOURNAL, "partition": partition, "offset": low})
 
 
 def of_lost(place: Place, given: Given) -> News:

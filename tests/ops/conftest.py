@@ -56,7 +56,7 @@ def kafka(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
         monkeypatch.setattr(module, "Registry", lambda url: fake.schemas)
     for module in (ops.reading, ops.watching.watch):
         monkeypatch.setattr(module, "read_topic", fake.read_topic)
-    for module in (ops.audit.signing, ops.watching.watch):
+    for module in (ops.audit.signing, ops.reading, ops.watching.watch):
         monkeypatch.setattr(module, "first_offsets", fake.first_offsets)
     monkeypatch.setattr(ops.watching.watch, "StableEnds", fake.stable_ends)
     monkeypatch.setattr(ops.watching.lag, "progress", lambda bootstrap, group, topics: {})
@@ -64,7 +64,9 @@ def kafka(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
     for module in (ops.sending, wire.writing):
         monkeypatch.setattr(module, "producer", lambda bootstrap, *settings: FakeProducer(fake))
     monkeypatch.setattr(
-        ops.index.source, "TopicReader", lambda _, topic: FakeTopic(fake.topics.get(topic, []), fake.cluster)
+        ops.index.source,
+        "TopicReader",
+        lambda _, topic: FakeTopic(fake.topics.get(topic, []), fake.cluster, fake.first_offsets("", topic)),
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         monkeypatch.setenv("THREADLOG_BROKERS", f"127.0.0.1:{listening.getsockname()[1]}")

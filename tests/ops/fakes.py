@@ -23,6 +23,7 @@ class FakeKafka:
     schemas: FixedSchemas = field(default_factory=FixedSchemas)
     topics: dict[str, list[Record]] = field(default_factory=dict)
     cluster: str = "cluster-1"
+    lows: dict[tuple[str, int], int] = field(default_factory=dict)  # below, retention has deleted what there was
 
     def add(self, topic: str, key: bytes | None, value: bytes | None, partition: int = 0, headers: Any = ()) -> Record:
         """Append a record; its timestamp is its place."""
@@ -50,11 +51,13 @@ class FakeKafka:
 
     def cut(self, topic: str, count: int) -> None:
         """Retention takes the first records of a topic."""
-        del self.topics[f"threadlog.{topic}"][:count]
+        records = self.topics[f"threadlog.{topic}"]
+        self.lows |= {(record.topic, record.partition): record.offset + 1 for record in records[:count]}
+        del records[:count]
 
     def first_offsets(self, bootstrap: str, topic: str) -> dict[int, int]:
         """Of the partitions that hold anything."""
-        return {record.partition: record.offset for record in reversed(self.topics.get(topic, []))}
+        return {r.partition: self.lows.get((topic, r.partition), 0) for r in self.topics.get(topic, [])}
 
     def stable_ends(self, bootstrap: str, topics: list[str]) -> FakeEnds:
         """Where its partitions end."""

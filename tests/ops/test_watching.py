@@ -270,7 +270,7 @@ def test_watch_tells_the_figures_of_now_when_asked(kafka: FakeKafka) -> None:
         kafka.add_entry(entry)
     counts = objects(run("--json", "watch", "--every", "0"))
     assert [one["entries"] for one in counts] == [0, 1, 2, 2]
-    assert {tuple(one) for one in counts} == {("entries", "threads", "void", "lost", "held_s", "alarms")}
+    assert {tuple(one) for one in counts} == {("entries", "threads", "void", "cut", "lost", "held_s", "alarms")}
 
 
 def test_watch_looks_beside_what_it_reads(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch) -> None:
