@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m bench`: every figure, one bench after the other, on stacks of their own. About an hour.
 
-a process for each bench ─► .build/bench/NAME.jsonl ─► a table; --write-docs: a page, and all raw data beside it
+a process for each bench ─► .build/bench/NAME.jsonl ─► a table, and what was asked of it
+                                   --write-docs FILE ─► a page, all raw data beside it, and the README's table of floors
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import click
 
 from bench.figures import LOAD_MAX, Figure, table
 from bench.session import FOLDER, cool_down
-from bench.sheet import Told, render, told
+from bench.sheet import Told, floors, refloored, render, told
 from ops.context import Trouble
 from ops.stack.layout import ROOT
 
 BENCHES = (
     "conversation", "latency", "waiting", "history", "threads", "recovery", "replay", "flinkreplay", "queries",
 )  # fmt: skip
+README = ROOT / "README.md"
 
 
 def measured(names: tuple[str, ...]) -> list[Told]:
@@ -33,24 +35,47 @@ def measured(names: tuple[str, ...]) -> list[Told]:
     return found
 
 
-def _write_docs(path: Path) -> None:
-    """The page, and beside it the raw data. Raises Trouble where a bench has none."""
-    figures = measured(BENCHES)
+def _write_docs(path: Path, mixed: bool) -> None:
+    """The page, beside it the raw data, and the floors in the README. Raises Trouble, and writes nothing, where a
+    bench has no raw data or, unless `mixed`, where they are not all of one clean commit."""
     if missing := [name for name in BENCHES if not (FOLDER / f"{name}.jsonl").is_file()]:
         raise Trouble(f"{FOLDER} has nothing of {', '.join(missing)}.", "`make bench` runs all of them.")
+    figures = measured(BENCHES)
+    if not mixed:
+        _check_commits(figures)
+    page, front = render(figures), refloored(README.read_text(), floors(figures))
     path.with_suffix(".jsonl").write_text("".join(f"{json.dumps(one, ensure_ascii=False)}\n" for one in figures))
-    path.write_text(render(figures))
-    click.echo(f"{path} is made of {len(figures)} figures.")
+    path.write_text(page)
+    README.write_text(front)
+    click.echo(f"{path} is made of {len(figures)} figures; {README} has their floors.")
+
+
+def _check_commits(figures: list[Told]) -> None:
+    """Raise Trouble unless all figures are of one commit, and that without changes."""
+    benches: dict[str, set[str]] = {}
+    for one in figures:
+        benches.setdefault(one["conditions"]["commit"], set()).add(one["bench"])
+    if len(benches) > 1 or any(commit.endswith("+") for commit in benches):
+        each = "; ".join(f"{commit}: {', '.join(sorted(names))}" for commit, names in sorted(benches.items()))
+        raise Trouble(
+            f"The raw data are not of one clean commit ({each}).",
+            "Run those benches again at one commit, without changes (a + at its end), or give --mixed.",
+        )
 
 
 @click.command()
 @click.option("--busy", is_flag=True, help=f"Measure although the load average is above {LOAD_MAX:g}.")
-@click.option("--write-docs", type=click.Path(path_type=Path), help="Measure nothing: make this page of the raw data.")
+@click.option(
+    "--write-docs",
+    type=click.Path(path_type=Path),
+    help="Measure nothing: make this page, and the floors in README.md, of the raw data of one clean commit.",
+)
+@click.option("--mixed", is_flag=True, help="Make the page of raw data of several commits, or of a changed tree, too.")
 @click.argument("names", nargs=-1, type=click.Choice(BENCHES))
-def main(busy: bool, write_docs: Path | None, names: tuple[str, ...]) -> None:
-    """Run the benches NAMES (default: all) and print one table; raw data lies in .build/bench."""
+def main(busy: bool, write_docs: Path | None, mixed: bool, names: tuple[str, ...]) -> None:
+    """Run the benches NAMES (default: all) and print tables; raw data lies in .build/bench."""
     if write_docs is not None:
-        _write_docs(write_docs)
+        _write_docs(write_docs, mixed)
         return
     failed = []
     for name in names or BENCHES:
@@ -60,7 +85,10 @@ def main(busy: bool, write_docs: Path | None, names: tuple[str, ...]) -> None:
         if subprocess.run(command, cwd=ROOT, check=False).returncode:
             failed.append(name)
     ran = tuple(name for name in names or BENCHES if name not in failed)
-    click.echo(f"\n{table([Figure(one['figure'], one['unit'], one['runs']) for one in measured(ran)])}")
+    found = measured(ran)
+    click.echo(f"\n{table([Figure(one['figure'], one['unit'], one['runs']) for one in found])}")
+    if not names:
+        click.echo(f"\n{floors(found)}")
     if failed:
         raise SystemExit(f"These failed: {', '.join(failed)}.")
 

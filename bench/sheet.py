@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.figures import short
 from bench.floors import FLOORS
+from ops.context import Trouble
 
 Told = dict[str, Any]
 
@@ -17,11 +18,13 @@ HEAD = """\
 
 Made of [raw data](figures.jsonl) by `.venv/bin/python -m bench --write-docs docs/figures.md`; `make bench` measures
 anew: about an hour on two cores that have nothing else to do. Everything runs on one machine: ZooKeeper, broker,
-registry, JobManager, a TaskManager for each job, the sender and the reader. Each bench says at which commit it was run.
+registry, JobManager, a TaskManager for each job, the sender and the reader. Each bench says at which commit it was run;
+a page of more than one commit, or of a changed tree (a + at its end), is made only with `--mixed`.
 What the figures mean, and where the time goes: [performance.md](performance.md).
 """
 # Where a bench was made is the same for all; the load before it is not, and is a bound only.
 MACHINE = ("cpu", "cores", "kernel", "python", "java", "flink", "kafka", "connector", "nice")
+FLOOR_HEADS = ["figure", "floor", "median", "min to max", "runs", ""]
 UNTOLD = ("load_average", "busy", "sender_and_reader", "commit", *MACHINE)
 
 
@@ -37,7 +40,7 @@ def _row(cells: list[str]) -> str:
 def floors(figures: list[Told]) -> str:
     """A table: what was asked, what was measured, whether it holds."""
     found = {one["figure"]: one for one in figures}
-    rows = [_row(["figure", "floor", "median", "min to max", "runs", ""]), _row(["---"] * 6)]
+    rows = [_row(FLOOR_HEADS), _row(["---"] * len(FLOOR_HEADS))]
     for floor in FLOORS:
         one = found.get(floor.figure)
         if one is None:
@@ -48,6 +51,15 @@ def floors(figures: list[Told]) -> str:
             values = [f"{middle} {floor.unit}".strip(), f"{low} to {high}", str(len(one["runs"]))]
             rows.append(_row([floor.what, floor.asked, *values, said]))
     return "".join(rows)
+
+
+def refloored(text: str, table: str) -> str:
+    """A document with another table of floors, up to the empty line after it. Raises Trouble where it has none."""
+    begin = text.find(_row(FLOOR_HEADS[:3]).rstrip())
+    if begin < 0:
+        raise Trouble("README.md has no table of floors.", f"It begins with the row {_row(FLOOR_HEADS).strip()}")
+    end = text.find("\n\n", begin)
+    return text[:begin] + table + (text[end + 1 :] if end >= 0 else "")
 
 
 def _bench(name: str, ones: list[Told]) -> str:

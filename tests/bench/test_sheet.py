@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from bench import __main__ as command
 from bench import page, sheet
 from bench.floors import FLOORS, Floor
+from ops.context import Trouble
 
 ROOT = Path(__file__).parents[2]
 AT_MOST, AT_LEAST = Floor("a", "what", 1.3), Floor("b", "what", 100, "s", at_least=True)
@@ -67,3 +70,59 @@ def test_the_readme_shows_the_floors_of_the_page() -> None:
     """Its figures are those of the raw data, not what somebody remembers."""
     raw = (ROOT / "docs" / "figures.jsonl").read_text().splitlines()
     assert sheet.floors([json.loads(line) for line in raw]) in (ROOT / "README.md").read_text()
+
+
+@pytest.fixture
+def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one figure of each bench, all of one commit, and a README beside them."""
+    monkeypatch.setattr(command, "FOLDER", tmp_path)
+    monkeypatch.setattr(command, "README", tmp_path / "README.md")
+    for name in command.BENCHES:
+        keep(tmp_path, name, "abc")
+    (tmp_path / "README.md").write_text(f"before\n\n{sheet.floors([])}\nafter\n")
+    return tmp_path
+
+
+def keep(folder: Path, bench: str, commit: str, name: str = "x") -> None:
+    """The raw data of a bench: one figure."""
+    told = {**figure(name, 3.0, commit=commit), "bench": bench}
+    (folder / f"{bench}.jsonl").write_text(f"{json.dumps(told)}\n")
+
+
+def write_docs(folder: Path, *more: str) -> str:
+    """What the command says; empty when it went well."""
+    done = CliRunner().invoke(command.main, ["--write-docs", str(folder / "page.md"), *more])
+    return done.output if done.exit_code else ""
+
+
+def test_one_command_makes_the_page_its_raw_data_and_the_floors_of_the_readme(raw: Path) -> None:
+    """So they cannot differ."""
+    keep(raw, "recovery", "abc", "recovery.gap")
+    assert write_docs(raw) == ""
+    figures = [json.loads(line) for line in (raw / "page.jsonl").read_text().splitlines()]
+    assert len(figures) == len(command.BENCHES)
+    assert (raw / "page.md").read_text() == sheet.render(figures)
+    assert (raw / "README.md").read_text() == f"before\n\n{sheet.floors(figures)}\nafter\n"
+
+
+@pytest.mark.parametrize("commit", ["other", "abc+"])
+def test_a_page_of_more_than_one_clean_commit_is_made_only_when_told(raw: Path, commit: str) -> None:
+    """Nothing is written, and it is told which bench is of which commit."""
+    for name in command.BENCHES if commit == "abc+" else ("latency", "queries"):
+        keep(raw, name, commit)
+    said = write_docs(raw)
+    assert "The raw data are not of one clean commit" in said and "--mixed" in said
+    assert commit == "abc+" or "other: latency, queries" in said
+    assert not (raw / "page.md").exists() and not (raw / "page.jsonl").exists()
+    assert write_docs(raw, "--mixed") == "" and (raw / "page.md").exists()
+
+
+def test_a_readme_without_floors_is_trouble() -> None:
+    """It would be left with old ones in silence."""
+    with pytest.raises(Trouble, match="no table of floors"):
+        sheet.refloored("text\n", "table\n")
+
+
+def test_floors_at_the_end_of_a_document_are_replaced_as_well() -> None:
+    """Without an empty line after them."""
+    assert sheet.refloored(f"a\n\n{sheet.floors([])}", "table\n") == "a\n\ntable\n"
