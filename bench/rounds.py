@@ -129,6 +129,16 @@ def decision_ms(seen: list[tuple[float, Entry]]) -> list[float]:
     return [1000 * at - entry.input.log_time_ms for at, entry in seen if entry.kind == "event"]
 
 
+def check_done(codec: Codec, entries: list[Entry], calls: int) -> None:
+    """Raise Trouble unless these entries have a result of each of so many calls, one a thread, and all are done."""
+    ended = {one.thread: codec.decode(one.input.value)[2]["status"] for one in entries if one.kind == "result"}
+    if (statuses := Counter(ended.values())) != Counter(done=calls):
+        raise Trouble(
+            f"All of {calls} calls should be done; the journal has {dict(statuses)}.",
+            "Read the log of the tools job's TaskManager.",
+        )
+
+
 def check(number: int, phase: Phase, entries: list[Entry], heads: dict[str, str]) -> None:
     """Raise Trouble unless these entries are what was planned, each continuing its thread."""
     verdicts: Verdicts = Counter((entry.kind, entry.verdict) for entry in entries)

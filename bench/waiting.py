@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m bench.waiting`: what it costs that calls are out. CPU of every process of the stack, against idling.
 
-Each window with calls has one without just before it: for a while after its calls the stack is not idle yet,
-and a machine is not equally fast all the time.
+    idle ─► calls out ─► idle ─► calls out ─► idle        a window each; n with calls have n + 1 idle ones around them
+
+What a window with calls takes over idling is told against the mean of its two neighbours: for a while after its calls
+the stack is not idle yet, and a machine is not equally fast all the time.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
 from bench.figures import Figure
 from bench.live import ASK
+from bench.rounds import check_done
 from bench.session import Session, options, session
 from ops.context import Trouble
+from threadlog.entry import Entry
 
 APP, JOBS = "bench.live:app", ("conversation", "tools")
 # A window begins when the last call has been fired for a while, and ends before the first has its answer. A slow
@@ -33,19 +38,36 @@ def _cores(run: Session) -> float:
 
 
 def _while_waiting(run: Session, calls: int, prefix: str) -> float:
-    """Cores while so many calls wait, once all of them have begun. Raises Trouble where one has ended meanwhile."""
-    call_s, began = WINDOW_S + FIRED_S + 5 + A_CALL_S * calls, time.monotonic()
+    """Cores while so many calls wait. Raises Trouble where one has begun late, ended early or not ended well."""
+    call_s, sent = WINDOW_S + FIRED_S + 5 + A_CALL_S * calls, time.monotonic()
     with run.journal() as follower:
         run.send((f"{prefix}-{n}", ASK, {"text": f"look:{call_s}", "data": "{}"}) for n in range(calls))
         follower.wait(calls)
         time.sleep(FIRED_S)
-        cores = _cores(run)
-        if ended := len(follower.seen) - calls:
-            raise Trouble(f"{ended} of {calls} calls had ended within the window.", "This machine needs longer calls.")
-        time.sleep(max(0.0, began + call_s - time.monotonic()))
+        began, cores, ended = time.time(), _cores(run), time.time()
+        time.sleep(max(0.0, sent + call_s - time.monotonic()))
         follower.wait(2 * calls)
+        entries = [entry for _, entry in run.entries(follower)]
+    check_done(run.codec, entries, calls)
+    if wrong := not_out(entries, call_s, began, ended):
+        raise Trouble(f"Of {calls} calls {wrong}.", "This machine needs longer calls, or more time until all are out.")
     time.sleep(SETTLE_S)
     return cores
+
+
+def not_out(entries: Iterable[Entry], call_s: float, began_s: float, ended_s: float) -> str:
+    """How many calls were not out all the time from `began_s` to `ended_s` (the clock's time), by the append of their
+    results and what each takes by itself; empty where all were."""
+    results_s = [entry.input.log_time_ms / 1000 for entry in entries if entry.kind == "result"]
+    late, early = sum(at - call_s > began_s for at in results_s), sum(at < ended_s for at in results_s)
+    return " and ".join(
+        f"{count} {what}" for count, what in ((late, "began within the window"), (early, "ended within it")) if count
+    )
+
+
+def over_idle(out: Sequence[float], idle: Sequence[float]) -> list[float]:
+    """What each window with calls takes more than its two neighbours do on average; `idle` has one more than `out`."""
+    return [cores - (before + after) / 2 for cores, before, after in zip(out, idle[:-1], idle[1:], strict=True)]
 
 
 @click.command()
@@ -56,12 +78,13 @@ def main(**given: Any) -> None:
     """Measure the CPU that waiting calls cost."""
     with session(given, APP, JOBS) as run:
         _while_waiting(run, max(given["calls"]), "warm")
-        found, idle = list[Figure](), list[float]()
+        found, idle = list[Figure](), [_cores(run)]
         for calls in given["calls"]:
-            over = []
+            out, since = list[float](), len(idle) - 1
             for number in range(given["rounds"]):
+                out.append(_while_waiting(run, calls, f"{calls}-{number}"))
                 idle.append(_cores(run))
-                over.append(100 * (_while_waiting(run, calls, f"{calls}-{number}") - idle[-1]))
+            over = [100 * cores for cores in over_idle(out, idle[since:])]
             found.append(Figure(f"waiting.{calls}_calls.over_idle", "% of a core", over))
         found.insert(0, Figure("waiting.idle", "% of a core", [100 * cores for cores in idle]))
         run.report("waiting", found, window_s=WINDOW_S)
