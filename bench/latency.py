@@ -3,6 +3,10 @@
 
 Events come one after the other, slowly, through both jobs. Times are the broker's: when it appended the event, and when
 it appended the result of the call; a decision counts from when a read_committed reader could see it.
+
+What a call costs beyond itself is one cycle without the call: event appended ─► its handler runs ─► the call is asked
+for ─► the tool ─► its result appended. That is the cycle of an `await` as a whole: what goes on in a handler is a
+result, which comes in by the same path as the event does here.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import click
 
 from bench.figures import Figure, at_share
 from bench.live import ASK
-from bench.rounds import decision_ms
+from bench.rounds import check_done, decision_ms
 from bench.session import Session, options, session
 from threadlog.entry import Entry
 
@@ -26,14 +30,19 @@ Seen = tuple[float, Entry]
 
 
 def _round(run: Session, plan: str, events: int, pause_s: float, prefix: str) -> list[Seen]:
-    """Send the events one by one, and wait until each run has ended: the entries as they were seen."""
+    """Send the events one by one, and wait until each run has ended: the entries as they were seen.
+
+    Raises Trouble where a call did not end as done."""
     entries_each = 1 if plan == "say" else 2
     with run.journal() as follower:
         for number in range(events):
             run.send([(f"{prefix}-{number}", ASK, {"text": plan, "data": "{}"})])
             time.sleep(pause_s)
         follower.wait(events * entries_each)
-        return run.entries(follower)
+        seen = run.entries(follower)
+    if plan != "say":
+        check_done(run.codec, [entry for _, entry in seen], events)
+    return seen
 
 
 def _overhead_ms(seen: list[Seen]) -> list[float]:
