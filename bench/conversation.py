@@ -6,18 +6,20 @@
 A turn is one input record that has become one committed journal entry; entries of timers are extra. Each round sends
 new threads through a script of the support desk's mix, in phases that follow each other when the journal shows that the
 former was handled. Rate and CPU are taken over the middle of each phase, by the broker's append times and the
-TaskManager's own accounting; the journal of each round is compared with what was planned, entry by entry.
+TaskManager's own accounting; the journal of each round is compared with what was planned, entry by entry, and what lies
+in the other topics with what the journal asks for, record by record.
 """
 
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
-from bench import figures
+from bench import figures, outputs
 from bench.bare import INPUT, OUTPUT
 from bench.feed import Committed, Follower
 from bench.figures import Figure
@@ -64,25 +66,32 @@ class Bench:
         return summary(found, lambda one: "event", meter, self.run.hosts["bare"], records, sum(counts))
 
     def whole(self, name: str, threads: int, phases: int) -> Round:
-        """A round of the conversation job. Raises Trouble where its journal is not what was planned."""
+        """A round of the conversation job. Raises Trouble where it has not written what was planned."""
         planned = self.mixes = plan(self.run.conditions["seed"], name, threads, phases)
         records = [list(self.run.encoder.records(phase)) for phase in planned]
         counts, turns = [phase.entries for phase in planned], sum(phase.turns for phase in planned)
+        before, host = outputs.begin(self.run), self.run.hosts["conversation"]
         with self.run.journal() as follower:
             found = run(records, counts, self.run.feeder, follower)
-        kinds, host = self._verified(planned, [seen for _, seen in found]), self.run.hosts["conversation"]
+        kinds, asked = self._verified(planned, [seen for _, seen in found])
+        outputs.check(self.run, before, asked)
         return summary(found, lambda one: kinds[one.partition, one.offset], self.run.meter, host, records, turns)
 
-    def _verified(self, planned: list[Phase], seen: list[list[Committed]]) -> dict[tuple[int, int], str]:
-        """The kind of each entry by its place, once the journal has shown to be what was planned."""
+    def _verified(
+        self, planned: list[Phase], seen: list[list[Committed]]
+    ) -> tuple[dict[tuple[int, int], str], Counter[str]]:
+        """The kind of each entry by its place, and the records that the entries ask for by topic, once the journal has
+        shown to be what was planned."""
         kinds: dict[tuple[int, int], str] = {}
         heads: dict[str, str] = {}
+        asked = Counter[str]()
         for number, (phase, committed) in enumerate(zip(planned, seen, strict=True)):
             entries: list[Entry] = read_entries(self.run.codec, committed)
             check(number, phase, entries, heads)
             places = [(one.partition, one.offset) for one in committed]
             kinds |= dict(zip(places, (entry.kind for entry in entries), strict=True))
-        return kinds
+            asked += outputs.asked(entries)
+        return kinds, asked
 
 
 def measured(pairs: list[tuple[Round, Round]]) -> list[Figure]:
