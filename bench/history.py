@@ -1,21 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m bench.history`: a turn at message 1,000 of a thread beside one at message 10.
 
-Once as many short runs, once as one long run that takes note after note. One set of threads is brought to message 990;
-then windows of it alternate with windows of new threads, so that both are measured on the same stack at the same time.
+Once as many short runs, once as one long run that takes note after note. One set of threads is made old; then windows
+of 20 messages of it alternate with windows of new threads: both are measured on the same stack at the same time.
+
+Of a message comes one entry, and with every 500th a thread writes a snapshot, in both kinds of run (the period doubles
+where a thread remembers more than 2,000 events). So the old threads are not of one age: they stand evenly over 500
+messages, from 740 on, and every window has one turn of 500 with a snapshot in it, as a conversation has on average. The
+first window is of messages 740 to 1,260, 1,000 on average; each further one is 20 messages later.
+
 The long run's live coroutine is a cache; what a turn costs when it was evicted and the run is executed again is
-measured on the engine alone, in this process.
+measured on the engine alone, in this process: messages 990 to 1,010, one of them with a snapshot. `--alone` measures
+only that.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from bench.figures import Figure
+from bench.figures import Figure, table
 from bench.live import ASK, MORE, app
 from bench.session import Session, options, session
 from bench.turns import NOTE, alternated, compared, ms_per_turn, take_turns
@@ -27,28 +35,48 @@ from threadlog.state import new_state
 
 APP, JOBS = "bench.live:app", ("conversation",)
 BEFORE, LATE_AT, WINDOW = 5, 990, 20  # messages: of a new thread before its window, of an old one, of a window
+SPREAD = Limits().snapshot_every_entries
+OLD_FROM = LATE_AT - SPREAD // 2
 EARLY, LATE = range(BEFORE, BEFORE + WINDOW), range(LATE_AT, LATE_AT + WINDOW)
 LISTEN = {"text": "listen", "data": "{}"}
 LABELS = ("at_10", "at_1000")
+
+
+def ages(threads: int) -> list[int]:
+    """How many messages each of the old threads has before its first window."""
+    return [OLD_FROM + number * SPREAD // threads for number in range(threads)]
+
+
+def in_turn(names: Sequence[str], counts: Sequence[int]) -> list[str]:
+    """The names in turn, each as often as it counts."""
+    return [name for number in range(max(counts)) for name, count in zip(names, counts, strict=True) if number < count]
 
 
 def _pairs(run: Session, threads: int, long_run: bool, rounds: int, prefix: str) -> list[tuple[float, float]]:
     """CPU a turn (ms) at the early and at the late messages, round by round."""
     kind = MORE if long_run else ASK
 
-    def begin(name: str, messages: int) -> list[str]:
+    def begin(name: str, counts: list[int]) -> list[str]:
         names = [f"{prefix}-{name}-{n}" for n in range(threads)]
         if long_run:
             take_turns(run, names, ASK, 1, LISTEN)
-        take_turns(run, names, kind, messages)
+        take_turns(run, in_turn(names, counts), kind, 1)
         return names
 
-    old = begin("old", LATE_AT)
-    young = [begin(f"young-{number}", BEFORE) for number in range(rounds)]
+    old = begin("old", ages(threads))
+    young = [begin(f"young-{number}", [BEFORE] * threads) for number in range(rounds)]
     return alternated(
         rounds,
         lambda number: ms_per_turn(run, young[number], kind, WINDOW),
         lambda number: ms_per_turn(run, old, kind, WINDOW),
+    )
+
+
+def event(number: int, kind: str, data: dict[str, str]) -> Input:
+    """A message of the one thread that the engine alone decides on."""
+    now = 1_700_000_000_000 + number
+    return Input(
+        "event", "t", "agent-events", 0, number, now, now, source="/bench", id=str(number), type=kind, data=data
     )
 
 
@@ -59,10 +87,7 @@ def _evicted_ms() -> tuple[float, float]:
     for number in itertools.count():
         last = number >= LATE.stop
         kind, data = (ASK, LISTEN) if number == 0 else (MORE, NOTE)
-        now = 1_700_000_000_000 + number
-        came = Input(
-            "event", "t", "agent-events", 0, number, now, now, source="/bench", id=str(number), type=kind, data=data
-        )
+        came = event(number, kind, data)
         if number in EARLY or number in LATE:
             live.clear()
         began = time.thread_time()
@@ -74,23 +99,31 @@ def _evicted_ms() -> tuple[float, float]:
     return sum(spent[n] for n in EARLY) / len(EARLY), sum(spent[n] for n in LATE) / len(LATE)
 
 
+def _evicted(rounds: int) -> list[Figure]:
+    return compared("history.long_run_evicted", LABELS, [_evicted_ms() for _ in range(rounds)])
+
+
 @click.command()
-@click.option("--threads", type=click.IntRange(10), default=200, show_default=True)
+@click.option("--threads", type=click.IntRange(25), default=200, show_default=True)
 @click.option("--rounds", type=click.IntRange(1, 100), default=7, show_default=True)
+@click.option("--alone", is_flag=True, help="Only the evicted run, for a profiler: no stack, and nothing is written.")
 @options
-def main(**given: Any) -> None:
+def main(alone: bool, **given: Any) -> None:
     """Measure what a turn costs late in a conversation."""
     found, rounds = list[Figure](), given["rounds"]
+    if alone:
+        click.echo(table(_evicted(rounds)))
+        return
     with session(given, APP, JOBS) as run:
         take_turns(run, [f"warm-{n}" for n in range(2_000)], ASK, 40)
         for name, long_run in (("short_runs", False), ("long_run", True)):
             pairs = _pairs(run, given["threads"], long_run, rounds, name)
             found += compared(f"history.{name}", LABELS, pairs)
-        evicted = [_evicted_ms() for _ in range(rounds)]
-        found += compared("history.long_run_evicted", LABELS, evicted)
+        found += _evicted(rounds)
         run.report(
             "history", found, threads=given["threads"], window_messages=WINDOW, early_from=EARLY.start,
-            late_from=LATE.start, late_to=LATE.start + rounds * WINDOW, evicted="the engine alone, ms of CPU",
+            late_from=OLD_FROM, late_to=max(ages(given["threads"])) + rounds * WINDOW,
+            evicted=f"the engine alone, ms of CPU, messages {LATE.start} to {LATE.stop}",
         )  # fmt: skip
 
 
