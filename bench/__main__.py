@@ -21,7 +21,7 @@ from ops.context import Trouble
 from ops.stack.layout import ROOT
 
 BENCHES = (
-    "conversation", "latency", "waiting", "history", "threads", "recovery", "replay", "flinkreplay", "queries",
+    "conversation", "alone", "latency", "waiting", "history", "threads", "recovery", "replay", "flinkreplay", "queries",
 )  # fmt: skip
 README = ROOT / "README.md"
 
