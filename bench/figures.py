@@ -66,7 +66,8 @@ def machine() -> dict[str, Any]:
     """What the figures were measured on, read before anything is started."""
     cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
     return {
-        "cores": os.cpu_count(), "cpu": cpu or platform.processor(), "kernel": platform.release(),
+        "cores": os.cpu_count(), "cpu": cpu or platform.processor(), "memory_gib": _memory_gib(),
+        "kernel": platform.release(),
         "load_average": round(os.getloadavg()[0], 2), "nice": os.nice(0), "commit": _commit(),
         "python": platform.python_version(), "java": _java(), "flink": metadata.version("apache-flink"),
         "kafka": _jar("kafka", "kafka_2.13-"), "connector": _jar("flink-lib", "flink-sql-connector-kafka-"),
@@ -76,6 +77,12 @@ def machine() -> dict[str, Any]:
 def quiet(load_average: float | None = None) -> bool:
     """Whether the machine has nothing else to do: now, or when its load average was this."""
     return (os.getloadavg()[0] if load_average is None else load_average) <= LOAD_MAX
+
+
+def _memory_gib() -> float:
+    """All of the machine's, used or not; the kernel tells it in kB of 1,024 bytes."""
+    total = next(line for line in _lines("/proc/meminfo") if line.startswith("MemTotal:"))
+    return round(int(total.split()[1]) / 2**20, 1)
 
 
 def _lines(path: str) -> list[str]:

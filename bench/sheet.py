@@ -23,7 +23,7 @@ a page of more than one commit, or of a changed tree (a + at its end), is made o
 What the figures mean, and where the time goes: [performance.md](performance.md).
 """
 # Where a bench was made is the same for all; the load before it is not, and is a bound only.
-MACHINE = ("cpu", "cores", "kernel", "python", "java", "flink", "kafka", "connector", "nice")
+MACHINE = ("cpu", "cores", "memory_gib", "kernel", "python", "java", "flink", "kafka", "connector", "nice")
 FLOOR_HEADS = ["figure", "floor", "median", "min to max", "runs", ""]
 UNTOLD = ("load_average", "busy", "sender_and_reader", "commit", *MACHINE)
 
@@ -89,7 +89,7 @@ def _machines(figures: list[Told]) -> str:
     """Each condition of the machine, once; of a run on one machine there is one value each."""
     rows = [_row(["condition", "value"]), _row(["---"] * 2)]
     for key in MACHINE:
-        values = sorted({str(one["conditions"].get(key, "")) for one in figures})
+        values = sorted({str(one["conditions"].get(key, "not told")) for one in figures})
         rows.append(_row([key, "; ".join(values)]))
     loads = [one["conditions"]["load_average"] for one in figures]
     return "".join([*rows, _row(["load average before a bench", f"{min(loads):g} to {max(loads):g}"])])

@@ -126,3 +126,9 @@ def test_a_readme_without_floors_is_trouble() -> None:
 def test_floors_at_the_end_of_a_document_are_replaced_as_well() -> None:
     """Without an empty line after them."""
     assert sheet.refloored(f"a\n\n{sheet.floors([])}", "table\n") == "a\n\ntable\n"
+
+
+def test_a_page_shows_what_a_run_has_told_of_its_machine() -> None:
+    """Also where an older one has not."""
+    text = sheet.render([figure("a", 1.0, memory_gib=23.5), figure("b", 1.0, memory_gib=7.8), figure("c", 1.0)])
+    assert "| memory_gib | 23.5; 7.8; not told |" in text
