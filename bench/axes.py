@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import accumulate, cycle
+from dataclasses import dataclass, replace
+from itertools import accumulate, cycle, groupby
 
 from bench.live import ASK
 from threadlog.limits import Limits
@@ -40,7 +40,8 @@ class Point:
     spread: which thread an event goes to, "in turn", "uniform", "zipf" or "hot". history: messages that each thread has
     before anything is measured; calls: how many are out meanwhile. interval_ms: of the checkpoints, on a stack of its
     own; None: on the stack that all the others share. At full speed events are sent for `seconds` and until
-    `turns_min` of them were, but no more than `turns_max`; all of it must be over after `bound_s`."""
+    `turns_min` of them were, but no more than `turns_max`; all of it must be over after `bound_s`. again: it is the
+    first point of its stack once more, with threads of its own."""
 
     axis: str
     x: int | str
@@ -54,11 +55,12 @@ class Point:
     turns_min: int = 0
     turns_max: int = 10**9
     note: str = ""
+    again: bool = False
 
     @property
     def name(self) -> str:
         """Of the point and of its threads."""
-        return f"{self.axis}-{self.x}"
+        return f"{'again-' * self.again}{self.axis}-{self.x}"
 
     @property
     def stack(self) -> tuple[str, int | None]:
@@ -128,12 +130,16 @@ def picks(spread: str, threads: int, seed: str) -> Iterator[int]:
 
 
 def plan(axes: tuple[str, ...], seconds: float, long: bool = False) -> list[Point]:
-    """The points of these axes, those of one stack next to each other. `long`: a million threads as well."""
+    """The points of these axes, those of one stack next to each other. `long`: a million threads as well.
+
+    A stack with several points ends with its first one again: so far do points differ that should be equal."""
     makers = {
         "threads": _threads, "history": _history, "payload": _payload, "skew": _skew, "waiting": _waiting,
         "checkpoint": _checkpoint,
     }  # fmt: skip
-    return [point for axis in AXES if axis in axes for point in makers[axis](seconds, long)]
+    points = [point for axis in AXES if axis in axes for point in makers[axis](seconds, long)]
+    stacks = [list(ones) for _, ones in groupby(points, lambda point: point.stack)]
+    return [point for ones in stacks for point in (*ones, *(replace(one, again=True) for one in ones[:1] if ones[1:]))]
 
 
 def _threads(seconds: float, long: bool) -> list[Point]:

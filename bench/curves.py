@@ -64,6 +64,17 @@ def read(path: Path) -> list[dict[str, Any]]:
     raise Trouble(f"{path} has no points of curves: {why}.", "`python -m bench.curves` makes such a file.")
 
 
+def _write_docs(path: Path, raw: Path | None) -> None:
+    """The page, and beside it the raw data that it is made of. Raises Trouble where there are none."""
+    beside = path.with_suffix(".jsonl")
+    source = raw or (RAW if RAW.exists() else beside)
+    text = page.render(read(source))
+    if source != beside:
+        beside.write_bytes(source.read_bytes())
+    path.write_text(text)
+    click.echo(f"{path} is made of {source}.")
+
+
 def _on_a_stack(given: dict[str, Any], points: list[Point], interval_ms: int | None, kept: Kept) -> None:
     """Measure these points on a stack of their own; each of them is in the raw data afterwards.
 
@@ -76,6 +87,7 @@ def _on_a_stack(given: dict[str, Any], points: list[Point], interval_ms: int | N
             warm_up(run, checkpoints, given["warm_s"])
             while left:
                 found, fit = measure(run, checkpoints, left[0])
+                found["conditions"]["warm_s"] = given["warm_s"]
                 kept.add(found)
                 left.pop(0)
                 gc.collect()
@@ -93,19 +105,25 @@ def _on_a_stack(given: dict[str, Any], points: list[Point], interval_ms: int | N
 @click.option("--point-s", type=click.FloatRange(1, 600), default=30, show_default=True, help="Full speed of a point.")
 @click.option("--warm-s", type=click.FloatRange(0, 600), default=45, show_default=True, help="Warm-up of each stack.")
 @click.option("--long", is_flag=True, help="A million threads as well.")
-@click.option("--raw", type=click.Path(path_type=Path), default=RAW, help="File of the raw data.")
-@click.option("--write-docs", type=click.Path(path_type=Path), help="Measure nothing: make this page of the raw data.")
+@click.option(
+    "--raw", type=click.Path(path_type=Path), help="File of the raw data (default: .build/bench/curves.jsonl)."
+)
+@click.option(
+    "--write-docs",
+    type=click.Path(path_type=Path),
+    help="Measure nothing: make this page of the raw data, and lay them beside it. Without any, of those beside it.",
+)
 @click.argument("axes", nargs=-1, metavar="[AXIS]...")
-def main(axes: tuple[str, ...], raw: Path, write_docs: Path | None, **given: Any) -> None:
+def main(axes: tuple[str, ...], raw: Path | None, write_docs: Path | None, **given: Any) -> None:
     """Measure what a turn costs along AXES: threads, history, payload, skew, waiting, checkpoint (default: all)."""
     if unknown := sorted(set(axes) - set(AXES)):
         raise Trouble(f"There is no axis {', '.join(unknown)}.", f"The axes are {', '.join(AXES)}.")
     if write_docs is not None:
         if axes:
             raise Trouble("--write-docs makes a page of all axes in the raw data.", "Leave the axes out.")
-        write_docs.write_text(page.render(read(raw)))
-        click.echo(f"{write_docs} is made of {raw}.")
+        _write_docs(write_docs, raw)
         return
+    raw = raw or RAW
     gc.disable()  # of a million entries each is looked at once; walking them again and again would be load of our own
     kept = Kept(raw, axes or AXES)
     for (_, interval_ms), points in groupby(plan(kept.axes, given["point_s"], given["long"]), lambda p: p.stack):

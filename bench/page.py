@@ -69,9 +69,9 @@ ABOUT = {
 HOW = """\
 # Cost curves
 
-What one turn costs while one thing grows and all others stay. Made of raw data by
-`python -m bench.curves --write-docs docs/curves.md`; `make curves` measures anew, which takes about an hour. The raw
-data, one JSON object per point with all of its figures and conditions, are in `.build/bench/curves.jsonl`.
+What one turn costs while one thing grows and all others stay. Made of [raw data](curves.jsonl), one JSON
+object per point with all of its figures and conditions, by `python -m bench.curves --write-docs docs/curves.md`;
+`make curves` measures anew, which takes about an hour.
 
 How it was measured:
 
@@ -103,8 +103,9 @@ def cell(point: Told, column: Column) -> str:
 
 
 def x(point: Told) -> str:
-    """Where a point is on its axis."""
-    return f"{point['x']:,}" if isinstance(point["x"], int) else str(point["x"])
+    """Where a point is on its axis, and whether it was there before."""
+    where = f"{point['x']:,}" if isinstance(point["x"], int) else str(point["x"])
+    return f"{where} again" if point.get("again") else where
 
 
 def note(point: Told) -> str:
@@ -140,10 +141,12 @@ def plain(value: float) -> str:
 
 
 def plot(points: list[Told], title: str, fields: tuple[str, ...]) -> str:
-    """A Mermaid plot, one line a field; points that lack one are left out. Empty when too few are left.
+    """A Mermaid plot, one line a field; points that lack one or were there before are left out. Empty when too few are
+    left.
 
     Points are evenly spaced whatever their numbers, which on axes that grow by factors is a logarithmic scale."""
-    whole = [p for p in points if all(p.get(field) is not None for field in fields)]
+    once = [p for p in points if not p.get("again")]
+    whole = [p for p in once if all(p.get(field) is not None for field in fields)]
     if len(whole) < POINTS_MIN:
         return ""
     labels = ", ".join(f'"{x(p)}"' for p in whole)
@@ -165,10 +168,22 @@ def conditions(points: list[Told]) -> str:
         ("state", lambda c: c["state"]),
         ("seed", lambda c: c["seed"]),
         ("full speed of a point, s, `--point-s`", lambda c: c["full_speed_s"]),
+        ("warm-up of a stack, s, `--warm-s`", lambda c: c.get("warm_s", "not told")),
     )
     known = [one["conditions"] for one in points if "cores" in one["conditions"]]
     rows = [(name, sorted({str(of(one)) for one in known})) for name, of in shown]
     return "| condition | value |\n|---|---|\n" + "".join(f"| {name} | {'; '.join(each)} |\n" for name, each in rows)
+
+
+def repeated(points: list[Told]) -> str:
+    """How far an axis's first point and the same again are apart; empty where it was not measured again."""
+    again = next((p for p in points if p.get("again")), None)
+    if again is None:
+        return ""
+    first = next(p for p in points if p["x"] == again["x"])
+    shown = [Column("turns/s", "turns_per_s"), Column("CPU ms a turn", "cpu_ms_per_turn")]
+    told = ", ".join(f"{column.heading} {cell(first, column)} and {cell(again, column)}" for column in shown)
+    return f" The first point once more at the end says how far equal points differ: {told}."
 
 
 def section(points: list[Told]) -> str:
@@ -180,8 +195,8 @@ def section(points: list[Told]) -> str:
     of = f" Measured at commit {' and '.join(commits)}." if commits else ""
     plots = [plot(points, title, fields) for title, fields in PLOTS]
     parts = (
-        f"## {TITLES[axis]}\n", f"{ABOUT[axis]}{every if intervals else ''}{of}\n", table(points, SPEED, True), *plots,
-        table(points, BYTES, False),
+        f"## {TITLES[axis]}\n", f"{ABOUT[axis]}{every if intervals else ''}{repeated(points)}{of}\n",
+        table(points, SPEED, True), *plots, table(points, BYTES, False),
     )  # fmt: skip
     return "\n".join(filter(None, parts))
 

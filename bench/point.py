@@ -183,7 +183,7 @@ def told(point: Point, run: Session | None, found: dict[str, Any], unfinished: s
         "in_flight": point.in_flight(conditions.get("checkpoint_interval_ms", point.interval_ms or 0)),
     }  # fmt: skip
     return {
-        "axis": point.axis, "x": point.x, "unit": UNITS[point.axis], "finished": not unfinished,
+        "axis": point.axis, "x": point.x, "again": point.again, "unit": UNITS[point.axis], "finished": not unfinished,
         "note": "; ".join(filter(None, (unfinished, point.note))), "busy": busy, **found, "conditions": conditions,
     }  # fmt: skip
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import islice, pairwise
 
 import pytest
@@ -21,7 +22,7 @@ from threadlog.limits import Limits
 
 
 def xs(axis: str, long: bool = False) -> list[int | str]:
-    return [point.x for point in plan((axis,), 20, long)]
+    return [point.x for point in plan((axis,), 20, long) if not point.again]
 
 
 def test_plan_has_the_points_of_every_axis() -> None:
@@ -43,7 +44,16 @@ def test_plan_has_a_million_threads_only_when_told() -> None:
 
 def test_plan_has_only_the_axes_that_were_asked_for() -> None:
     """In the order of the page, whatever the order on the command line."""
-    assert [point.axis for point in plan(("skew", "threads"), 20)] == ["threads"] * 4 + ["skew"] * 3
+    assert [point.axis for point in plan(("skew", "threads"), 20)] == ["threads"] * 5 + ["skew"] * 4
+
+
+def test_plan_ends_a_stack_with_its_first_point_again() -> None:
+    """So a reader sees how far equal points differ. A stack with one point has nothing to compare it with."""
+    again = {point.axis: point for point in plan(AXES, 20) if point.again}
+    assert again.keys() == set(AXES) - {"checkpoint"}
+    for axis, point in again.items():
+        points = plan((axis,), 20)
+        assert points[-1] == point == replace(points[0], again=True)
 
 
 def test_plan_has_a_stack_for_each_axis_and_each_interval() -> None:
@@ -68,7 +78,7 @@ def test_point_of_the_threads_axis_reaches_each_thread() -> None:
 
 def test_point_of_the_history_axis_measures_where_it_says() -> None:
     """At most half as many messages again, or ten, are measured on a thread."""
-    points = plan(("history",), 600)
+    points = [point for point in plan(("history",), 600) if not point.again]
     assert [p.turns_max // p.threads for p in points] == [10, 50, 500, 5_000]
     assert [Counter(t for t, _, _ in p.before()).most_common(1)[0][1] for p in points[:2]] == [10, 100]
 

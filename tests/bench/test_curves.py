@@ -52,7 +52,8 @@ def test_curves_start_a_stack_for_each_axis_and_interval(starts: list[int | None
     """None is the usual interval."""
     assert run(tmp_path / "raw.jsonl", "checkpoint", "threads", "skew") == 0
     assert starts == [None, None, 100, 200, 1_000, 10_000]
-    assert len(kept(tmp_path / "raw.jsonl")) == 4 + 3 + 4
+    assert len(kept(tmp_path / "raw.jsonl")) == 5 + 4 + 4
+    assert {one["conditions"]["warm_s"] for one in curves.read(tmp_path / "raw.jsonl")} == {0}
 
 
 def test_curves_tell_of_points_that_a_broken_stack_did_not_reach(
@@ -66,8 +67,8 @@ def test_curves_tell_of_points_that_a_broken_stack_did_not_reach(
     monkeypatch.setattr(curves, "measure", measure)
     raw = tmp_path / "raw.jsonl"
     assert run(raw, "threads", "skew") == 1
-    threads = [("threads", x, x == 100) for x in (100, 1_000, 10_000, 100_000)]
-    assert kept(raw) == threads + [("skew", x, True) for x in ("uniform", "zipf", "hot")]
+    threads = [("threads", x, x == 100) for x in (100, 1_000, 10_000, 100_000)] + [("threads", 100, False)]
+    assert kept(raw) == threads + [("skew", x, True) for x in ("uniform", "zipf", "hot", "uniform")]
     assert curves.read(raw)[2]["note"].startswith("not measured: the point before left the stack unfit")
 
 

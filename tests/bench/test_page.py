@@ -89,7 +89,35 @@ def test_write_docs_measures_nothing_and_writes_the_page(tmp_path: Path) -> None
     done = CliRunner().invoke(curves.main, ["--write-docs", str(docs), "--raw", str(raw)])
     assert done.exit_code == 0, done.output
     assert docs.read_text() == page.render(curves.read(raw))
+    assert (tmp_path / "c.jsonl").read_text() == raw.read_text()
     assert f"did not finish: {UNFINISHED}" in docs.read_text()
+
+
+def test_write_docs_takes_the_raw_data_beside_the_page_where_nothing_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page can be made anew from what the repository has; what was measured since comes first."""
+    monkeypatch.setattr(curves, "RAW", tmp_path / "measured.jsonl")
+    beside = write(tmp_path / "c.jsonl", [point("skew", "hot")])
+    command = ["--write-docs", str(tmp_path / "c.md")]
+    assert CliRunner().invoke(curves.main, command).exit_code == 0
+    assert (tmp_path / "c.md").read_text() == page.render([point("skew", "hot")])
+    write(tmp_path / "measured.jsonl", [point("skew", "zipf")])
+    assert CliRunner().invoke(curves.main, command).exit_code == 0
+    assert curves.read(beside) == [point("skew", "zipf")]
+
+
+def test_page_tells_of_a_point_that_was_measured_again() -> None:
+    """It has a row and a sentence; a plot goes along its axis once."""
+    points = [
+        point("threads", 100), point("threads", 1_000),
+        point("threads", 100, again=True, turns_per_s=1_200.0, cpu_ms_per_turn=0.6),
+    ]  # fmt: skip
+    text = page.section(points)
+    assert "| 100 again | 1,200 | 0.6 |" in text
+    assert 'x-axis "threads" ["100", "1,000"]' in text and "100 again" not in page.plot(points, *page.PLOTS[0])
+    assert "equal points differ: turns/s 1,500 and 1,200, CPU ms a turn 0.5 and 0.6." in text
+    assert page.repeated(points[:2]) == ""
 
 
 @pytest.mark.parametrize(
