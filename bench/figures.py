@@ -14,7 +14,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ops.stack.layout import BUILD, ROOT
+from ops.machine import commit, cpu
+from ops.stack.layout import BUILD
 
 LOAD_MAX = 1.0
 OTHERS_MAX = 0.10
@@ -64,11 +65,10 @@ def short(value: float) -> str:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on, read before anything is started."""
-    cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
     return {
-        "cores": os.cpu_count(), "cpu": cpu or platform.processor(), "memory_gib": _memory_gib(),
+        "cores": os.cpu_count(), "cpu": cpu(), "memory_gib": _memory_gib(),
         "kernel": platform.release(),
-        "load_average": round(os.getloadavg()[0], 2), "nice": os.nice(0), "commit": _commit(),
+        "load_average": round(os.getloadavg()[0], 2), "nice": os.nice(0), "commit": commit(),
         "python": platform.python_version(), "java": _java(), "flink": metadata.version("apache-flink"),
         "kafka": _jar("kafka", "kafka_2.13-"), "connector": _jar("flink-lib", "flink-sql-connector-kafka-"),
     }  # fmt: skip
@@ -81,20 +81,8 @@ def quiet(load_average: float | None = None) -> bool:
 
 def _memory_gib() -> float:
     """All of the machine's, used or not; the kernel tells it in kB of 1,024 bytes."""
-    total = next(line for line in _lines("/proc/meminfo") if line.startswith("MemTotal:"))
+    total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal:"))
     return round(int(total.split()[1]) / 2**20, 1)
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines()
-
-
-def _commit() -> str:
-    """The commit, with a plus where the working tree differs from it; empty outside a repository."""
-    said = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return said.stdout.strip()
 
 
 def _java() -> str:

@@ -21,6 +21,7 @@ from examples.yardstick import fetch, report
 from examples.yardstick import run as runs
 from examples.yardstick.tasks import Task, load
 from ops.context import Trouble
+from ops.machine import commit, cpu
 from ops.settings import Settings, SettingsError
 from ops.settings import load as load_settings
 from ops.stack import lifecycle
@@ -140,6 +141,9 @@ def main(**given: Any) -> None:
     whole: dict[str, Any] = {
         "settings": {key: value for key, value in given.items() if key not in (*DEFAULTS, "tasks", "keep")},
         "writes": report.writes(direct),
+        "commit": commit(),  # as it is before the runs
+        "cpu": cpu(),
+        "cores": os.cpu_count(),
     }
     click.echo(report.calls(whole["writes"]))
     equal = False
@@ -149,7 +153,7 @@ def main(**given: Any) -> None:
     finally:
         if not given["keep"]:
             lifecycle.down(settings, click.echo, purge=equal)
-    whole.update(equal=equal, seconds=round(time.monotonic() - began), cores=os.cpu_count())
+    whole.update(equal=equal, seconds=round(time.monotonic() - began))
     (folder / "report.json").write_text(json.dumps(whole, indent=1))
     (folder / "report.md").write_text(report.page(whole))
     click.echo(f"\n{report.table(whole['tables'])}\n{report.verdict(whole)}")

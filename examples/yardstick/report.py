@@ -73,7 +73,8 @@ def page(whole: dict[str, Any]) -> str:
     ]
     took = ", ".join(f"{name} {one['seconds']} s" for name, one in whole["runs"].items())
     return "\n\n".join([
-        f"{verdict(whole)} Runs: {took}; {whole['cores']} cores; {settings}.", f"```\n{table(whole['tables'])}\n```",
+        f"{verdict(whole)} Runs: {took}; {settings}. Commit {whole['commit']}; {whole['cpu']}, {whole['cores']} cores.",
+        f"```\n{table(whole['tables'])}\n```",
         calls(whole["writes"]),
         _markdown(["kill", "process", "of", "requests open", "s until all ran again"], kills),
         _markdown(["function that writes", *COUNTED.values()], functions),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from examples.yardstick import check
-from examples.yardstick.report import page
+from examples.yardstick.report import page, table
 from examples.yardstick.tasks import BadCall, Call, parse
 
 
@@ -79,13 +79,22 @@ def test_yardstick_page_shows_both_runs() -> None:
     hit = {"killed": "taskmanager-1", "target": "tools", "unanswered": 3, "seconds": 9.5}
     runs = {"straight": {"seconds": 1.0, "kills": []}, "killed": {"seconds": 2.0, "kills": [hit]}}
     shown = page({
-        "equal": False, "seconds": 9, "cores": 2, "settings": {"seed": 1}, "writes": {}, "runs": runs,
-        "tables": {"straight": straight, "killed": killed},
+        "equal": False, "seconds": 9, "cores": 2, "cpu": "a cpu", "commit": "abc+", "settings": {"seed": 1},
+        "writes": {}, "runs": runs, "tables": {"straight": straight, "killed": killed},
     })  # fmt: skip
     for row, value in straight.items():
         mark = "   <- wrong" if row == "effects_lost" else ""
         assert row == "wrong" or f"  {row.replace('_', ' '):<26}{value:>10}{value:>10}{mark}\n" in f"{shown}\n", row
+    assert "Commit abc+; a cpu, 2 cores." in shown
     assert "| 1 | taskmanager-1 | tools | 3 | 9.5 |" in shown
+
+
+def test_yardstick_page_has_every_row_that_may_be_wrong() -> None:
+    """Whatever the checker finds, a reader of the page sees it."""
+    tables = {"killed": {**dict.fromkeys(check.compare(equal()), 0), "wrong": []}}
+    tables["killed"]["wrong"] = wrong = check.faults(tables["killed"], crashed=True) + list(check.WRONG)
+    marked = [line.split("   <- ")[0].split() for line in table(tables).splitlines() if line.endswith("<- wrong")]
+    assert {"_".join(words[:-1]) for words in marked} == set(wrong)
 
 
 PLANTED: dict[str, tuple[str, Callable[[check.Run], Any]]] = {
