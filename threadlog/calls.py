@@ -144,9 +144,19 @@ def forgery(turn: Turn, result: dict[str, Any]) -> str:
     return ""
 
 
+# The statuses which tell the handler that it may ask for the effect again, under a new key.
+DID_NOT_HAPPEN = frozenset({"failed", "refused", "rejected"})
 _RESULT_FIELDS = (
     "thread", "run_id", "ordinal", "call_id", "tool", "args_digest", "status", "value", "error_type", "error_message",
 )  # fmt: skip
+
+
+def believed(call: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """The result as it may be believed. "It did not happen" is no answer to an effect that was asked for again: the
+    later ask may reach the tool behind this answer, and is tried under the same key."""
+    if call["effect"] == "read" or call["ask"] == 1 or result["status"] not in DID_NOT_HAPPEN:
+        return result
+    return {**result, "status": "in_doubt"}
 
 
 def outcome_of(call: dict[str, Any], result: dict[str, Any], value: Any) -> dict[str, Any]:

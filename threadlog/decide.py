@@ -153,7 +153,7 @@ def _close(
     turn: Turn, live: Execution | None, call: dict[str, Any], result: dict[str, Any], value: Any
 ) -> Execution | None:
     """The first result in the log wins: close the call and let its run go on, if that still waits."""
-    call_id = result["call_id"]
+    call_id, result = result["call_id"], calls.believed(call, result)
     calls.close_call(turn, call_id)
     turn.effects.append({"do": "close_call", "call_id": call_id, "tool": call["tool"], "status": result["status"]})
     if result["status"] == "in_doubt":

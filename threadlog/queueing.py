@@ -8,6 +8,7 @@ slot free, so a crash at any point leaves it pending, and it is fired or answere
     ask of a new call          fire, or queue, or reject when the queue is full
     ask of a call in hand      join: one answer is enough
     ask of a finished call     fire again under its key: its callee answers as before
+    ask of a call that was answered with a "no" by an earlier process   nothing: a new key may stand for it by now
     ask that is not what its key stands for   refuse: a key stands for one tool and one set of arguments
 
 A restored state may be older than what its process did: a call that it shows waiting, or whose ask is read only now,
@@ -30,6 +31,7 @@ then RESTARTS_MAX times more, and ends in doubt. So does what is in flight besid
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -90,13 +92,21 @@ class Queue:
     """
 
     def __init__(
-        self, slots: Slots, pending: Slots, app: App, began_ms: int, hold_ms: int, queue_asks_max: int = QUEUE_ASKS_MAX
+        self,
+        slots: Slots,
+        pending: Slots,
+        app: App,
+        began_ms: int,
+        hold_ms: int,
+        denied: Callable[[Ask], bool],
+        queue_asks_max: int = QUEUE_ASKS_MAX,
     ) -> None:
         """began_ms: the clock when this process began; `now_ms` everywhere: the clock now (Unix epoch, milliseconds).
 
-        hold_ms: within so long, what is written now lies in a completed checkpoint."""
+        hold_ms: within so long, what is written now lies in a completed checkpoint. denied: whether the log had a
+        result when this process began which says that the call did not happen."""
         self._slots, self._pending, self._app = slots, pending, app
-        self._began_ms, self._hold_ms, self._max = began_ms, hold_ms, queue_asks_max
+        self._began_ms, self._hold_ms, self._max, self._denied = began_ms, hold_ms, queue_asks_max, denied
         self.allowed: frozenset[str] | None = None  # in a branch the tools that may have an effect; None: all may
         self._held: dict[str, int] = {}  # call id → when to fire it; another process counts and holds anew
 
@@ -123,9 +133,14 @@ class Queue:
         return []
 
     def finished(self, call_id: str, now_ms: int) -> list[Action]:
-        """Our own result has come back: free the slot and fire what waits. Unknown calls are late news, and ignored."""
+        """Our own result has come back: free the slot and fire what waits. Unknown calls are late news, and ignored.
+
+        One that waits was fired by an earlier process, behind the checkpoint that this one began with: it is over."""
         pending = self._pending.get(call_id)
         if pending is None:
+            if (number := self._slots.get(f"w:{call_id}")) is not None:
+                self._slots.remove(f"q:{number}")
+                self._slots.remove(f"w:{call_id}")
             return []
         self._pending.remove(call_id)
         self._held.pop(call_id, None)
@@ -153,6 +168,10 @@ class Queue:
         ask = pending["ask"]
         if "answer" in pending:
             return [Action("answer", ask, *pending["answer"])]
+        if self._over(ask):
+            self._pending.remove(call_id)
+            meta["open"] -= 1
+            return []
         if call_id not in self._held:
             hold = pending["restarts"] > 0 or self._suspect(meta, ask, now_ms)
             return self._go(meta, ask, pending["restarts"] + 1, True, hold, now_ms)
@@ -166,16 +185,27 @@ class Queue:
         while meta["head"] < meta["tail"]:
             key = f"q:{meta['head']}"
             ask = self._slots.get(key)
-            if meta["open"] >= self._concurrency(ask):
+            if ask is not None and meta["open"] >= self._concurrency(ask):
                 break
+            meta["head"] += 1
+            if ask is None:  # its result came while it waited
+                self._slots.put("meta", meta)
+                continue
             self._slots.remove(key)
             self._slots.remove(f"w:{ask['call_id']}")
-            meta["head"] += 1
             actions += self._start(meta, ask, now_ms)
         return actions
 
+    def _over(self, ask: Ask) -> bool:
+        """Whether the agent has been told that this call did not happen. What an earlier process began and did not end
+        is fired again; what it ended so must not be: the agent may have asked for the same under a new key."""
+        return ask["effect"] != "read" and self._maybe_fired(ask) and self._denied(ask)
+
     def _start(self, meta: dict[str, int], ask: Ask, now_ms: int) -> list[Action]:
-        """Give a call a slot."""
+        """Give a call a slot, unless it is over."""
+        if self._over(ask):
+            self._slots.put("meta", meta)
+            return []
         suspect = self._suspect(meta, ask, now_ms)
         meta["open"] += 1
         return self._go(meta, ask, int(suspect), self._maybe_fired(ask), suspect, now_ms)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +68,25 @@ class Attempted:
     after_s: float = 0.0
 
 
+class Ticket:
+    """An attempt that waits for a thread: who takes it, the thread or the one who waits no more, takes it alone."""
+
+    def __init__(self) -> None:
+        self.began_s: float | None = None  # the monotonic clock's
+        self._free = [True]
+
+    def take(self) -> bool:
+        """Whether it was still free. Thread-safe: `pop` is one step."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return False
+
+    def age_s(self) -> float:
+        """For how long the function has run."""
+        return 0.0 if self.began_s is None else time.monotonic() - self.began_s
+
+
 @dataclass
 class CallRun:
     """A call under way. `run` returns the ToolResult's fields."""
@@ -77,6 +97,7 @@ class CallRun:
     clock: Clock
     sleep: Sleep
     blocking: Runner
+    over: bool = False  # another process has answered: no attempt begins any more
     limits: Limits = field(default_factory=Limits)
     attempts: list[dict[str, Any]] = field(default_factory=list)
 
@@ -96,6 +117,8 @@ class CallRun:
             if last.outcome == "failed":
                 settled = not self._unknown() or getattr(last.error, "definite", False)
                 return self.result("failed" if settled else "in_doubt", error=last.error)
+            if not self._may_wait(last.after_s):
+                break
             if number < self.tool.retry.attempts:
                 await self.sleep(max(last.after_s, self._pause_s(number)))
         return self._exhausted(last)
@@ -110,11 +133,17 @@ class CallRun:
         return result_of(self.ask, status, self.clock(), self.attempts, value=value, error=error)
 
     async def _admitted(self) -> bool:
-        """Wait for the next attempt's turn. False where the key's life is over by then."""
-        if self._key_ends():
+        """Wait for the next attempt's turn. False where the key's life, or the call, is over by then."""
+        if self.over or self._key_ends():
             return False
         await self.gate.enter()
-        return not self._key_ends()
+        return not (self.over or self._key_ends())
+
+    def _may_wait(self, after_s: float) -> bool:
+        """Whether a callee may be obeyed that wants to be left alone for so long: the call holds a slot meanwhile. Past
+        its deadline, beyond what it would wait by itself, it is a refusal for now, and its agent decides."""
+        left_s = (self.ask["deadline_ms"] - self.clock()) / 1000
+        return bool(after_s <= max(left_s, self.tool.retry.max_s))
 
     def _exhausted(self, last: Attempted | None) -> dict[str, Any]:
         error = last.error if last is not None else TimeoutError("the key's life ended before an attempt")
@@ -146,10 +175,12 @@ class CallRun:
             self.ask["call_id"], self.ask["thread"], self.tool.name, number, self.ask.get("traceparent", ""),
             self.ask["deadline_ms"],
         )  # fmt: skip
-        started = self.clock()
-        task = asyncio.ensure_future(self._guarded(call, arguments))
+        started, ticket = self.clock(), Ticket()
+        task = asyncio.ensure_future(self._guarded(call, arguments, ticket))
         try:
             finished, _ = await asyncio.wait({task}, timeout=self.tool.timeout_s)
+            if not finished and self.tool.blocking and not ticket.take():  # it got its thread late
+                finished, _ = await asyncio.wait({task}, timeout=self.tool.timeout_s - ticket.age_s())
         except asyncio.CancelledError:
             task.cancel()
             raise
@@ -157,7 +188,7 @@ class CallRun:
             ended = task.result()
         else:  # a tool may swallow its cancellation: it is not waited for
             task.cancel()
-            ended = Attempted("unknown", error=TimeoutError(f"no answer within {self.tool.timeout_s:g} s"))
+            ended = self._cut_off(ticket)
         detail = "" if ended.error is None else describe(ended.error)["message"][:200]
         self.attempts.append(
             {"n": number, "started_ms": started, "ended_ms": self.clock(), "outcome": ended.outcome, "detail": detail}
@@ -165,11 +196,26 @@ class CallRun:
         self.gate.note(ended.outcome in ("done", "failed"))
         return ended
 
-    async def _guarded(self, call: ToolCall, arguments: dict[str, Any]) -> Attempted:
+    def _cut_off(self, ticket: Ticket) -> Attempted:
+        within = f"within {self.tool.timeout_s:g} s"
+        if self.tool.blocking and ticket.began_s is None:
+            return Attempted("refused", error=TimeoutError(f"no thread for a blocking tool {within}"))
+        return Attempted("unknown", error=TimeoutError(f"no answer {within}"))
+
+    def _invoke(self, call: ToolCall, arguments: dict[str, Any], ticket: Ticket) -> Any:
+        """In a thread, which may have been long in coming."""
+        if not ticket.take():
+            raise Retryable("nobody waits for this attempt any more")
+        if self._key_ends():
+            raise Retryable("the key's life ended while the call waited for a thread")
+        ticket.began_s = time.monotonic()
+        return self.tool.invoke(call, arguments)
+
+    async def _guarded(self, call: ToolCall, arguments: dict[str, Any], ticket: Ticket) -> Attempted:
         """Whatever the user's code does, it ends as a value: an exception here would cost the loop its other calls."""
         try:
             if self.tool.blocking:
-                started = (await self.blocking(lambda: _caught(lambda: self.tool.invoke(call, arguments))))()
+                started = (await self.blocking(lambda: _caught(lambda: self._invoke(call, arguments, ticket))))()
             else:
                 started = self.tool.invoke(call, arguments)
             return self._done(await started if isinstance(started, Awaitable) else started)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Threads for tools that block.
 
-No thread can be ended from outside: an attempt that times out while its function runs keeps its thread until that
-returns. Such a thread is *stuck*. When all are, nothing that blocks can run any more, so attempts are refused at once,
-which is proof that they did not run, instead of timing out in a queue as unknown; and stderr, which is the
-TaskManager's log, says so. It ends when a function returns, or with the process.
+An attempt whose function got no thread in its time did not run, and is refused; the time of one that got it late begins
+with it. No thread can be ended from outside: an attempt that times out while its function runs keeps its thread until
+that returns. Such a thread is *stuck*. When all are, nothing that blocks can run any more, so attempts are refused at
+once; and stderr, which is the TaskManager's log, says so. It ends when a function returns, or with the process.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from udfs.blocking import BlockingThreads
 GATES_MAX = 1_000  # quota keys with a tenant come and go: when there are more, those that nobody waits at are forgotten
 END_S = 1.0  # for tools to hear that they are cancelled; one that does not listen is left behind
 JOIN_S = 10.0  # for a tool that holds up the loop
+BEAT_S, SILENT_S = 1.0, 30.0  # the loop shows that it goes round; after so long without, a tool holds it up
 _current: dict[str, Reactor] = {}
 
 
@@ -57,6 +58,8 @@ class Reactor:
         self._gates_max = GATES_MAX
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_hand: set[str] = set()
+        self._runs: dict[str, CallRun] = {}
+        self._beat_s = time.monotonic()
         self._lost: BaseException | None = None
         self._closed = False
         self._threads = BlockingThreads()
@@ -82,8 +85,10 @@ class Reactor:
         return frozenset(self._in_hand)
 
     def forget(self, call_id: str) -> None:
-        """Its result has come back through the log."""
+        """Its result has come back through the log; if it is of another process, this one makes no further attempt."""
         self._in_hand.discard(call_id)
+        if (run := self._runs.get(call_id)) is not None:
+            run.over = True
 
     def close(self) -> None:
         """End all calls without results; whoever takes over fires them again. Safe to repeat."""
@@ -102,10 +107,17 @@ class Reactor:
             )
         if self._lost is not None or not self._thread.is_alive():
             raise ReactorEnded(f"calls were lost here and are fired again: {self._lost!r}") from self._lost
+        if (silent_s := time.monotonic() - self._beat_s) > SILENT_S:
+            held = ", ".join(sorted({run.tool.name for run in list(self._runs.values())}))
+            raise ReactorEnded(
+                f"no tool has gone on for {silent_s:.0f} s: one of {held} holds up the loop of all `async def` tools; "
+                f"what blocks belongs into a plain `def` tool, which has a thread of its own"
+            )
         self._sink.check()
 
     def _work(self) -> None:
         """The thread. The loop goes on for the other calls when a tool stops it, or ends a task of its own."""
+        self._loop.call_soon(self._beat)
         while not self._closed:
             try:
                 self._loop.run_forever()
@@ -118,6 +130,10 @@ class Reactor:
             self._loop.run_until_complete(self._end())
         with contextlib.suppress(Exception):
             self._loop.close()
+
+    def _beat(self) -> None:
+        self._beat_s = time.monotonic()
+        self._loop.call_later(BEAT_S, self._beat)
 
     async def _end(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -135,27 +151,31 @@ class Reactor:
     async def _run(self, ask: dict[str, Any], again: bool) -> None:
         try:
             result = await self._result(ask, again)
-            if not self._closed:
+            if result is not None and not self._closed:
                 self._sink.send(ask, result)
         except BaseException as error:
             if self._closed:
                 raise
             self._lost = error
 
-    async def _result(self, ask: dict[str, Any], again: bool) -> dict[str, Any]:
+    async def _result(self, ask: dict[str, Any], again: bool) -> dict[str, Any] | None:
+        """How the call ended; None where another process has told it meanwhile."""
         tool = self._app.tools[ask["tool"]]
         with self._gate(ask["quota_key"], tool.quota.rate_per_s) as gate:
-            call = CallRun(tool, ask, gate, self._clock, self._sleep, self._threads.run)
+            call = self._runs[ask["call_id"]] = CallRun(tool, ask, gate, self._clock, self._sleep, self._threads.run)
             try:
                 if again:
                     call.note_cut_off()
                     if tool.quota.strict:  # what the dead process began may still be running there
                         await self._sleep(tool.timeout_s)
-                return await call.run()
+                result = await call.run()
+                return None if call.over else result
             except BaseException as error:  # a mistake of ours, or a tool that cancels what is not its own
                 if self._closed:
                     raise
                 return call.result("failed" if ask["effect"] == "read" else "in_doubt", error=error)
+            finally:
+                self._runs.pop(ask["call_id"], None)
 
     @contextlib.contextmanager
     def _gate(self, quota_key: str, rate_per_s: float | None) -> Iterator[Gate]:

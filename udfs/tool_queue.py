@@ -21,6 +21,7 @@ from schemas.errors import Unreadable
 from schemas.topics import topic_of
 from threadlog.queueing import Action, Queue, forged
 from udfs.app_guard import AppCode
+from udfs.denials import Denials
 from udfs.outputs import Outputs
 from udfs.reactor import Reactor, now_ms, take_over
 from udfs.results import ResultSink
@@ -121,7 +122,11 @@ class ToolQueue(KeyedProcessFunction):
             for name in ("queue", "pending")
         )
         self._pending = PendingSlots(pending)
-        self._queue = Queue(MapSlots(waiting), self._pending, app, now_ms(), self._hold_ms)
+        denials = Denials(self._bootstrap, self._namespace, self._codec)
+        self._queue = Queue(
+            MapSlots(waiting), self._pending, app, now_ms(), self._hold_ms,
+            lambda ask: patiently(partial(denials.has, ask)),
+        )  # fmt: skip
         self._queue.allowed = self._allowed
         # A TaskManager has one slot, so a process has one subtask of this operator; PyFlink cannot tell its index here.
         self._reactor: Reactor = take_over(self._namespace, lambda: Reactor(app, self._sink()))

@@ -76,8 +76,8 @@ async def _ask(method: str, path: str, body: Any = None, key: str = "") -> Any:
     try:
         async with _session().request(method, path, json=body, headers=headers) as answer:
             if answer.status in (409, 429):
-                after = answer.headers.get("Retry-After")
-                raise Retryable(f"{answer.status} from the payment service", after_s=float(after) if after else None)
+                after_s = _seconds(answer.headers.get("Retry-After", ""))
+                raise Retryable(f"{answer.status} from the payment service", after_s=after_s)
             said = await answer.json()
             if answer.status in (400, 402, 404, 422):
                 raise ToolError(str(said.get("title", answer.status)), definite=answer.status == 402)
@@ -85,6 +85,11 @@ async def _ask(method: str, path: str, body: Any = None, key: str = "") -> Any:
             return said
     except aiohttp.ClientConnectorError as error:
         raise Retryable(f"the payment service cannot be reached: {error}") from error
+
+
+def _seconds(after: str) -> float | None:
+    """What a Retry-After says: seconds, or a date, which is left to the backoff."""
+    return float(after) if after.isdecimal() else None
 
 
 @app.tool(effect="read", timeout_s=5, retry=PATIENT)

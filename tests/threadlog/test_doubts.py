@@ -6,8 +6,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import pytest
+
 from tests.threadlog.desk import Desk, desk, pay
-from threadlog import Event, InDoubt, Thread
+from threadlog import CallError, Event, InDoubt, Thread
 from threadlog.limits import Limits
 from threadlog.replay import Replay
 from threadlog.state import dump
@@ -88,3 +90,25 @@ def test_replay_forgets_the_same_doubts() -> None:
     told = [replay.check(entry, input) for entry, input in zip(thread.journal, thread.inputs, strict=True)]
     assert {one.standing for one in told} == {"equal"}
     assert dump(replay.states["t"]) == dump(thread.state)
+
+
+@pytest.mark.parametrize("status", ["failed", "refused", "rejected"])
+def test_no_to_an_effect_that_was_asked_for_again_is_a_doubt(status: str) -> None:
+    """The second ask may be tried behind the answer to the first, under the same key: the agent must not take a new
+    one. What then happens is news for the thread."""
+    heard = list[str]()
+
+    async def paying(thread: Thread, event: Event) -> None:
+        try:
+            await pay(5)
+        except CallError as error:
+            heard.append(type(error).__name__)
+
+    thread = desk(paying)
+    thread.send()
+    [call] = thread.calls()
+    thread.fire()
+    thread.take(thread.result(call, status=status))
+    assert (thread.verdicts()[-2:], heard) == (["asked_again", "resumed"], ["InDoubt"])
+    thread.take(thread.result(call, 1))
+    assert thread.verdicts()[-1] == "late_success"

@@ -30,7 +30,7 @@ def ask(effect: str = "keyed", args: str = "{}", **changed: Any) -> dict[str, An
         "quota_key": "act",
         "asked_ms": NOW_MS,
         "clock_ms": NOW_MS,
-        "deadline_ms": NOW_MS + 1,
+        "deadline_ms": NOW_MS + 60_000,
         "ask": 1,
     }
     return {**made, **changed}

@@ -40,6 +40,36 @@ def test_read_that_keeps_breaking_fails() -> None:
     assert end(scripted(UNKNOWN, UNKNOWN, UNKNOWN), "read")["status"] == "failed"
 
 
+@pytest.mark.parametrize("after_s", [61, 86_400, float("inf"), float("nan")])
+def test_callee_that_wants_too_long_a_pause_has_refused(after_s: float) -> None:
+    """A call that waits holds a slot, and its agent has a deadline: past that the agent decides what to do."""
+    pauses = list[float]()
+    result = end(scripted(Retryable("429", after_s=after_s), 1), pauses=pauses)
+    assert (result["status"], outcomes(result), pauses) == ("refused", ["refused"], [])
+    assert end(scripted(UNKNOWN, Retryable("429", after_s=after_s), 1))["status"] == "in_doubt"
+
+
+def test_callee_is_obeyed_as_long_as_a_call_would_wait_by_itself() -> None:
+    """An outage may have used up the deadline before the first attempt."""
+    pauses = list[float]()
+    result = end(scripted(Retryable("429", after_s=90), 1), pauses=pauses, retry=Retry(attempts=3, max_s=90))
+    assert (result["status"], pauses) == ("done", [90])
+
+
+def test_call_that_another_process_has_answered_makes_no_further_attempt() -> None:
+    """It is in a pause when that is heard."""
+    tool, runs = app_with(scripted(UNKNOWN, 1)).tools["act"], list[CallRun]()
+
+    async def sleep(seconds: float) -> None:
+        runs[0].over = True
+
+    async def blocking(function: Any) -> Any:
+        raise AssertionError
+
+    runs.append(CallRun(tool, ask(), Gate(None, clock, sleep), clock, sleep, blocking))
+    assert outcomes(asyncio.run(runs[0].run())) == ["unknown"]
+
+
 @pytest.mark.parametrize(
     "raised", [SystemExit(1), KeyboardInterrupt(), RecursionError(), asyncio.CancelledError()], ids=repr
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.udfs.acting import app_with, ask, clock
+from tests.udfs.acting import NOW_MS, app_with, ask, clock
 from threadlog import Retry, Retryable, ToolCall
 from udfs.attempts import CallRun, Gate
 from udfs.blocking import BlockingThreads
@@ -136,3 +136,67 @@ def test_keyed_call_without_a_thread_ends_as_refused() -> None:
 
     result = trial(story)
     assert (result["status"], [attempt["outcome"] for attempt in result["attempts"]]) == ("refused", ["refused"] * 3)
+
+
+def test_keyed_calls_that_wait_too_long_for_a_thread_did_not_run() -> None:
+    """Two threads, six calls, one time-out each: what got no thread is refused, and is not run afterwards."""
+    ran = list[str]()
+
+    async def story(held: Held) -> list[dict[str, Any]]:
+        def act(call: ToolCall) -> None:
+            ran.append(call.idempotency_key)
+            held.go.wait(30)
+
+        tool = app_with(act, retry=Retry(attempts=1), timeout_s=0.2).tools["act"]
+        calls = [
+            CallRun(tool, ask(call_id=f"{n}" * 40), Gate(None, clock, _no_pause), clock, _no_pause, held.pool.run)
+            for n in range(6)
+        ]
+        results = await asyncio.gather(*(call.run() for call in calls))
+        held.go.set()
+        await held.settled()
+        return results
+
+    ended = {result["call_id"]: result["status"] for result in trial(story)}
+    assert {key for key, status in ended.items() if status == "in_doubt"} == set(ran) and len(ran) == 2
+    assert sorted(ended.values()) == ["in_doubt"] * 2 + ["refused"] * 4
+
+
+def test_time_of_a_call_begins_with_its_thread() -> None:
+    """It waits for most of its time, then has all of it."""
+
+    async def story(held: Held) -> list[dict[str, Any]]:
+        def act(call: ToolCall) -> str:
+            time.sleep(0.6)
+            return "done"
+
+        tool = app_with(act, retry=Retry(attempts=1), timeout_s=1.0).tools["act"]
+        calls = [
+            CallRun(tool, ask(call_id=f"{n}" * 40), Gate(None, clock, _no_pause), clock, _no_pause, held.pool.run)
+            for n in range(2 * THREADS)
+        ]
+        return list(await asyncio.gather(*(call.run() for call in calls)))
+
+    assert [result["status"] for result in trial(story)] == ["done"] * 2 * THREADS
+
+
+def test_key_that_ends_while_its_call_waits_for_a_thread_is_not_used() -> None:
+    """The callee may have forgotten it by then, and would have the effect once more."""
+    now = [NOW_MS]
+
+    async def story(held: Held) -> dict[str, Any]:
+        def act(call: ToolCall) -> None:
+            raise AssertionError("it must not run")
+
+        async def late(function: Callable[[], Any]) -> Any:
+            now[0] += 24 * 3_600_000
+            return await held.pool.run(function)
+
+        tool = app_with(act, retry=Retry(attempts=1)).tools["act"]
+        pace = Gate(None, clock, _no_pause)
+        return await CallRun(tool, ask(), pace, lambda: now[0], _no_pause, late).run()
+
+    assert trial(story)["status"] == "refused"
+
+
+async def _no_pause(seconds: float) -> None: ...

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.threadlog.desk import app_of
-from tests.udfs.test_queueing import BEGAN_MS, HOLD_MS, NOW_MS, Slots, ask, handler, queue, restarted
+from tests.udfs.test_queueing import BEGAN_MS, HOLD_MS, NOW_MS, Slots, ask, handler, nothing, queue, restarted
 from threadlog.queueing import RESTARTS_MAX, SUSPECT_MS, Action, Queue
 
 
@@ -36,7 +36,7 @@ class Crashes:
         """Run one to its death, or for so long; then eight seconds pass."""
         waiting, pending, self.position = copy.deepcopy(self.checkpoint)
         self.waiting, self.pending = Slots(waiting), Slots(pending)
-        self.queue = Queue(self.waiting, self.pending, app_of(handler), self.now, HOLD_MS)
+        self.queue = Queue(self.waiting, self.pending, app_of(handler), self.now, HOLD_MS, nothing)
         self.live, self.dies, began = set[str](), self.now + life_ms, self.now
         while self.now < self.dies:
             if (self.now - began) % 1_000 == 0:

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the log says did not happen: results of an earlier process that a restored state does not know of yet.
+
+A state is older than what was written after its checkpoint. A call that it shows in flight may have ended as refused,
+rejected or failed since, and its agent may have asked for the same under a new key: to fire it again could have the
+effect twice. The source will deliver that result, but nobody knows when; so it is looked up before anything that an
+earlier process may have fired is fired again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schemas.codec import Codec
+from schemas.errors import Unreadable
+from schemas.topics import kafka_name
+from threadlog.calls import DID_NOT_HAPPEN
+from threadlog.queueing import CLOCKS_APART_MS, forged
+from wire.kafka import TopicReader, bounds, offsets_since
+
+TOPIC, RESULT = "tool-results", "threadlog.ToolResult"
+
+
+class Denials:
+    """The results with a "no" that lie in the log when it is first asked. Reads as far back as it has to, each once."""
+
+    def __init__(self, bootstrap: str, namespace: str, codec: Codec) -> None:
+        self._bootstrap, self._topic, self._codec = bootstrap, kafka_name(namespace, TOPIC), codec
+        self._since_ms, self._until, self._found = 2**63, dict[int, int](), set[str]()
+
+    def has(self, ask: dict[str, Any]) -> bool:
+        """Whether the call of this ask ended so. Raises KafkaException, RegistryUnavailable."""
+        since_ms = (ask["clock_ms"] or ask["asked_ms"]) - CLOCKS_APART_MS
+        if since_ms < self._since_ms:
+            self._read(max(0, since_ms))
+        return ask["call_id"] in self._found
+
+    def _read(self, since_ms: int) -> None:
+        """What lies between that time and what was read before."""
+        until = self._until or {p: high for p, (_, high) in bounds(self._bootstrap, self._topic).items()}
+        since = offsets_since(self._bootstrap, self._topic, since_ms)
+        first = {p: min(since[p], high) for p, high in until.items()}
+        with TopicReader(self._bootstrap, self._topic) as reader:
+            for record in reader.read(first, until):
+                try:
+                    type_, _, data = self._codec.decode(record.value)
+                except Unreadable:
+                    continue
+                if type_ == RESULT and data["status"] in DID_NOT_HAPPEN and not forged(data):
+                    self._found.add(data["call_id"])
+        self._since_ms, self._until = since_ms, first
