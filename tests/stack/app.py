@@ -23,6 +23,7 @@ from threadlog import (
     ToolCall,
     ToolError,
     ToolFailed,
+    ToolRefused,
     gather,
     sleep,
 )
@@ -71,6 +72,12 @@ async def queue(call: ToolCall, item: str) -> str:
     return await _ask(call, item)
 
 
+@app.tool(effect="keyed", timeout_s=60, retry=Retry(attempts=8, base_s=0.5, max_s=1.0), quota=Quota(concurrency=1))
+async def hasty(call: ToolCall, item: str) -> str:
+    """Has an effect; gives up after a while where it is turned away."""
+    return await _ask(call, item)
+
+
 async def _call(thread: Thread, tool: Any, item: str) -> str:
     try:
         return f"paid {await tool(item=item)}"
@@ -90,6 +97,11 @@ async def _word(thread: Thread, event: Event, number: int, word: str) -> str:
             return f"saw {await look(item=f'{SHELF}/{event.id}')}"
         case "pay" | "queue":
             return await _call(thread, pay if verb == "pay" else queue, item)
+        case "hasty":  # believes that nothing happened, and asks under a new key
+            try:
+                return f"paid {await hasty(item=item)}"
+            except ToolRefused:
+                return f"paid again {await pay(item=f'now/{event.id}/{number}')}"
         case "stamp":  # decided again at another time, it asks for something else
             return await _call(thread, pay, f"{item}@{thread.now_ms}")
         case "both":
