@@ -3,9 +3,8 @@
 
     python verify.py BUNDLE --key PUBKEY [--key PUBKEY ...] [--journal NAME] [--all-signed]
 
-PUBKEY: an Ed25519 public key, a PEM file or 64 hex digits. Take it from its signer, and this file from where threadlog
-is published: those that came in a bundle prove nothing, for whoever changed it could have put his own there. NAME: the
-journal it must be of; a key may sign branches too. --all-signed: what is not signed is a fault.
+PUBKEY: an Ed25519 key, a PEM file or 64 hex digits, from its signer, and this file from where it is published: those
+in a bundle prove nothing. NAME: of the journal; a key may sign several. --all-signed: what is not signed is a fault.
 Exit code: 0 whole; 1 broken, with a sentence for each fault that names file, thread and seq; 2 wrong usage."""
 
 from __future__ import annotations
@@ -197,16 +196,14 @@ class Thread:
         self.calls.setdefault(call_id, [ask["tool"], "open"])
 
     def end(self, end: Record, call_id: str, entry: Record) -> None:
-        """A call ends, or one that ended in doubt has happened after all."""
+        """A call ends, in a doubt that its result need not have, or one that ended in doubt has happened after all."""
         status, before = ("done", "in doubt") if (late := end["do"] == "late_success") else (end["status"], "open")
         call = self.calls.setdefault(call_id, [end["tool"], before if self.first > 1 else "never asked for"])
         if call != [end["tool"], before]:
             raise Broken(f"call {call_id} ends as {status}, but was {call[1]}")
-        result = self.bundle.read(entry["value"], RESULT) if entry["kind"] == "result" and entry["value"] else None
-        ends = (
-            {result["status"], "in_doubt"} if result and result["status"] != "done" else {"done"}
-        )  # it may be doubted
-        if result and ((result["call_id"], result["tool"]) != (call_id, end["tool"]) or status not in ends):
+        result = self.bundle.read(entry["value"], RESULT) if entry["kind"] == "result" and entry["value"] else {}
+        wanted = {("call_id", call_id), ("tool", call[0]), ("status", status)} - {("status", "in_doubt")}
+        if result and not wanted <= result.items():
             raise Broken(f"call {call_id} ends as {status}, which its result does not say")
         call[1] = "in doubt, then found done" if late else status.replace("_", " ")
 
@@ -227,12 +224,9 @@ class Thread:
         """The verdict on its lines (place, name of the record, line), entries first. Raises Broken."""
         for place, name, line in lines:
             self.where = f"{place}, thread {self.name!r}, seq {line['seq']}"
-            record = self.bundle.read(b64decode(line["value"], validate=True), name)
-            if [b64decode(line["key"]).decode(), record["thread"], record["seq"]] != [
-                self.name,
-                self.name,
-                line["seq"],
-            ]:
+            key, value = (b64decode(line[part], validate=True) for part in ("key", "value"))
+            record = self.bundle.read(value, name)
+            if (key.decode(), record["thread"], record["seq"]) != (self.name, self.name, line["seq"]):
                 raise Broken(f"a record of thread {record['thread']!r}, seq {record['seq']} stands there")
             self.entry(record) if name == DECISION else self.head(record)
         self.where = f"thread {self.name!r}"

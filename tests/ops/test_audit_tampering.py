@@ -36,7 +36,7 @@ def test_verify_sees_every_flipped_bit(bundle: Path, key: Path) -> None:
     """Any one bit of a record's bytes, though the manifest lists the file with it."""
     lines = [json.loads(line) for line in (bundle / "records.jsonl").read_bytes().splitlines()[:3]]
     told = [(f"line {number}", verify.DECISION, line) for number, line in enumerate(lines, 1)]
-    opened, raw = verify.Bundle(bundle, {public_hex(key)}), verify.base64.b64decode(lines[2]["value"])
+    opened, raw = verify.Bundle(bundle, {public_hex(key)}), verify.b64decode(lines[2]["value"])
     for bit in range(0, 8 * len(raw), 7):  # 7 and 8 have no common factor: in time every bit of a byte
         flipped = bytearray(raw)
         flipped[bit // 8] ^= 1 << bit % 8
@@ -51,7 +51,7 @@ def test_verify_sees_a_flipped_bit_in_a_bundle(bundle: Path, key: Path) -> None:
     """The fault names file, line, thread and seq."""
 
     def flip(lines: Lines) -> None:
-        raw = bytearray(verify.base64.b64decode(lines[2]["value"]))
+        raw = bytearray(verify.b64decode(lines[2]["value"]))
         raw[raw.index(b"finished")] ^= 1
         lines[2]["value"] = value(bytes(raw))
 
@@ -128,7 +128,7 @@ def test_verify_sees_bytes_after_a_record(bundle: Path, key: Path) -> None:
     """What no field holds is no part of what was hashed, and belongs to nothing."""
 
     def edit(lines: Lines) -> None:
-        lines[1]["value"] = value(verify.base64.b64decode(lines[1]["value"]) + b"\0")
+        lines[1]["value"] = value(verify.b64decode(lines[1]["value"]) + b"\0")
 
     change(bundle, "records.jsonl", edit)
     [fault] = check(bundle, key)[1]
@@ -152,7 +152,7 @@ def test_verify_sees_swapped_heads(bundle: Path, key: Path) -> None:
 
 
 def head_of(kafka: FakeKafka, line: dict[str, Any]) -> AuditHead:
-    head = read(Codec(kafka.schemas), verify.base64.b64decode(line["value"]))
+    head = read(Codec(kafka.schemas), verify.b64decode(line["value"]))
     assert head is not None
     return head
 
