@@ -13,7 +13,7 @@ allowed by name. A call that was open at the branching point has no result here;
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from ops.context import Trouble
@@ -73,7 +73,8 @@ def make(settings: Settings, new: str, point: Point, allowed: list[str], say: Sa
     settled_ends(settings.bootstrap, source)  # an open transaction would be cut in two
     ends, reached = _measure(settings, source, point)
     offsets = _move_on(settings, new, reached)  # before there is anything that could be started
-    return {"entries": _copy(settings, source, kafka_name(new, JOURNAL), ends), "offsets": offsets}
+    cut = [p for p, (low, _) in held.items() if low > 0]
+    return {"entries": _copy(settings, source, kafka_name(new, JOURNAL), ends, cut), "offsets": offsets}
 
 
 def _measure(settings: Settings, source: str, point: Point) -> tuple[dict[int, int], dict[Place, int]]:
@@ -94,14 +95,18 @@ def _measure(settings: Settings, source: str, point: Point) -> tuple[dict[int, i
     return ends, reached
 
 
-def _copy(settings: Settings, source: str, target: str, ends: Mapping[int, int]) -> int:
-    """Copy the journal, each partition up to its end; how many records."""
+def _copy(settings: Settings, source: str, target: str, ends: Mapping[int, int], cut: Collection[int]) -> int:
+    """Copy the journal, each partition up to its end; how many records. A partition that is `cut`, whose beginning is
+    deleted, begins in the copy behind a deleted record too: or else its threads would have a gap at their start."""
     count = 0
     with Writing(settings.bootstrap) as to:
+        for partition in cut:
+            to.send(target, None, None, partition=partition)
         for record in read_topic(settings.bootstrap, source, partitions=ends):
             if record.offset < ends[record.partition]:
                 to.send(target, record.value, record.key, record.headers, record.partition)
                 count += 1
+    delete_before(settings.bootstrap, {(target, partition): 1 for partition in cut})
     return count
 
 

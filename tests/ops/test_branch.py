@@ -42,7 +42,7 @@ class Broker:
     def bounds(self, bootstrap: str, topic: str) -> dict[int, tuple[int, int]]:
         lying = self.kafka.topics.get(topic, [])
         ends = {p: max((r.offset + 1 for r in lying if r.partition == p), default=0) for p in (0, 1)}
-        return {p: (0, self.ends.get(topic, end)) for p, end in ends.items()}
+        return {p: (self.kafka.lows.get((topic, p), 0), self.ends.get(topic, end)) for p, end in ends.items()}
 
     def producer(self, bootstrap: str, log_level: int, record_bytes: int) -> Broker:
         assert record_bytes == JOURNAL_MESSAGE_BYTES  # what the journal takes, the branch's must
@@ -102,6 +102,18 @@ def test_branch_has_the_journal_as_it_is(broker: Broker, kafka: FakeKafka) -> No
     copied = [(r.partition, r.key, r.value, r.headers) for r in broker.of("agent-decisions")]
     assert copied == [(r.partition, r.key, r.value, r.headers) for r in original]
     assert (told["branch"], told["branch_of"], told["entries"]) == (NEW, "threadlog", 9)
+
+
+def test_branch_of_a_journal_without_its_beginning_has_none_either(broker: Broker, kafka: FakeKafka) -> None:
+    """Where it begins behind offset 0, a reader takes the first entry that is left of a thread for its beginning, and
+    goes on from the next snapshot; in the other partition that would be a gap."""
+    kafka.cut("agent-decisions", 2)
+    run("branch", NEW)
+    first, *copied = broker.of("agent-decisions")
+    assert (first.partition, first.key, first.value) == (0, None, None)
+    assert [r.value for r in copied] == [r.value for r in kafka.topics["threadlog.agent-decisions"]]
+    begins = {place: first for place, first in broker.deleted.items() if place[0] == f"{NEW}.agent-decisions"}
+    assert begins == {(f"{NEW}.agent-decisions", 0): 1}
 
 
 def test_branch_begins_its_inputs_behind_what_its_threads_have_handled(broker: Broker, thread: Desk) -> None:
