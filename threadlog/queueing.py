@@ -198,8 +198,9 @@ class Queue:
 
     def _over(self, ask: Ask) -> bool:
         """Whether the agent has been told that this call did not happen. What an earlier process began and did not end
-        is fired again; what it ended so must not be: the agent may have asked for the same under a new key."""
-        return ask["effect"] != "read" and self._maybe_fired(ask) and self._denied(ask)
+        is fired again; what it ended so must not be: the agent may have asked for the same under a new key. Of a call
+        that was asked for again no agent is told so (`calls.believed`)."""
+        return ask["effect"] != "read" and ask["ask"] == 1 and self._maybe_fired(ask) and self._denied(ask)
 
     def _start(self, meta: dict[str, int], ask: Ask, now_ms: int) -> list[Action]:
         """Give a call a slot, unless it is over."""

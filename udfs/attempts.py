@@ -97,7 +97,7 @@ class CallRun:
     clock: Clock
     sleep: Sleep
     blocking: Runner
-    over: bool = False  # another process has answered: no attempt begins any more
+    over: Callable[[], bool] = lambda: False  # whether another process has answered: then no attempt begins any more
     limits: Limits = field(default_factory=Limits)
     attempts: list[dict[str, Any]] = field(default_factory=list)
 
@@ -134,10 +134,10 @@ class CallRun:
 
     async def _admitted(self) -> bool:
         """Wait for the next attempt's turn. False where the key's life, or the call, is over by then."""
-        if self.over or self._key_ends():
+        if self.over() or self._key_ends():
             return False
         await self.gate.enter()
-        return not (self.over or self._key_ends())
+        return not (self.over() or self._key_ends())
 
     def _may_wait(self, after_s: float) -> bool:
         """Whether a callee may be obeyed that wants to be left alone for so long: the call holds a slot meanwhile. Past

@@ -14,6 +14,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from threadlog.app import App
@@ -46,6 +47,15 @@ class ReactorEnded(RuntimeError):
     """The task must be started again: its reactor takes no more calls."""
 
 
+@dataclass(eq=False)
+class Firing:
+    """An ask that was fired. over: another process has answered it, so no further attempt is to begin."""
+
+    ask: dict[str, Any]
+    again: bool
+    over: bool = False
+
+
 class Reactor:
     """Fires asks; each ends as exactly one result per firing. Thread-safe.
 
@@ -58,7 +68,7 @@ class Reactor:
         self._gates_max = GATES_MAX
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_hand: set[str] = set()
-        self._runs: dict[str, CallRun] = {}
+        self._fired: dict[str, Firing] = {}
         self._beat_s = time.monotonic()
         self._lost: BaseException | None = None
         self._closed = False
@@ -71,7 +81,8 @@ class Reactor:
         """Begin a call. `again`: an earlier process may have made an attempt whose end nobody knows."""
         self._check()
         self._in_hand.add(ask["call_id"])
-        self._loop.call_soon_threadsafe(self._begin, ask, again)
+        firing = self._fired[ask["call_id"]] = Firing(ask, again)
+        self._loop.call_soon_threadsafe(self._begin, firing)
 
     def answer(self, ask: dict[str, Any], status: str, reason: str) -> None:
         """End a call without an attempt."""
@@ -87,8 +98,8 @@ class Reactor:
     def forget(self, call_id: str) -> None:
         """Its result has come back through the log; if it is of another process, this one makes no further attempt."""
         self._in_hand.discard(call_id)
-        if (run := self._runs.get(call_id)) is not None:
-            run.over = True
+        if (firing := self._fired.pop(call_id, None)) is not None:
+            firing.over = True
 
     def close(self) -> None:
         """End all calls without results; whoever takes over fires them again. Safe to repeat."""
@@ -108,7 +119,7 @@ class Reactor:
         if self._lost is not None or not self._thread.is_alive():
             raise ReactorEnded(f"calls were lost here and are fired again: {self._lost!r}") from self._lost
         if (silent_s := time.monotonic() - self._beat_s) > SILENT_S:
-            held = ", ".join(sorted({run.tool.name for run in list(self._runs.values())}))
+            held = ", ".join(sorted({firing.ask["tool"] for firing in self._fired.values()}))
             raise ReactorEnded(
                 f"no tool has gone on for {silent_s:.0f} s: one of {held} holds up the loop of all `async def` tools; "
                 f"what blocks belongs into a plain `def` tool, which has a thread of its own"
@@ -143,39 +154,36 @@ class Reactor:
             await asyncio.wait(tasks, timeout=END_S)
         await self._loop.shutdown_asyncgens()
 
-    def _begin(self, ask: dict[str, Any], again: bool) -> None:
-        task = self._loop.create_task(self._run(ask, again))
+    def _begin(self, firing: Firing) -> None:
+        task = self._loop.create_task(self._run(firing))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, ask: dict[str, Any], again: bool) -> None:
+    async def _run(self, firing: Firing) -> None:
         try:
-            result = await self._result(ask, again)
-            if result is not None and not self._closed:
-                self._sink.send(ask, result)
+            result = await self._result(firing)
+            # Of a call that another process has answered only a success is news; for all else its answer stands.
+            if not self._closed and (not firing.over or result["status"] == "done"):
+                self._sink.send(firing.ask, result)
         except BaseException as error:
             if self._closed:
                 raise
             self._lost = error
 
-    async def _result(self, ask: dict[str, Any], again: bool) -> dict[str, Any] | None:
-        """How the call ended; None where another process has told it meanwhile."""
-        tool = self._app.tools[ask["tool"]]
+    async def _result(self, firing: Firing) -> dict[str, Any]:
+        ask, tool = firing.ask, self._app.tools[firing.ask["tool"]]
         with self._gate(ask["quota_key"], tool.quota.rate_per_s) as gate:
-            call = self._runs[ask["call_id"]] = CallRun(tool, ask, gate, self._clock, self._sleep, self._threads.run)
+            call = CallRun(tool, ask, gate, self._clock, self._sleep, self._threads.run, lambda: firing.over)
             try:
-                if again:
+                if firing.again:
                     call.note_cut_off()
                     if tool.quota.strict:  # what the dead process began may still be running there
                         await self._sleep(tool.timeout_s)
-                result = await call.run()
-                return None if call.over else result
+                return await call.run()
             except BaseException as error:  # a mistake of ours, or a tool that cancels what is not its own
                 if self._closed:
                     raise
                 return call.result("failed" if ask["effect"] == "read" else "in_doubt", error=error)
-            finally:
-                self._runs.pop(ask["call_id"], None)
 
     @contextlib.contextmanager
     def _gate(self, quota_key: str, rate_per_s: float | None) -> Iterator[Gate]:

@@ -72,10 +72,15 @@ class ResultSink:
             )
 
     def close(self) -> None:
-        """Stop; what is not acknowledged is fired again by whoever takes over. Safe to repeat."""
+        """Stop; what is not acknowledged is fired again by whoever takes over. Safe to repeat.
+
+        And not written any more: the producer would go on by itself, and a "no" that came when its call has been fired
+        again would be a lie."""
         self._closed = True
         self._thread.join(FLUSH_S)
         self._producer.flush(FLUSH_S)
+        self._producer.purge()
+        self._producer.flush(0)
 
     def _hand_over(self, kept: Kept) -> None:
         key, value, headers = kept

@@ -142,6 +142,9 @@ def offsets_since(bootstrap: str, topic: str, time_ms: int) -> dict[int, int]:
     try:
         asked = [TopicPartition(topic, partition, time_ms) for partition in ends]
         found = reader.offsets_for_times(asked, timeout=METADATA_S)
+        for place in found:
+            if place.error or place.offset == time_ms:  # what the answer leaves out keeps what was asked for
+                raise KafkaException(place.error or KafkaError(KafkaError._PARTIAL, f"nothing about {place}"))
         return {place.partition: place.offset if place.offset >= 0 else ends[place.partition][1] for place in found}
     finally:
         reader.close()

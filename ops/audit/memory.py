@@ -20,6 +20,11 @@ CREATE TABLE IF NOT EXISTS signed (
     namespace TEXT, thread TEXT, first_seq INTEGER, seq INTEGER, hash TEXT, time_ms INTEGER,
     PRIMARY KEY (namespace, thread)
 ) WITHOUT ROWID"""
+# Another signer with the same key may have come further meanwhile.
+_KEEP = """\
+INSERT INTO signed VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+SET first_seq = excluded.first_seq, seq = excluded.seq, hash = excluded.hash, time_ms = excluded.time_ms
+WHERE excluded.seq >= signed.seq"""
 
 
 class Stand(NamedTuple):
@@ -54,7 +59,7 @@ class Memory:
         """Remember what was signed; on the disk when this returns."""
         rows = [(namespace, thread, *stand) for thread, stand in stands.items()]
         with self._opened() as database, database:
-            database.executemany("INSERT OR REPLACE INTO signed VALUES (?, ?, ?, ?, ?, ?)", rows)
+            database.executemany(_KEEP, rows)
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:

@@ -24,8 +24,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 Record = dict[str, Any]
 DECISION, RESULT, HEAD = "threadlog.Decision", "threadlog.ToolResult", "threadlog.AuditHead"
-# Names are not in the bytes: a schema with two names exchanged would read the same bytes as another story.
-FIELDS = {
+FIELDS = {  # names are not in the bytes: with two exchanged, a schema would read the same bytes as another story
     DECISION: "thread seq prev kind verdict reason input topic partition offset log_time_ms source id type schema_id "
     "value traceparent clock_ms time_ms agent version run_id app_digest limits_digest effects patch state_hash outbox "
     "snapshot hash",
@@ -202,8 +201,9 @@ class Thread:
         if call != [end["tool"], before]:
             raise Broken(f"call {call_id} ends as {status}, but was {call[1]}")
         result = self.bundle.read(entry["value"], RESULT) if entry["kind"] == "result" and entry["value"] else {}
-        wanted = {("call_id", call_id), ("tool", call[0]), ("status", status)} - {("status", "in_doubt")}
-        if result and not wanted <= result.items():
+        doubted = status == "in_doubt" and result.get("status") in ("failed", "refused", "rejected")
+        wanted = {"call_id": call_id, "tool": call[0], "status": result["status"] if doubted else status}
+        if result and not wanted.items() <= result.items():
             raise Broken(f"call {call_id} ends as {status}, which its result does not say")
         call[1] = "in doubt, then found done" if late else status.replace("_", " ")
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 import ops.audit.signing
 from ops.audit import heads, keys
 from ops.audit.heads import AuditHead
+from ops.audit.memory import Memory, Stand
 from schemas.cloudevents import read_headers
 from schemas.codec import Codec
 from tests.ops.audits import check, exported, key_pair, paid, public_hex, signed
@@ -278,3 +279,12 @@ def test_sign_that_cannot_remember_signs_nothing(kafka: FakeKafka, alone: Path) 
     told = run("audit", "sign", "--key", "key")
     assert (told.exit_code, "key.signed does not take what was signed: " in told.stderr) == (1, True)
     assert written(kafka) == []
+
+
+def test_sign_beside_another_signer_forgets_nothing_that_one_has_signed(alone: Path) -> None:
+    """It has read the memory before, and writes down less after."""
+    memory = Memory.beside(alone / "key")
+    memory.keep("threadlog", {"t": Stand(1, 130, "h130", 2)})
+    memory.keep("threadlog", {"t": Stand(1, 125, "h125", 1), "u": Stand(1, 1, "h1", 1)})
+    assert memory.of("threadlog") == {"t": Stand(1, 130, "h130", 2), "u": Stand(1, 1, "h1", 1)}
+    assert memory.of("other") == {}

@@ -88,12 +88,19 @@ class FakeBroker:
     ("raises", e)    the producer refuses it with a KafkaError
     ("fails", e)     the producer takes it, and reports later that it failed
     ("poll", x)      the producer takes it, and the next poll raises x
+    ("held",)        the producer takes it, and writes it when the broker is `back`
     """
 
     def __init__(self, *troubles: Any) -> None:
         self.troubles = list(troubles)
         self.taken: list[tuple[str, bytes, bytes, list[tuple[str, bytes]]]] = []
         self.producers: list[FakeProducer] = []
+
+    def back(self) -> None:
+        """What producers still hold is written."""
+        for producer in self.producers:
+            self.taken += producer.held
+            producer.held = []
 
     def producer(self, *settings: object) -> FakeProducer:
         self.producers.append(FakeProducer(self))
@@ -105,6 +112,7 @@ class FakeProducer:
 
     def __init__(self, broker: FakeBroker) -> None:
         self._broker, self._reports, self._dead = broker, list[Callable[[], Any]](), False
+        self.held: list[tuple[str, bytes, bytes, list[tuple[str, bytes]]]] = []
 
     def produce(
         self, topic: str, value: bytes, key: bytes, headers: Any, on_delivery: Any, partition: int = -1
@@ -124,6 +132,8 @@ class FakeProducer:
             case ("fails", error):
                 self._dead = error.fatal()
                 self._reports.append(lambda: on_delivery(error, object()))
+            case ("held",):
+                self.held.append((topic, key, value, headers))
             case ("poll", error):
                 self._reports.append(lambda: (_ for _ in ()).throw(error))
 
@@ -133,7 +143,8 @@ class FakeProducer:
         while self._reports:
             self._reports.pop(0)()
 
-    def purge(self) -> None: ...
+    def purge(self) -> None:
+        self.held.clear()
 
     def flush(self, timeout: float) -> int:
         while self._reports:

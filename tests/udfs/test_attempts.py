@@ -58,16 +58,16 @@ def test_callee_is_obeyed_as_long_as_a_call_would_wait_by_itself() -> None:
 
 def test_call_that_another_process_has_answered_makes_no_further_attempt() -> None:
     """It is in a pause when that is heard."""
-    tool, runs = app_with(scripted(UNKNOWN, 1)).tools["act"], list[CallRun]()
+    tool, over = app_with(scripted(UNKNOWN, 1)).tools["act"], list[bool]()
 
     async def sleep(seconds: float) -> None:
-        runs[0].over = True
+        over.append(True)
 
     async def blocking(function: Any) -> Any:
         raise AssertionError
 
-    runs.append(CallRun(tool, ask(), Gate(None, clock, sleep), clock, sleep, blocking))
-    assert outcomes(asyncio.run(runs[0].run())) == ["unknown"]
+    call = CallRun(tool, ask(), Gate(None, clock, sleep), clock, sleep, blocking, lambda: bool(over))
+    assert outcomes(asyncio.run(call.run())) == ["unknown"]
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,9 @@ import pytest
 
 from schemas.codec import Codec, FixedSchemas
 from tests.udfs.test_queueing import BEGAN_MS, ask
-from threadlog.queueing import CLOCKS_APART_MS
 from udfs import denials
 from udfs.attempts import result_of
-from udfs.denials import RESULT, Denials
+from udfs.denials import CLOCKS_APART_MS, RESULT, Denials
 from wire.frames import Record
 
 CODEC = Codec(FixedSchemas())

@@ -56,3 +56,12 @@ def test_queue_drops_what_waits_when_its_result_comes() -> None:
     pays.recover(set())
     assert [a.ask["ordinal"] for a in pays.finished(ask(1)["call_id"])] == ["4"]
     assert pays.finished(ask(4)["call_id"]) == [] and not pays.busy()
+
+
+def test_queue_of_a_new_process_fires_an_ask_that_was_repeated() -> None:
+    """The "no" to the first ask was heard as a doubt: the second one may still settle it, under the same key."""
+    pays = with_denied(5)
+    assert [a.do for a in pays.recover(set())] == ["fire"]
+    pays.finished(ask(1)["call_id"])
+    assert pays.accept(ask(5)) == []
+    assert [(a.do, a.again) for a in pays.accept(ask(5, ask=2))] == [("fire", True)]

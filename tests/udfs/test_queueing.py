@@ -40,7 +40,7 @@ def ask(n: int, tool: str = "pay", args: dict[str, Any] | None = None, **changed
     """The ask number `n` of a thread, as the conversation makes it."""
     args = {"amount": 5} if args is None else args
     named = {"thread": "t", "run_id": "r", "ordinal": str(n), "tool": tool, "args_digest": digest(args)[:32]}
-    made = {**named, "args": text(args), "effect": "keyed", "quota_key": tool}
+    made = {**named, "args": text(args), "effect": "keyed", "quota_key": tool, "ask": 1}
     made |= {"asked_ms": BEGAN_MS + CLOCKS_APART_MS, "clock_ms": BEGAN_MS + CLOCKS_APART_MS}
     return {**made, "call_id": call_key(*named.values()), **changed}
 

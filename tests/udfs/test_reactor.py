@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-import udfs.reactor
 from schemas.codec import Codec, FixedSchemas
 from tests.udfs.acting import app_with, ask, clock, end, scripted
 from threadlog import App, Quota, Retry, Retryable, ToolCall, ToolError
@@ -249,42 +248,3 @@ def test_reactor_waits_a_timeout_before_it_repeats_a_call_under_a_strict_quota(
     assert sink.results.get(timeout=10)["value"] == "2"
     assert pauses == expected
     reactor.close()
-
-
-def test_reactor_says_that_a_tool_holds_up_its_loop(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No time-out fires then, and no tool goes on: whoever asks next hears of it, and which tools are under way."""
-    began, go = threading.Event(), threading.Event()
-
-    async def act(call: ToolCall) -> None:
-        began.set()
-        go.wait(30)  # not awaited: this is the mistake
-
-    reactor, _ = started(act)
-    reactor.fire(ask())
-    try:
-        assert began.wait(10)
-        reactor.in_hand()
-        monkeypatch.setattr(udfs.reactor, "SILENT_S", 0.0)
-        with pytest.raises(ReactorEnded, match="one of act holds up the loop"):
-            reactor.in_hand()
-    finally:
-        go.set()
-
-
-def test_reactor_goes_on_with_no_call_that_another_process_has_answered(started: Any) -> None:
-    """Its result has come back while it was under way here: no second one is written."""
-    began, go = threading.Event(), asyncio.Event()
-
-    async def act(call: ToolCall) -> str:
-        began.set()
-        await go.wait()
-        return "paid"
-
-    reactor, sink = started(act)
-    reactor.fire(ask())
-    assert began.wait(10)
-    reactor.forget(ask()["call_id"])
-    on_the_loop(reactor, go.set)
-    while reactor._runs:
-        on_the_loop(reactor)
-    assert sink.results.empty() and not reactor.in_hand()

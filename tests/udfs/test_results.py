@@ -128,3 +128,12 @@ def test_sink_that_is_closed_has_written_what_was_taken(start: Start) -> None:
     sink.close()
     sink.close()
     assert values(broker) == {"1"}
+
+
+def test_result_that_was_not_written_is_given_up_with_its_sink(start: Start) -> None:
+    """The producer lives on for minutes; a "no" that it wrote when the call has been fired again would be a lie."""
+    sink = start(broker := FakeBroker(("held",)))
+    send(sink)
+    sink.close()
+    broker.back()
+    assert broker.taken == []
