@@ -48,11 +48,16 @@ class Envelope(msgspec.Struct, frozen=True):
 def read_headers(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
     """The envelope of a record. Raises Unreadable for what is missing, doubled, oversize or malformed.
 
-    A malformed traceparent is dropped instead: tracing must never cost an event.
+    A traceparent that is malformed is dropped instead, and of several the last good one is taken: tracing must never
+    cost an event.
     """
     found: dict[str, str] = {}
     for name, raw in headers:
         if name not in _READ or raw is None:
+            continue
+        if name == "traceparent":
+            if len(raw) <= ATTRIBUTE_BYTES and _valid(trace := raw.decode("utf-8", "replace")):
+                found[name] = trace
             continue
         if name in found:
             raise Unreadable("ce_twice", f"the header {name} stands twice")
@@ -63,10 +68,9 @@ def read_headers(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
         except UnicodeDecodeError:
             raise Unreadable("ce_utf8", f"the header {name} is not UTF-8") from None
     _check(found)
-    trace = found.get("traceparent", "")
     return Envelope(
         id=found["ce_id"], source=found["ce_source"], type=found["ce_type"], subject=found.get("ce_subject", ""),
-        time=found.get("ce_time", ""), traceparent=trace if _valid(trace) else "",
+        time=found.get("ce_time", ""), traceparent=found.get("traceparent", ""),
         idempotency_key=unquote_key(found.get("idempotency-key", "")),
         quota_key=found.get("quota-key", ""),
     )  # fmt: skip

@@ -110,7 +110,7 @@ class App:
             raise AppError(
                 f"agent {agent.name!r}: while_running={agent.while_running!r} is none of enqueue, reject, interrupt"
             )
-        if agent.version < 1 or not _NAME.fullmatch(agent.name) or not _NAME.fullmatch(agent.on):
+        if not 1 <= agent.version < 2**31 or not _NAME.fullmatch(agent.name) or not _NAME.fullmatch(agent.on):
             raise AppError(
                 f"agent {agent.name!r}: a name, a type like 'shop.OrderPlaced' and a version from 1 are needed"
             )

@@ -29,7 +29,7 @@ def check_plain(value: Any, depth_max: int = 64, path: str = "$") -> None:
         _check_text(value, path)
     elif kind is int:
         if not _INT_MIN <= value <= _INT_MAX:
-            raise NotPlain(f"{path}: {value} does not fit 64 bits")
+            raise NotPlain(f"{path}: an integer that does not fit 64 bits")  # to write it down may be an error too
     elif kind is float:
         if not math.isfinite(value):
             raise NotPlain(f"{path}: {value} is not JSON")
@@ -53,7 +53,7 @@ def _check_children(value: Any, depth_max: int, path: str) -> None:
     if type(value) is dict:
         for key, child in value.items():
             if type(key) is not str:
-                raise NotPlain(f"{path}: the key {key!r} is not a string")
+                raise NotPlain(f"{path}: a key of type {type(key).__name__} is not a string")
             _check_text(key, path)
             check_plain(child, depth_max, f"{path}.{key}")
     else:

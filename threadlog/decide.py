@@ -234,7 +234,8 @@ def _settle(turn: Turn, live: Execution | None) -> Execution | None:
         waiting.drop_unhandled(turn)
         queue = turn.get("core", "queue", [])
         if queue and turn.chained >= turn.chain_runs_max:
-            turn.set_timer(CHAIN_TIMER, turn.now)
+            # By the machine's clock: the thread's own time may be ahead of it, and would hold up what waits.
+            turn.set_timer(CHAIN_TIMER, min(turn.now, turn.input.clock_ms))
             break
         if queue:
             turn.chained += 1

@@ -174,7 +174,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     """An error as plain JSON for the journal: `{"type", "message"}`, bounded."""
     name = type(error).__name__
     try:
-        message = str(error)
+        message = "".join(str(error))  # a plain `str`, whatever its class was
     except BaseException:  # the author's `__str__`, which may even ask to end the process
         message = "<unprintable>"
     text = message.encode("utf-8", "replace").decode("utf-8")

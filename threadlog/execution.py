@@ -20,7 +20,7 @@ from typing import Any
 from threadlog.asked import Allowed, Asked, ask, can_be_asked
 from threadlog.errors import ForeignAwait, LimitError
 from threadlog.limits import Limits
-from threadlog.memory import check_vars
+from threadlog.memory import Past, check_vars
 from threadlog.requests import Gather, Reply, Request, Spawn
 from threadlog.thread import Clock
 
@@ -62,6 +62,7 @@ class Execution:
     clock: Clock
     vars: dict[str, Any]
     allowed: Allowed
+    past: Past
     deliveries: int = 0
     finished: bool = False
     error: BaseException | None = None

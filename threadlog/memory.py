@@ -7,9 +7,10 @@ open, what each changed variable was before (`run.base`), and the range of the h
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from threadlog.canonical import NotPlain, canonical, check_plain, copy, text
+from threadlog.canonical import canonical, check_plain, copy, text
 from threadlog.errors import LimitError, NondeterminismError
 from threadlog.limits import Limits
 from threadlog.turn import Turn
@@ -28,6 +29,21 @@ def history(turn: Turn, bounds: list[int], last: int) -> list[dict[str, Any]]:
     return [copy(item) for n in numbers if (item := turn.get("history", str(n))) is not None]
 
 
+@dataclass(slots=True, eq=False)
+class Past:
+    """What was said before a run, within `bounds`. It is read by way of the turn in which the run's handler goes on,
+    and by no other: an operator's maps are those of the thread whose record it has in hand, whoever asks."""
+
+    bounds: list[int]
+    turn: Turn | None = None
+
+    def read(self, last: int) -> list[dict[str, Any]]:
+        """As `history`. Raises RuntimeError outside of the run's own turns."""
+        if self.turn is None:
+            raise RuntimeError("a thread's history can be read by its own handler, while that runs, and by nobody else")
+        return history(self.turn, self.bounds, last)
+
+
 def check_vars(current: dict[str, Any], limits: Limits) -> None:
     """Raise NotPlain or LimitError for variables that cannot be stored."""
     check_plain(current, limits.depth_levels)
@@ -44,7 +60,7 @@ def compare_vars(turn: Turn, current: dict[str, Any]) -> None:
     try:
         check_plain(current, turn.limits.depth_levels)
         now = text(current)
-    except NotPlain as error:
+    except Exception as error:  # what cannot be stored was never stored
         now = str(error)
     was = text(stored)
     if now != was:
@@ -64,7 +80,9 @@ def save_vars(turn: Turn, current: dict[str, Any]) -> Exception | None:
         return None
     try:
         check_vars(current, turn.limits)
-    except NotPlain as error:
+    except LimitError:
+        raise
+    except Exception as error:  # they are the author's, and may be anything
         return error
     base = dict(turn.get("run", "base", {}))
     for name in sorted(stored.keys() | current.keys()):

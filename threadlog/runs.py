@@ -88,12 +88,16 @@ def advance(turn: Turn, live: Execution | None) -> Execution | None:
     execution = live
     try:
         execution = execution if execution is not None else execute_again(turn, run)
+        execution.past.turn = turn
         return _deliver_all(turn, execution)
     except (NondeterminismError, LimitError, VersionMissing) as error:
         if execution is not None:
             execution.close()
         park(turn, error)
         return None
+    finally:
+        if execution is not None:
+            execution.past.turn = None
 
 
 class VersionMissing(Exception):
@@ -109,12 +113,14 @@ def park(turn: Turn, error: BaseException) -> None:
 
 def end(turn: Turn, status: str, error: BaseException | None = None) -> None:
     """End the open run: `status` is finished, failed, interrupted or abandoned."""
-    run = turn.small("run")
-    for number in range(max(0, run["done"] - 1), run["steps"]):  # recorded while it was parked, and never delivered
+    run, unheard = turn.small("run"), list[dict[str, Any]]()
+    for number in range(max(0, run["done"] - 1), run["steps"]):  # recorded, and never delivered
         outcome = turn.get("steps", str(number))
         if "call" in outcome:
             ended, value = (outcome["v"]["class"], None) if outcome["k"] == "error" else ("done", outcome["v"])
             calls.orphan(turn, outcome["call"], outcome["tool"], ended, value)
+        elif outcome["k"] == "event":
+            unheard.append(outcome["v"])
     for one in run["known"]:
         if one["status"] == "done":
             turn.delete("orphan_values", one["call_id"])
@@ -128,6 +134,7 @@ def end(turn: Turn, status: str, error: BaseException | None = None) -> None:
         turn.delete("run", key)
     note = {"do": "end_run", "run_id": run["id"], "agent": run["agent"], "status": status}
     turn.effects.append(note if error is None else {**note, "error": describe(error)})
+    waiting.put_back(turn, unheard)
     memory.forget_old_history(turn)
 
 
@@ -196,15 +203,12 @@ def execute_again(turn: Turn, run: dict[str, Any]) -> Execution:
     event = turn.get("steps", "event")
     clock = Clock(run["now"])
     variables = memory.vars_at_start(turn, run["base"])
-
-    def history(last: int) -> list[dict[str, Any]]:
-        return memory.history(turn, run["history"], last)
-
+    past = memory.Past(run["history"], turn)
     known = [{**one, "value": calls.orphan_value(turn, one)} for one in run["known"]]
-    thread = Thread(turn.thread, run["id"], variables, known, clock, history)
+    thread = Thread(turn.thread, run["id"], variables, known, clock, past.read)
     view = Event(event["id"], event["source"], event["type"], run["now"], copy(event["data"]))
     allowed = Allowed(turn.app.tools, (agent.on, *agent.awaits), sum(1 for one in known if one["status"] == "open"))
-    execution = Execution(_call(agent.handler, thread, view), turn.limits, clock, variables, allowed)
+    execution = Execution(_call(agent.handler, thread, view), turn.limits, clock, variables, allowed, past)
     if run["done"]:
         try:
             _catch_up(turn, run, execution)

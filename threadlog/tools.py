@@ -19,6 +19,7 @@ import msgspec
 from threadlog.errors import AppError, ToolError
 from threadlog.requests import Call
 
+SECONDS_MAX, ATTEMPTS_MAX = 1_000_000_000, 10_000  # thirty years: their sum must be a time that a timer can have
 KEY_MARGIN_MS = 60_000  # clocks differ: no attempt so close to the end of a key's life
 
 _BY_NAME = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY})
@@ -57,8 +58,8 @@ class Retry:
     max_s: float = 5.0
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or not 0 <= self.base_s <= self.max_s:
-            raise AppError(f"{self}: attempts from 1, 0 <= base_s <= max_s")
+        if not 1 <= self.attempts <= ATTEMPTS_MAX or not 0 <= self.base_s <= self.max_s <= SECONDS_MAX:
+            raise AppError(f"{self}: attempts from 1 to {ATTEMPTS_MAX:,}, 0 <= base_s <= max_s <= {SECONDS_MAX:,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,8 @@ class Tool(Generic[P, R]):
     blocking: bool
 
     def __post_init__(self) -> None:
-        if self.timeout_s <= 0 or self.key_ttl_s <= 0:
-            raise AppError(f"tool {self.name!r}: timeout_s and key_ttl_s must be above 0")
+        if not (0 < self.timeout_s <= SECONDS_MAX and 0 < self.key_ttl_s <= SECONDS_MAX):
+            raise AppError(f"tool {self.name!r}: timeout_s and key_ttl_s must be above 0, and at most {SECONDS_MAX:,}")
         if self.effect != "read" and self.key_ttl_s * 1000 <= KEY_MARGIN_MS:
             raise AppError(
                 f"tool {self.name!r}: key_ttl_s={self.key_ttl_s:g} leaves no time for an attempt, as none is made in "

@@ -39,6 +39,22 @@ def enqueue(turn: Turn, event: dict[str, Any], verdict: str) -> None:
     turn.verdict = verdict
 
 
+def put_back(turn: Turn, events: list[dict[str, Any]]) -> None:
+    """Events that a run was to hear of, and which it ended without. Those that begin a run wait for that, before all
+    others but interruptions; what none handles is dropped, as it would have been while it was buffered."""
+    back = list[list[Any]]()
+    for event in events:
+        if event["type"] in turn.app.newest:
+            back.append([turn.count("queue_next"), event["type"], False])
+            turn.put("queue", str(back[-1][0]), event)
+        else:
+            _note_dropped(turn, event)
+    if back:
+        queue = turn.get("core", "queue", [])
+        place = sum(1 for other in queue if other[2])
+        turn.put("core", "queue", [*queue[:place], *back, *queue[place:]])
+
+
 def is_handled(turn: Turn, item: list[Any]) -> bool:
     """Whether an agent begins a run for this waiting event; what is only buffered begins none."""
     return item[1] in turn.app.newest
@@ -56,5 +72,8 @@ def drop_unhandled(turn: Turn) -> None:
     """No run is open: drop what was buffered for the last one, and what no agent of this app handles any more."""
     for item in turn.get("core", "queue", []):
         if not is_handled(turn, item):
-            event = take(turn, item)
-            turn.effects.append({"do": "drop_event", "source": event["source"], "id": event["id"], "type": item[1]})
+            _note_dropped(turn, take(turn, item))
+
+
+def _note_dropped(turn: Turn, event: dict[str, Any]) -> None:
+    turn.effects.append({"do": "drop_event", "source": event["source"], "id": event["id"], "type": event["type"]})

@@ -36,6 +36,7 @@ WATCH_MS = 1_000
 HOLD_CHECKPOINTS, HOLD_MS = 3, 2_000
 ASK, RESULT = "threadlog.ToolCall", "threadlog.ToolResult"
 JOURNAL = "agent-decisions"  # the only topic whose asks are those of committed decisions; they come by the outbox gate
+STATUSES = frozenset({"done", "failed", "refused", "rejected", "in_doubt"})
 BELONGS = {"tool-results": RESULT, JOURNAL: ASK, "tool-reads": ASK}
 
 
@@ -167,7 +168,7 @@ class ToolQueue(KeyedProcessFunction):
         if type_ != BELONGS.get(topic):
             raise Unreadable("misplaced", f"a {type_!r} does not belong into {topic}")
         if type_ == RESULT:
-            if data["quota_key"] != key or forged(data):
+            if data["quota_key"] != key or forged(data) or data["status"] not in STATUSES:
                 return []  # not the answer of any call here; the conversation reports it
             self._reactor.forget(data["call_id"])
             return self._queue.finished(data["call_id"], now_ms())

@@ -76,3 +76,21 @@ def test_trace_child_keeps_the_trace_and_changes_the_span() -> None:
 def test_key_quoting_is_undone() -> None:
     """A structured-field string and back."""
     assert unquote_key(quote_key('a"b\\c')) == 'a"b\\c'
+
+
+@pytest.mark.parametrize(
+    ("values", "taken"),
+    [
+        ((TRACE, TRACE), TRACE),
+        ((TRACE, "00-zz"), TRACE),
+        ((b"\xff", TRACE), TRACE),
+        ((TRACE, b"\xff"), TRACE),
+        (("x" * 5_000,), ""),
+        ((root_traceparent("t", "s", "2"), TRACE), TRACE),
+    ],
+)
+def test_envelope_is_never_lost_for_its_trace(values: tuple[str | bytes, ...], taken: str) -> None:
+    """A forwarder adds its own to what it was given; of several the last good one counts."""
+    raw = [("traceparent", v.encode() if isinstance(v, str) else v) for v in values]
+    others = [pair for pair in headers().items() if pair[0] != "traceparent"]
+    assert read_headers([*others, *raw]).traceparent == taken

@@ -176,3 +176,48 @@ def test_refusal_begins_nothing(verdict: str) -> None:
     while thread.state.small["timers"]:
         thread.fire()
     assert thread.replies() == ["1", "2", "3", "4"]
+
+
+def test_event_that_its_run_never_heard_of_begins_one_of_its_own() -> None:
+    """It was given to the second of two waits, and the first one's branch ended the run."""
+
+    async def both(thread: Thread, event: Event) -> None:
+        if event["n"] != 0:
+            await thread.reply(f"own run {event['n']}")
+            return
+
+        async def hear() -> None:
+            heard = await thread.wait_for("t.Go")
+            await thread.reply(f"heard {heard['n']}")
+            raise ValueError("enough")
+
+        await look("x")
+        await gather(hear(), thread.wait_for("t.Go"))
+
+    thread = desk(both)
+    for n in range(4):
+        thread.send(n=n)
+    thread.answer({})
+    assert thread.replies() == ["heard 1", "own run 2", "own run 3"]
+    assert thread.ends() == ["failed", "finished", "finished"]
+
+
+@pytest.mark.parametrize(("awaited", "ends"), [("t.Go", ["abandoned", "finished"]), ("t.More", ["abandoned"])])
+def test_event_that_parked_its_run_is_not_lost_when_that_is_abandoned(awaited: str, ends: list[str]) -> None:
+    """A message begins a run of its own then; what nobody else handles is dropped, and the journal says so."""
+    changed = list[bool]()
+
+    async def chat(thread: Thread, event: Event) -> None:
+        if changed:
+            await thread.reply("by new code")
+        if event["first"]:
+            await thread.wait_for(awaited)
+
+    thread = desk(chat)
+    thread.send(first=True)
+    changed.append(True)
+    thread.send(awaited, first=False)
+    assert thread.effects("park_run")
+    thread.send("threadlog.RunCommand", run_id="", action="abandon", who="me", reason="")
+    assert thread.ends() == ends
+    assert [one["type"] for one in thread.effects("drop_event")] == ([] if len(ends) == 2 else [awaited])

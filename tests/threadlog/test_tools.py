@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from threadlog import App, ToolCall
+from threadlog import App, Event, Retry, Thread, ToolCall
 from threadlog.errors import AppError
 
 
@@ -43,3 +43,20 @@ def test_tool_that_is_async_and_blocking_is_refused() -> None:
     """Its body would run on the loop, whatever its author believes."""
     with pytest.raises(AppError, match="plain 'def'"):
         declared(waits, blocking=True)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e17, -1.0])
+@pytest.mark.parametrize("name", ["key_ttl_s", "timeout_s", "max_s"])
+def test_tool_with_a_time_that_no_timer_can_have_is_refused(name: str, value: float) -> None:
+    """When the app is loaded, and not at the first call, again and again."""
+    with pytest.raises(AppError, match=name):
+        declared(waits, retry=Retry(max_s=value)) if name == "max_s" else declared(waits, **{name: value})
+
+
+def test_agent_version_must_fit_its_field() -> None:
+    """The journal holds it in 32 bits."""
+
+    async def handler(thread: Thread, event: Event) -> None: ...
+
+    with pytest.raises(AppError, match="version"):
+        App("test").agent(on="t.Go", version=2**31)(handler)

@@ -11,6 +11,7 @@ import pytest
 from tests.threadlog.desk import desk, look, pay
 from threadlog import Event, LimitError, Thread, gather
 from threadlog.limits import Limits
+from threadlog.live import LiveRuns
 from threadlog.state import dump
 
 LARGE = "x" * 40_000  # vars_bytes are 32 KiB
@@ -142,3 +143,48 @@ def test_history_is_trimmed_between_runs_and_no_further() -> None:
         thread.send()
     assert thread.replies() == ["0", "2", "4", "5", "5"]
     assert sorted(dict(thread.state.maps.items("history"))) == ["5", "6", "7", "8", "9"]
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+    __str__ = __repr__
+
+
+@pytest.mark.parametrize("cache_runs", [0, 10])
+@pytest.mark.parametrize(
+    "value", [10**5_000, {10**5_000: 1}, {Unprintable(): 1}, {(10**5_000,): 1}, Unprintable()], ids=type
+)
+def test_variables_that_cannot_even_be_told_of_end_the_run(value: Any, cache_runs: int) -> None:
+    """To write such a value down is an error of its own. The handler ends without another `await`, so nothing tells it;
+    its run has failed, and the next message begins another."""
+
+    async def odd(thread: Thread, event: Event) -> None:
+        if event["n"]:
+            thread.vars["odd"] = value
+
+    thread = desk(odd)
+    thread.cache = LiveRuns(cache_runs)
+    thread.send(n=1)
+    thread.send(n=0)
+    assert thread.ends() == ["failed", "finished"]
+
+
+def test_error_whose_text_is_hostile_is_described() -> None:
+    """A string of a class of its own, which does not let itself be encoded."""
+
+    class Text(str):
+        def encode(self, *given: Any) -> bytes:
+            raise SystemExit
+
+    class Odd(Exception):
+        def __str__(self) -> str:
+            return Text("odd")
+
+    async def failing(thread: Thread, event: Event) -> None:
+        raise Odd
+
+    thread = desk(failing)
+    thread.send()
+    assert thread.effects("end_run")[0]["error"] == {"type": "Odd", "message": "odd"}

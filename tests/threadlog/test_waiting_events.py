@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.threadlog.desk import desk, look, pay
 from threadlog import Event, Thread
@@ -67,6 +68,22 @@ def test_queue_is_worked_off_in_chains_and_by_a_self_timer() -> None:
     while thread.state.small["timers"]:
         thread.fire()
     assert thread.replies() == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_clock_that_was_ahead_holds_up_nothing_that_waits() -> None:
+    """A machine whose clock was a day ahead has decided once; by the clock of today the rest is begun now."""
+
+    async def first_waits(thread: Thread, event: Event) -> None:
+        if event["n"] == 0:
+            await look("x")
+
+    thread = desk(first_waits, limits=Limits(chain_runs_max=1))
+    ahead = thread.input("event", "agent-events", source="/s", id="0", type="t.Go", data={"n": 0}, value=b"v")
+    thread.take(replace(ahead, clock_ms=ahead.clock_ms + 24 * 3_600_000))
+    for n in range(1, 4):
+        thread.send(n=n)
+    thread.answer()
+    assert thread.state.small["timers"]["chain"] == thread.now < thread.state.small["core"]["now"]
 
 
 def test_finally_of_an_interrupted_run_can_ask_for_nothing() -> None:
