@@ -63,6 +63,7 @@ class Execution:
     vars: dict[str, Any]
     allowed: Allowed
     past: Past
+    event_bytes: int = 0  # of the event that it began with, as JSON
     deliveries: int = 0
     finished: bool = False
     error: BaseException | None = None

@@ -16,7 +16,7 @@ from schemas.cloudevents import child_traceparent, root_traceparent
 from threadlog import calls, memory, waiting
 from threadlog.app import Handler
 from threadlog.asked import Allowed, Asked
-from threadlog.canonical import copy, digest
+from threadlog.canonical import canonical, copy, digest
 from threadlog.effects import carry_out
 from threadlog.errors import (
     CallError,
@@ -208,7 +208,8 @@ def execute_again(turn: Turn, run: dict[str, Any]) -> Execution:
     thread = Thread(turn.thread, run["id"], variables, known, clock, past.read)
     view = Event(event["id"], event["source"], event["type"], run["now"], copy(event["data"]))
     allowed = Allowed(turn.app.tools, (agent.on, *agent.awaits), sum(1 for one in known if one["status"] == "open"))
-    execution = Execution(_call(agent.handler, thread, view), turn.limits, clock, variables, allowed, past)
+    size = len(canonical(event["data"]))
+    execution = Execution(_call(agent.handler, thread, view), turn.limits, clock, variables, allowed, past, size)
     if run["done"]:
         try:
             _catch_up(turn, run, execution)

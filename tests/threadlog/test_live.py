@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from tests.threadlog.desk import Desk, desk, look
+from tests.threadlog.desk import Desk, app_of, desk, look
 from threadlog import Event, Thread
 from threadlog.engine import step
 from threadlog.live import LiveRuns
@@ -55,3 +55,22 @@ def test_live_executions_are_bounded() -> None:
     assert len(closed) == 1
     cache.clear()
     assert len(closed) == 2
+
+
+def test_live_executions_are_bounded_by_what_their_events_hold() -> None:
+    """A few large ones are let go as many small ones would be; the one in hand stays, whatever its size."""
+    cache, closed = LiveRuns(bytes_max=2_500), list[str]()
+
+    async def large(thread: Thread, event: Event) -> None:
+        try:
+            await look("x")
+        finally:
+            closed.append(thread.id)
+
+    for name in ("a", "b", "c"):
+        Desk(app_of(large), cache=cache, name=name).send(text="x" * 1_000)
+    assert (closed, list(cache._runs)) == (["a"], ["b", "c"])
+    Desk(app_of(large), cache=cache, name="d").send(text="x" * 5_000)
+    assert (closed, list(cache._runs)) == (["a", "b", "c"], ["d"])
+    cache.clear()
+    assert (closed[-1], cache._bytes) == ("d", 0)
