@@ -24,12 +24,14 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError as ProtobufError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from schemas.decimals import read_exactly
 from schemas.errors import UnknownSchema, Unreadable
-from schemas.hostile import has_weightless_items, is_plain, may_be_deep
+from schemas.hostile import is_plain, may_be_deep
 from schemas.json_schema import checker
 from schemas.limits import DEPTH_LEVELS, JOURNAL_MESSAGE_BYTES, VALUE_BYTES
 from schemas.proto import Note
 
+read_exactly()
 _OURS = "Decision ToolCall ToolResult Reply Signal RunCommand Message Approval Control Lease AuditHead ReplayFinding"
 OURS = tuple(_OURS.split())
 _NOTE_AT, _ENTRY = 8, "threadlog.Decision"
@@ -183,13 +185,11 @@ def _compile(schema: Schema) -> tuple[str, Kind, Any]:
         if schema.kind == "JSON":
             return _title(parsed), schema.kind, checker(schema.text, parsed)
         writer = fastavro.parse_schema(parsed)
-        name, deep, bomb = fullname(writer), may_be_deep(writer), has_weightless_items(writer)
+        name, deep = fullname(writer), may_be_deep(writer)
     except (ImportError, OSError):  # of a library that is loaded here: nothing that the schema could mend
         raise
     except Exception as error:  # a schema that is none is a producer's mistake, whatever the library calls it
         raise Unreadable("bad_schema", f"the registered schema cannot be used: {error}"[:300]) from error
-    if bomb:
-        raise Unreadable("bad_schema", "an array of items that take no bytes: ten bytes could stand for any number")
     ours = name.startswith("threadlog.") and name.removeprefix("threadlog.") in OURS
     read = _read_py.schemaless_reader if deep else fastavro.schemaless_reader
     # To read by another schema than the writer's is slow; most of what is ours was written by this version.

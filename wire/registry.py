@@ -104,7 +104,8 @@ def _ask(what: str, question: Any) -> Any:
     try:
         return question()
     except SchemaRegistryError as error:
-        if error.http_status_code == _NOT_FOUND:
+        # Without a code of its own it is no answer of a registry's, but of what stands before one.
+        if error.http_status_code == _NOT_FOUND and error.error_code != error.UNKNOWN:
             raise UnknownSchema(f"the registry knows no {what.removeprefix('a ')}") from error
         if error.http_status_code in _CONFLICT:
             raise

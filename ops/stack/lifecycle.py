@@ -83,6 +83,17 @@ def _check_same(settings: Settings) -> None:
         raise StackFailed(f"The stack in {settings.state_dir} runs with {'; '.join(other)}.", hint)
 
 
+def _check_namespace(settings: Settings) -> None:
+    """What the folder remembers of jobs is of its own namespace: another one's would go on from their savepoints, and
+    do under its name what they had in hand."""
+    of = remembered(settings.state_dir).get("namespace", settings.namespace)
+    if of != settings.namespace:
+        raise StackFailed(
+            f"The stack in {settings.state_dir} is of the namespace {of}, not of {settings.namespace}.",
+            f"`threadlog up`, then `threadlog --namespace {settings.namespace} start`; or another --state-dir.",
+        )
+
+
 def end_orphans(layout: Layout, say: Say) -> None:
     """End what runs without a supervisor: what a killed one left, and the services of a demo."""
     orphans = [] if processes.supervisor(layout) else processes.living(layout)
@@ -162,8 +173,7 @@ def up(settings: Settings, say: Say, with_jobs: bool = True) -> None:
     began = time.monotonic()
     with alone(layout):
         cold = not Supervisor(layout).is_running()
-        if not cold:
-            _check_same(settings)
+        _check_namespace(settings) if cold else _check_same(settings)
         if with_jobs:
             check(settings.app, pack(layout, settings.app)[0])
         names = _start_cold(settings, layout, say) if cold else _start_warm(layout)

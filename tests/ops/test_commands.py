@@ -106,6 +106,14 @@ def test_tail_shows_the_last_records_decoded(kafka: FakeKafka) -> None:
     assert told[-1] == "0/3  \\xff  ?  magic: the first byte is 106, expected 0 (Confluent wire format)"
 
 
+def test_tail_of_nothing_reads_to_the_end_all_the_same(kafka: FakeKafka) -> None:
+    """`-n 0`: only what comes is wanted, and what is there is not taken for that."""
+    for text in ("one", "two"):
+        run("send", "t", text, "--id", text)
+    assert run("tail", "agent-events", "-n", "0", "-f").stdout == ""
+    assert "one" in run("tail", "agent-events", "-n", "5").stdout
+
+
 def test_tail_goes_on_after_what_it_read(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes between reading and following is shown, once."""
     run("send", "t", "before", "--id", "a")

@@ -184,6 +184,13 @@ def test_up_on_a_running_stack_says_what_it_will_not_change(
     assert (told.exit_code, sentence in told.stderr, "threadlog submit --app" in told.stderr) == (1, True, True)
 
 
+def test_up_takes_no_folder_of_another_namespace(stopped: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its jobs would go on from the other one's savepoints, and do what those had in hand under a new name."""
+    monkeypatch.setattr(lifecycle, "_start_cold", lambda settings, layout, say: pytest.fail("it was started"))
+    told = run("--namespace", "branch", "up", "--no-jobs")
+    assert (told.exit_code, "is of the namespace threadlog, not of branch" in told.stderr) == (1, True)
+
+
 def test_ports_that_are_taken_are_named_with_their_owner() -> None:
     """Part, port, use, and the program that has it; a free port is not mentioned."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as probe:

@@ -15,6 +15,7 @@ from schemas.errors import Unreadable
 
 STACK_BYTES = 512 * 1024  # a Java thread has 1 MiB, some of which Java has used when Python begins
 SCHEMA_LEVELS = 240  # more than that no JSON reader accepts as the text of a schema
+CHAIN_LEVELS = 2_000
 
 
 def record(name: str, type: Any) -> dict[str, Any]:
@@ -28,6 +29,12 @@ def nested(how: str, levels: int) -> tuple[dict[str, Any], bytes]:
         return record("Tree", "Tree"), b"\2" * levels + b"\0"
     if how == "by two types inside each other":
         return record("Egg", record("Hen", "Egg")), b"\2" * levels + b"\0"
+    if how == "by a chain of types":  # each is defined beside the one that it holds, not inside it
+        levels = min(levels, CHAIN_LEVELS)
+        chain = [record("R0", "int"), *(record(f"R{n}", f"R{n - 1}") for n in range(1, levels))]
+        fields = [{"name": f"f{n}", "type": ["null", one]} for n, one in enumerate(chain)]
+        top = {"type": "record", "name": "Top", "namespace": "deep", "fields": fields}
+        return top, b"\0" * (levels - 1) + b"\2" * (levels + 1) + b"\0"
     levels = min(levels, SCHEMA_LEVELS)
     schema: Any = "int"
     for number in range(levels):

@@ -118,12 +118,15 @@ def test_codec_refuses_deep_and_infinite_data() -> None:
 
 
 @pytest.mark.parametrize("levels", [60, 300, 5_000, 900_000])
-@pytest.mark.parametrize("nested", ["by a type inside itself", "by two types inside each other", "as the schema is"])
+@pytest.mark.parametrize(
+    "nested", ["by a type inside itself", "by two types inside each other", "by a chain of types", "as the schema is"]
+)
 def test_codec_survives_any_depth(nested: str, levels: int) -> None:
     """Nesting of any depth is read or refused on a stack as small as a TaskManager's; it never ends the process."""
     command = [sys.executable, "-m", "tests.schemas.deep", nested, str(levels)]
     done = subprocess.run(command, capture_output=True, check=False)
-    assert (done.returncode, done.stdout) == (0, b"read" if levels == 60 else b"depth")
+    beyond = b"bad_schema" if nested == "as the schema is" else b"depth"
+    assert (done.returncode, done.stdout) == (0, b"read" if levels == 60 else beyond)
 
 
 @given(st.integers(0, 12), st.binary(max_size=200))
@@ -137,6 +140,25 @@ NULLS = {"type": "array", "items": "null"}
 EMPTY = {"type": "record", "name": "Empty", "fields": []}
 
 
+def doubled(levels: int) -> dict[str, Any]:
+    """A record that holds the one before twice, down to one of nothing: no bytes at all."""
+    before: Any = {"type": "record", "name": "L0", "fields": [{"name": "a", "type": "null"}]}
+    for level in range(1, levels):
+        fields = [{"name": "a", "type": before}, {"name": "b", "type": f"L{level - 1}"}]
+        before = {"type": "record", "name": f"L{level}", "fields": fields}
+    return dict(before)
+
+
+def wide(fields: int) -> dict[str, Any]:
+    """A record of one byte and so many nulls."""
+    nulls = [{"name": f"n{n}", "type": "null"} for n in range(fields)]
+    return {"type": "record", "name": "Wide", "fields": [{"name": "x", "type": "boolean"}, *nulls]}
+
+
+TREE = wide(100)
+TREE["fields"].append({"name": "left", "type": ["null", "Wide"]})
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -145,6 +167,11 @@ EMPTY = {"type": "record", "name": "Empty", "fields": []}
         [{"name": "x", "type": {"type": "array", "items": EMPTY}}],
         [{"name": "e", "type": EMPTY}, {"name": "x", "type": {"type": "array", "items": "Empty"}}],
         [{"name": "x", "type": {"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}}],
+        [{"name": "x", "type": doubled(40)}],
+        [{"name": "x", "type": {"type": "array", "items": wide(30)}}],
+        [{"name": "x", "type": {"type": "map", "values": wide(30)}}],
+        [{"name": "x", "type": {"type": "array", "items": ["null", wide(30)]}}],
+        [{"name": "x", "type": TREE}],
     ],
 )
 def test_codec_refuses_schemas_in_which_few_bytes_stand_for_many_items(fields: list[Any]) -> None:
@@ -155,16 +182,18 @@ def test_codec_refuses_schemas_in_which_few_bytes_stand_for_many_items(fields: l
 
 
 def test_codec_reads_nulls_that_are_no_items() -> None:
-    """Only arrays multiply what takes no bytes."""
+    """As long as there are few of them for each byte."""
     schemas = FixedSchemas()
     fields = [
         {"name": "a", "type": "null"},
         {"name": "b", "type": {"type": "map", "values": "null"}},
         {"name": "c", "type": {"type": "array", "items": ["null", "int"]}},
+        {"name": "d", "type": doubled(5)},
+        {"name": "e", "type": {"type": "array", "items": wide(6)}},
     ]
     id = schemas.register("b.Fine", Schema("AVRO", json.dumps({"type": "record", "name": "b.Fine", "fields": fields})))
-    read = Codec(schemas).decode(b"\0" + id.to_bytes(4, "big") + b"\0" + b"\2\0\0")
-    assert read[2] == {"a": None, "b": {}, "c": [None]}
+    read = Codec(schemas).decode(b"\0" + id.to_bytes(4, "big") + b"\0" + b"\2\0\0" + b"\0")
+    assert {name: read[2][name] for name in "abce"} == {"a": None, "b": {}, "c": [None], "e": []}
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from schemas.codec import FixedSchemas, Schema
-from schemas.errors import RegistryUnavailable
+from schemas.errors import RegistryUnavailable, UnknownSchema
 from tests.wire.client import Client, connected
 from tests.wire.contracts import Registering, RegistryContract
 
@@ -48,3 +50,19 @@ def test_operators_do_not_load_what_they_may_never_need(module: str) -> None:
         f"import udfs.thread_function, udfs.app_guard as a, sys; a.keep_ours(); sys.exit({module!r} in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [(404, 40403, UnknownSchema), (404, -1, RegistryUnavailable), (503, -1, RegistryUnavailable)],
+)
+def test_registry_is_believed_when_it_says_no_and_nobody_else_is(status: int, code: int, error: type) -> None:
+    """A proxy without a backend says 404 as well: an event must not become a dead letter for that."""
+
+    def refuse(id: int) -> Any:
+        raise SchemaRegistryError(status, code, "default backend - 404")
+
+    client = Client(FixedSchemas())
+    vars(client)["get_schema"] = refuse
+    with pytest.raises(error):
+        connected(client).by_id(7)
