@@ -19,7 +19,8 @@ import msgspec
 from threadlog.errors import AppError, ToolError
 from threadlog.requests import Call
 
-SECONDS_MAX, ATTEMPTS_MAX = 1_000_000_000, 10_000  # thirty years: their sum must be a time that a timer can have
+# Of one attempt and one pause, and of attempts: all of them together must be a time that a timer can have.
+SECONDS_MAX, ATTEMPTS_MAX, KEY_TTL_S_MAX = 1_000_000, 2**31 - 1, 1_000_000_000
 KEY_MARGIN_MS = 60_000  # clocks differ: no attempt so close to the end of a key's life
 
 _BY_NAME = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY})
@@ -100,8 +101,11 @@ class Tool(Generic[P, R]):
     blocking: bool
 
     def __post_init__(self) -> None:
-        if not (0 < self.timeout_s <= SECONDS_MAX and 0 < self.key_ttl_s <= SECONDS_MAX):
-            raise AppError(f"tool {self.name!r}: timeout_s and key_ttl_s must be above 0, and at most {SECONDS_MAX:,}")
+        if not (0 < self.timeout_s <= SECONDS_MAX and 0 < self.key_ttl_s <= KEY_TTL_S_MAX):
+            raise AppError(
+                f"tool {self.name!r}: timeout_s and key_ttl_s must be above 0, and at most {SECONDS_MAX:,} and "
+                f"{KEY_TTL_S_MAX:,}"
+            )
         if self.effect != "read" and self.key_ttl_s * 1000 <= KEY_MARGIN_MS:
             raise AppError(
                 f"tool {self.name!r}: key_ttl_s={self.key_ttl_s:g} leaves no time for an attempt, as none is made in "
