@@ -3,7 +3,8 @@
 
 Anyone who may register a schema may write one, and a record whose check does not end stops its reader for good:
 
-* Work is counted: definitions that each refer twice to the next double it at every level.
+* Work is counted: definitions that each refer twice to the next double it at every level. What does not fit is written
+  into a message whole, for each branch of an `anyOf` that fails, and costs what there is of it.
 * A schema is refused, not half obeyed, where a regular expression decides (`pattern`, `patternProperties`) or what the
   library does is not counted (`unevaluated...`, dynamic references, another dialect inside).
 * Nothing is fetched: a reference leads into the schema itself.
@@ -49,11 +50,12 @@ def checker(text: str, schema: dict[str, Any]) -> Callable[[Any], None]:
     if _has_dialect(own):
         raise ValueError("$schema inside of it: one dialect is known, that of the whole")
     steps = _Steps()
-    checks = {name: _counted(check, steps) for name, check in {**draft.VALIDATORS, "uniqueItems": _unique}.items()}
+    own_checks = {**draft.VALIDATORS, "uniqueItems": _unique}
+    checks = {name: _counted(check, steps, name == "uniqueItems") for name, check in own_checks.items()}
     validator = validators.extend(draft, checks)(own, registry=Registry())
 
     def check(data: Any) -> None:
-        steps.left = JSON_STEPS_MAX
+        steps.begin()
         error = _first(validator.iter_errors(data))
         if error is not None:
             raise Unreadable("payload", f"not what its schema asks for: {error.json_path}: {error.message}"[:300])
@@ -70,10 +72,28 @@ def _first(errors: Iterator[jsonschema.ValidationError]) -> jsonschema.Validatio
         raise Unreadable("bad_schema", f"the registered schema cannot be used: {error!r}"[:300]) from error
 
 
+# Of the parts of a value: so many are one step to write into a message, or to compare with others.
+_WRITTEN, _COMPARED, _CHARACTERS = 64, 8, 8
+
+
 class _Steps:
     """What is left of the work that one record may cost."""
 
-    left = 0
+    def begin(self) -> None:
+        """The next record."""
+        self.left, self._sizes = JSON_STEPS_MAX, dict[int, int]()
+
+    def size(self, value: Any) -> int:
+        """How many parts a value has, in all of its depth; each container of a record is looked at once."""
+        if isinstance(value, str):
+            return len(value) // _CHARACTERS
+        if not isinstance(value, dict | list):
+            return 1
+        found = self._sizes.get(id(value))
+        if found is None:
+            parts = value.values() if isinstance(value, dict) else value
+            found = self._sizes[id(value)] = len(value) + sum(map(self.size, parts))
+        return found
 
     def take(self, count: int) -> None:
         self.left -= count
@@ -81,8 +101,9 @@ class _Steps:
             raise Unreadable("bad_schema", f"to check it takes more than {JSON_STEPS_MAX} steps")
 
 
-def _counted(check: Check, steps: _Steps) -> Check:
-    """A keyword's check that costs a step, and one for each entry of its value and each item of the data."""
+def _counted(check: Check, steps: _Steps, compares: bool) -> Check:
+    """A keyword's check that costs a step, and one for each entry of its value and each item of the data; more for what
+    it `compares` in all of its depth, and for the messages that it makes."""
 
     def counted(validator: Any, value: Any, instance: Any, schema: Any) -> Iterable[Any]:
         if not UNCHECKED.isdisjoint(schema):
@@ -91,7 +112,11 @@ def _counted(check: Check, steps: _Steps) -> Check:
         if "$ref" in schema and not str(schema["$ref"]).startswith("#"):
             raise Unreadable("bad_schema", f"a reference out of the registered schema: {schema['$ref']!r}"[:300])
         steps.take(1 + _entries(value) + _entries(instance))
-        return check(validator, value, instance, schema) or ()
+        if compares:
+            steps.take(steps.size(instance) // _COMPARED)
+        for error in check(validator, value, instance, schema) or ():
+            steps.take(steps.size(instance) // _WRITTEN)
+            yield error
 
     return counted
 

@@ -13,7 +13,7 @@ import pytest
 
 from schemas.codec import Codec, FixedSchemas, Schema
 from schemas.errors import Unreadable
-from schemas.json_schema import UNCHECKED
+from schemas.json_schema import UNCHECKED, checker
 from schemas.limits import JSON_SCHEMA_BYTES, JSON_STEPS_MAX
 
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
@@ -154,3 +154,25 @@ def test_json_schema_survives_any_depth(how: str, levels: int) -> None:
     command = [sys.executable, "-m", "tests.schemas.deep", how, str(levels)]
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 0 and done.stdout in (b"read", b"depth", b"payload", b"bad_schema"), done.stderr[-500:]
+
+
+@pytest.mark.parametrize(
+    ("schema", "data"),
+    [
+        ({"anyOf": [*({"type": "string"} for _ in range(300)), True]}, [[0] * 400_000]),
+        ({"anyOf": [*({"type": "integer"} for _ in range(500)), True]}, "x" * 900_000),
+        ({"allOf": [{"uniqueItems": True} for _ in range(100)]}, [[0] * 400_000]),
+    ],
+    ids=["a message for each branch", "a long text", "compared again and again"],
+)
+def test_json_schema_whose_work_lies_in_the_data_is_refused(schema: dict[str, Any], data: Any) -> None:
+    """Each branch writes all of the data down, and all are kept until one fits: gigabytes, of a schema of 6 kB."""
+    text = json.dumps({"title": "t.T", **schema})
+    with pytest.raises(Unreadable, match="steps"):
+        checker(text, json.loads(text))(data)
+
+
+def test_json_schema_reads_large_data_in_its_own_time() -> None:
+    """A few branches over a document of some hundred kilobytes."""
+    schema = {"title": "t.T", "anyOf": [{"type": "string"}, {"type": "object"}, {"type": "array"}], "uniqueItems": True}
+    checker(json.dumps(schema), schema)([{"n": n, "text": "words"} for n in range(10_000)])
