@@ -12,27 +12,27 @@ from ops.reading import whole_topic
 from schemas.codec import Codec
 from tests.stack.follower import Place, entry_of, reasons
 from tests.stack.world import World, wait_until
+from wire.frames import thread_in
 from wire.registry import Registry
 
 INPUTS = ("agent-events", "human-feedback", "tool-results", "agent-signals")
-ELSEWHERE = "elsewhere"  # begins the names of threads whose journal is none that the follower follows
 NO_THREAD = "the key names no thread"
 
 
 def check(world: World) -> None:
     """Every law."""
     given = inputs(world)
-    each_input_is_decided_once(world, given)
+    each_input_is_decided_once(world, set(given))
     each_thread_is_one_chain(world)
     each_run_ends_once(world)
-    each_effect_happens_once(world)
+    each_effect_happens_once(world, set(given.values()))
     what_was_readable_stays(world)
 
 
-def inputs(world: World) -> set[Place]:
-    """Where every committed input lies."""
-    settings = world.settings
-    return {(topic, r.partition, r.offset) for topic in INPUTS for r in whole_topic(settings, topic)}
+def inputs(world: World) -> dict[Place, str]:
+    """Where every committed input lies, and the thread that it is for."""
+    records = [(topic, record) for topic in INPUTS for record in whole_topic(world.settings, topic)]
+    return {(topic, r.partition, r.offset): thread_in(r.key) or "" for topic, r in records}
 
 
 def each_input_is_decided_once(world: World, given: set[Place]) -> None:
@@ -74,13 +74,14 @@ def each_run_ends_once(world: World) -> None:
     assert [event for event, replies in list(world.log.replies.items()) if len(replies) > 1] == []
 
 
-def each_effect_happens_once(world: World) -> None:
-    """The ledger holds one effect for each key and each item, and only effects that a committed decision asked for."""
+def each_effect_happens_once(world: World, threads: set[str]) -> None:
+    """The ledger holds one effect for each key and each item, and only effects that a committed decision asked for, of
+    these threads: other namespaces have it too."""
     paid = world.lines("paid")
     assert [key for key, count in Counter(line["key"] for line in paid).items() if count > 1] == []
     assert [item for item, count in Counter(line["item"] for line in paid).items() if count > 1] == []
     asked = {e["call_id"] for seen in list(world.log.journal) for e in seen.effects if e["do"] == "call"}
-    here = {line["key"] for line in paid if not line["thread"].startswith(ELSEWHERE)}
+    here = {line["key"] for line in paid if line["thread"] in threads}
     assert here - asked == set()
 
 

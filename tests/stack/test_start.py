@@ -21,7 +21,6 @@ from ops.stack import flink, lifecycle, records
 from ops.stack.layout import Layout
 from ops.stack.submit import client_environment, pack, run_command, stop_jobs
 from tests.stack.follower import reasons
-from tests.stack.laws import ELSEWHERE
 from tests.stack.test_restore import check_all_end, open_work
 from tests.stack.world import Event, World, fresh, wait_until
 from wire.control import CAUGHT_UP, STOPPED, Mark, last_mark
@@ -198,7 +197,7 @@ def fork(world: World, settings: Settings, folder: Path) -> list[Event]:
 
     def send(count: int, plan: str = "") -> None:
         for number in range(count):
-            event = world.event(fresh(ELSEWHERE) if plan else f"u{number % 8}", "it.Go", {"plan": plan})
+            event = world.event(fresh("t") if plan else f"u{number % 8}", "it.Go", {"plan": plan})
             among = ("agent-events", "human-feedback", "agent-signals")
             topic = f"{settings.namespace}.{among[number % 3 if not plan else 0]}"
             sender.produce(topic, event.value, event.key, headers=event.headers)
