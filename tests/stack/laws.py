@@ -32,7 +32,7 @@ def check(world: World) -> None:
 def inputs(world: World) -> dict[Place, str]:
     """Where every committed input lies, and the thread that it is for."""
     records = [(topic, record) for topic in INPUTS for record in whole_topic(world.settings, topic)]
-    return {(topic, r.partition, r.offset): thread_in(r.key) or "" for topic, r in records}
+    return {(topic, r.partition, r.offset): thread_in(r.key) for topic, r in records}
 
 
 def each_input_is_decided_once(world: World, given: set[Place]) -> None:
