@@ -20,6 +20,7 @@ from schemas.codec import Codec, SchemaSource
 from schemas.errors import Unreadable
 from schemas.topics import topic_of
 from threadlog.queueing import Action, Queue, forged
+from threadlog.runs import CALL_ERRORS
 from udfs.app_guard import AppCode
 from udfs.denials import Denials
 from udfs.outputs import Outputs
@@ -36,7 +37,7 @@ WATCH_MS = 1_000
 HOLD_CHECKPOINTS, HOLD_MS = 3, 2_000
 ASK, RESULT = "threadlog.ToolCall", "threadlog.ToolResult"
 JOURNAL = "agent-decisions"  # the only topic whose asks are those of committed decisions; they come by the outbox gate
-STATUSES = frozenset({"done", "failed", "refused", "rejected", "in_doubt"})
+STATUSES = frozenset({"done", *CALL_ERRORS})
 BELONGS = {"tool-results": RESULT, JOURNAL: ASK, "tool-reads": ASK}
 
 
