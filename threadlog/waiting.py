@@ -33,8 +33,10 @@ def enqueue(turn: Turn, event: dict[str, Any], verdict: str) -> None:
         return
     number = turn.count("queue_next")
     item = [number, event["type"], verdict == "interrupts"]
-    place = sum(1 for other in queue if other[2]) if item[2] else len(queue)
-    turn.put("core", "queue", [*queue[:place], item, *queue[place:]])
+    if item[2]:
+        _behind_interruptions(turn, [item])
+    else:
+        turn.put("core", "queue", [*queue, item])
     turn.put("queue", str(number), event)
     turn.verdict = verdict
 
@@ -50,9 +52,14 @@ def put_back(turn: Turn, events: list[dict[str, Any]]) -> None:
         else:
             _note_dropped(turn, event)
     if back:
-        queue = turn.get("core", "queue", [])
-        place = sum(1 for other in queue if other[2])
-        turn.put("core", "queue", [*queue[:place], *back, *queue[place:]])
+        _behind_interruptions(turn, back)
+
+
+def _behind_interruptions(turn: Turn, items: list[list[Any]]) -> None:
+    """Let items wait before all others but the interruptions that wait already."""
+    queue: list[list[Any]] = turn.get("core", "queue", [])
+    place = sum(1 for other in queue if other[2])
+    turn.put("core", "queue", [*queue[:place], *items, *queue[place:]])
 
 
 def is_handled(turn: Turn, item: list[Any]) -> bool:

@@ -19,7 +19,7 @@ from wire.kafka import TopicReader, bounds, offsets_since
 
 TOPIC, RESULT = "tool-results", "threadlog.ToolResult"
 # Asks carry the conversation's clock, results the broker's; a minute more costs little to read.
-CLOCKS_APART_MS = 60_000
+LOOK_BACK_MS = 60_000
 
 
 class Denials:
@@ -31,7 +31,7 @@ class Denials:
 
     def has(self, ask: dict[str, Any]) -> bool:
         """Whether the call of this ask ended so. Raises KafkaException, RegistryUnavailable."""
-        since_ms = (ask["clock_ms"] or ask["asked_ms"]) - CLOCKS_APART_MS
+        since_ms = (ask["clock_ms"] or ask["asked_ms"]) - LOOK_BACK_MS
         if since_ms < self._since_ms:
             self._read(max(0, since_ms))
         return ask["call_id"] in self._found

@@ -12,7 +12,7 @@ from schemas.codec import Codec, FixedSchemas
 from tests.udfs.test_queueing import BEGAN_MS, ask
 from udfs import denials
 from udfs.attempts import result_of
-from udfs.denials import CLOCKS_APART_MS, RESULT, Denials
+from udfs.denials import LOOK_BACK_MS, RESULT, Denials
 from wire.frames import Record
 
 CODEC = Codec(FixedSchemas())
@@ -51,7 +51,7 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
 
 def asked(number: int, second: int) -> dict[str, Any]:
     """An ask of so many seconds after the first record."""
-    return ask(number, clock_ms=BEGAN_MS + 1_000 * second + CLOCKS_APART_MS)
+    return ask(number, clock_ms=BEGAN_MS + 1_000 * second + LOOK_BACK_MS)
 
 
 def test_denials_are_answers_that_say_no(topic: Topic) -> None:
