@@ -1,24 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m bench.profile`: where the CPU goes, as flame graphs and as shares by thread.
+"""`python -m bench.profile`: where the time goes, as tables and flame graphs.
 
-async-profiler, fetched by Maven, is loaded into the TaskManagers and the broker while the jobs are under load: the
-conversation, and the bare job beside it, under the support desk's mix, the tools job under calls of 10 ms. It samples
-CPU time, so what waits is not seen; Python frames have no names in it. Those are in a second graph of the same load:
-py-spy looks 100 times a second which function holds the interpreter; it needs the right to trace processes, as root or
-by `kernel.yama.ptrace_scope=0`.
+    a round as it is: cores by process, Flink's tasks ─► the same with a profiler in it: CPU by kind of thread, graphs
 
-Writes .build/bench/profile/NAME.html (a flame graph), NAME.collapsed (raw) and NAME-python.svg.
+The conversation, and the bare job beside it, are under the support desk's mix, the tools job under calls of 10 ms. What
+a turn costs in which process, and which task was busy, is read from rounds in which nothing is profiled. The evicted
+run is the engine alone (`python -m bench.history --alone`).
 """
 
 from __future__ import annotations
 
-import re
-import signal
-import subprocess
-import sys
 import time
-import zipfile
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,119 +22,52 @@ from bench.conversation import Bench
 from bench.latency import APP as LIVE_APP
 from bench.latency import JOBS as LIVE_JOBS
 from bench.live import ASK
-from bench.session import FOLDER, Session, options, session
-from ops.context import Trouble
-from ops.stack.layout import BUILD, ROOT
+from bench.rounds import Round
+from bench.sampling import OUT, Profile, PythonProfile, copy, python_of
+from bench.session import Session, options, session
+from bench.sheet import MACHINE
+from bench.spent import STATES, Tasks, cores, cores_table, markdown, shares, threads_table
 
-PROFILER, CONVERTER = "tools.profiler:async-profiler:4.2", "tools.profiler:jfr-converter:4.2"
-OUT, FETCHED = FOLDER / "profile", BUILD / "profiler"
-MIN_PERCENT = 0.3  # thinner frames are left out of the picture
-CALL_S = 0.01
-# What a thread of a JVM does, by its name; the first that fits.
-THREADS = (
-    ("operators: source chain, Python, sinks", r"^(?!OutputFlusher).*(\(\d+/\d+|-> )"),
-    ("RocksDB, native threads without a name", r"^\[tid=|rocksdb"),
-    ("Kafka clients", r"kafka-producer|Fetcher|kafka-admin"),
-    ("compiler", r"Compiler|^C[12]"),
-    ("garbage collector", r"G1|GC|VM Thread|VM Periodic"),
-    ("RPC, timers, checkpoints", r"pekko|flink-|Async|Checkpoint|jobmanager|Time|Timer|netty|Netty"),
-    ("broker: requests", r"data-plane|network-thread|request-handler|kafka-scheduler"),
-    ("Python's own threads", r"^python|reactor|Thread-"),
-)  # fmt: skip
+CALL_S, PHASES = 0.01, 6
+WARM_UPS = 3  # as many as the figures have
+EVICTED = ["-m", "bench.history", "--alone", "--rounds", "3"]
+HEAD = """\
+# Where the time goes
 
+Made by `.venv/bin/python -m bench.profile --write-docs docs/profiles`. What it means for the floors:
+[performance.md](../performance.md#where-the-time-goes).
 
-def library() -> Path:
-    """The profiler's library; fetched once."""
-    found = FETCHED / "linux-x64" / "libasyncProfiler.so"
-    if not found.exists():
-        with zipfile.ZipFile(_fetched(PROFILER)) as archive:
-            archive.extract("linux-x64/libasyncProfiler.so", FETCHED)
-    return found
+Commit {commit}; {machine}. {threads:,} threads of {phases} inputs a round, after {warm_ups} rounds for warming up;
+checkpoints every {checkpoint_interval_ms} ms.
 
+## Cores, by process
 
-def _fetched(artifact: str) -> Path:
-    """A jar from Maven's repository; fetched once."""
-    _, name, version = artifact.split(":")
-    jar = FETCHED / f"{name}-{version}.jar"
-    if not jar.exists():
-        command = ["mvn", "-B", "-q", "dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={FETCHED}"]
-        if subprocess.run(command, check=False).returncode:
-            raise Trouble(f"Maven could not fetch {artifact}.", "Is its repository within reach?")
-    return jar
+The middles of the phases of one round of each job, nothing profiled. A rate is the cores over what a turn costs in all
+processes together.
 
+"""
+TASKS = """
+## Flink's tasks in the same rounds
 
-def _agent(pid: int, arguments: str) -> None:
-    command = ["jcmd", str(pid), "JVMTI.agent_load", str(library()), f'"{arguments}"']
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode or "return code: 0" not in done.stdout:
-        raise Trouble(f"The profiler could not be loaded: {(done.stdout + done.stderr).strip()[-300:]}")
+Shares of a task's time; medians of what Flink told once a second. A task that waits for a core is busy, not idle. The
+tools job under calls of 10 ms, a read and an effect a thread.
 
+"""
+THREADS = """
+## CPU by kind of thread
 
-class Profile:
-    """Samples processes of a stack between `with` and its end. `targets`: file name → process of the stack."""
+Samples of CPU time, one a millisecond (async-profiler), in rounds of their own; the milliseconds are shares of what a
+turn cost in the round in which nothing was profiled.
 
-    def __init__(self, run: Session, targets: dict[str, str]) -> None:
-        self._pids = {name: run.meter.pids[part] for name, part in targets.items()}
+"""
+GRAPHS = """
+## Graphs
 
-    def __enter__(self) -> Profile:
-        OUT.mkdir(parents=True, exist_ok=True)
-        for pid in self._pids.values():
-            _agent(pid, "start,event=itimer,interval=1ms,threads")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for name, pid in self._pids.items():
-            _agent(pid, f"stop,collapsed,threads,file={OUT / name}.collapsed")
-            draw(name)
-
-
-def draw(name: str) -> None:
-    """A flame graph of what was sampled, without the folders of this machine."""
-    raw = OUT / f"{name}.collapsed"
-    raw.write_text(re.sub(r"(?<=;)/[^;]*/", "", raw.read_text()))
-    options = ["--title", name, "--minwidth", str(MIN_PERCENT)]
-    command = ["java", "-jar", str(_fetched(CONVERTER)), *options, str(raw), str(raw.with_suffix(".html"))]
-    if subprocess.run(command, check=False).returncode:
-        raise Trouble(f"{raw} could not be drawn.")
-
-
-class PythonProfile:
-    """Samples the Python of one process between `with` and its end, into NAME-python.svg."""
-
-    def __init__(self, run: Session, name: str) -> None:
-        self._path, self._pid = OUT / f"{name}-python.svg", run.meter.pids[run.hosts[name]]
-
-    def __enter__(self) -> PythonProfile:
-        OUT.mkdir(parents=True, exist_ok=True)
-        program = Path(sys.executable).with_name("py-spy")
-        options = ["--rate", "100", "--nonblocking", "--gil", "--duration", "unlimited", "--format", "flamegraph"]
-        command = [str(program), "record", "--pid", str(self._pid), *options, "--output", str(self._path)]
-        self._sampler = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._sampler.send_signal(signal.SIGINT)  # as a person would end it: it then draws
-        told = self._sampler.communicate(timeout=60)[1]
-        if self._sampler.returncode:
-            raise Trouble(f"py-spy could not look into process {self._pid}: {told.strip()[-300:]}")
-
-
-def shares(collapsed: str) -> dict[str, float]:
-    """The share of each kind of thread in samples of the form "[thread];frame;frame COUNT"."""
-    samples: Counter[str] = Counter()
-    for line in collapsed.splitlines():
-        stack, _, count = line.rpartition(" ")
-        thread = stack.partition(";")[0].strip("[]")
-        kind = next((kind for kind, pattern in THREADS if re.search(pattern, thread)), f"other: {thread[:30]}")
-        samples[kind] += int(count)
-    return {kind: count / samples.total() for kind, count in samples.most_common() if count >= samples.total() / 200}
-
-
-def _tell(name: str, ms_per_turn: float | None) -> None:
-    click.echo(f"\n{name}: {OUT / name}.html")
-    for kind, share in shares((OUT / f"{name}.collapsed").read_text()).items():
-        spent = "" if ms_per_turn is None else f"  {share * ms_per_turn:6.3f} ms a turn"
-        click.echo(f"  {share:6.1%}{spent}  {kind}")
+To be opened in a browser. CPU of the whole process: [conversation](conversation.html), [bare job](bare.html),
+[tools](tools.html), [broker](broker.html) under the conversation's load. Python's functions, by who holds the
+interpreter (py-spy): [conversation](conversation-python.svg), [tools](tools-python.svg), and of the run that was
+evicted and is executed again from its start, [the engine alone](evicted-python.svg).
+"""
 
 
 def _calls(run: Session, threads: int, prefix: str) -> None:
@@ -153,39 +78,61 @@ def _calls(run: Session, threads: int, prefix: str) -> None:
             follower.wait(2 * threads * number)
 
 
+def _share(name: str) -> dict[str, float]:
+    return shares((OUT / f"{name}.collapsed").read_text())
+
+
+def page(run: Session, threads: int, rounds: dict[str, tuple[Round, dict[str, float]]], tasks: list[Any]) -> str:
+    """The tables, with their conditions."""
+    told = run.conditions
+    machine = ", ".join(f"{name} {told[name]}" for name in MACHINE)
+    head = HEAD.format(**told | {"machine": machine, "threads": threads, "phases": PHASES, "warm_ups": WARM_UPS})
+    ms = {name: found.cpu_ms_per_turn for name, (found, _) in rounds.items()}
+    kinds = {name: (_share(name), ms.get(name)) for name in ("conversation", "bare", "tools", "broker")}
+    return "".join([
+        head, cores_table(rounds, told["cores"]), TASKS, markdown(["job and task", *STATES], tasks), THREADS,
+        threads_table(kinds), GRAPHS,
+    ])  # fmt: skip
+
+
 @click.command()
 @click.option("--threads", type=click.IntRange(100), default=6_000, show_default=True, help="Under load.")
-@click.option("--write-docs", type=click.Path(path_type=Path, file_okay=False), help="Copy the graphs to a folder.")
+@click.option("--write-docs", type=click.Path(path_type=Path, file_okay=False), help="Page and graphs, to a folder.")
 @options
 def main(**given: Any) -> None:
-    """Draw flame graphs of both jobs and the broker under load."""
-    threads = given["threads"]
+    """Tell where the time of both jobs and the broker goes under load, and draw flame graphs."""
+    threads, rounds, tasks = given["threads"], {}, []
     with session(given, MIX_APP, MIX_JOBS) as run:
         bench = Bench(run)
-        for number in range(2):
-            bench.pair(f"warm-up-{number}", threads, 6)
+        for number in range(WARM_UPS):
+            bench.pair(f"warm-up-{number}", threads, PHASES)
+        for name, one_round in (("conversation", bench.whole), ("bare", bench.bare)):
+            with Tasks(run.settings.flink_rest, name) as looked:
+                found = one_round(f"{name}-as-it-is", threads, PHASES)
+            rounds[name] = found, cores(found, run.meter, run.hosts[name])
+            tasks += looked.rows()
         with Profile(run, {"conversation": run.hosts["conversation"], "broker": "kafka"}):
-            whole = bench.whole("profiled", threads, 6)
+            bench.whole("profiled", threads, PHASES)
         with Profile(run, {"bare": run.hosts["bare"]}):
-            bare = bench.bare("profiled-bare", threads, 6)
+            bench.bare("profiled-bare", threads, PHASES)
         with PythonProfile(run, "conversation"):
-            bench.whole("python", threads, 6)
+            bench.whole("python", threads, PHASES)
     time.sleep(1)
-    with session({**given, "busy": True}, LIVE_APP, LIVE_JOBS) as run:  # the load is ours
-        _calls(run, threads, "warm-up")
-        with Profile(run, {"tools": run.hosts["tools"]}):
-            _calls(run, threads, "profiled")
-        with PythonProfile(run, "tools"):
-            _calls(run, threads, "python")
-    for name, ms in (("conversation", whole.cpu_ms_per_turn), ("bare", bare.cpu_ms_per_turn)):
-        _tell(name, ms)
-    for name in ("tools", "broker"):
-        _tell(name, None)
+    with session({**given, "busy": True}, LIVE_APP, LIVE_JOBS) as tools:  # the load is ours
+        _calls(tools, threads, "warm-up")
+        with Tasks(tools.settings.flink_rest, "tools") as looked:
+            _calls(tools, threads, "as-it-is")
+        tasks += looked.rows()
+        with Profile(tools, {"tools": tools.hosts["tools"]}):
+            _calls(tools, threads, "profiled")
+        with PythonProfile(tools, "tools"):
+            _calls(tools, threads, "python")
+    python_of(EVICTED, "evicted")
+    text = page(run, threads, rounds, tasks)
+    (OUT / "README.md").write_text(text)
+    click.echo(f"\n{text}")
     if given["write_docs"] is not None:
-        given["write_docs"].mkdir(parents=True, exist_ok=True)
-        for graph in (*OUT.glob("*.html"), *OUT.glob("*.svg")):
-            text = graph.read_text().replace(f"{ROOT}/", "")  # py-spy writes its command line into the picture
-            (given["write_docs"] / graph.name).write_text(text)
+        copy(given["write_docs"])
 
 
 if __name__ == "__main__":

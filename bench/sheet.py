@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -33,31 +34,32 @@ def told(bench: str, line: str) -> Told:
     return {"bench": bench, **json.loads(line)}
 
 
-def _row(cells: list[str]) -> str:
+def row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     return f"| {' | '.join(cells)} |\n"
 
 
 def floors(figures: list[Told]) -> str:
     """A table: what was asked, what was measured, whether it holds."""
     found = {one["figure"]: one for one in figures}
-    rows = [_row(FLOOR_HEADS), _row(["---"] * len(FLOOR_HEADS))]
+    rows = [row(FLOOR_HEADS), row(["---"] * len(FLOOR_HEADS))]
     for floor in FLOORS:
         one = found.get(floor.figure)
         if one is None:
-            rows.append(_row([floor.what, floor.asked, "not measured", "", "", ""]))
+            rows.append(row([floor.what, floor.asked, "not measured", "", "", ""]))
         else:
             middle, low, high = (short(one[key]) for key in ("value", "min", "max"))
             said = "busy, not to be quoted" if one["conditions"]["busy"] else floor.verdict(one["runs"])
             values = [f"{middle} {floor.unit}".strip(), f"{low} to {high}", str(len(one["runs"]))]
-            rows.append(_row([floor.what, floor.asked, *values, said]))
+            rows.append(row([floor.what, floor.asked, *values, said]))
     return "".join(rows)
 
 
 def refloored(text: str, table: str) -> str:
     """A document with another table of floors, up to the empty line after it. Raises Trouble where it has none."""
-    begin = text.find(_row(FLOOR_HEADS[:3]).rstrip())
+    begin = text.find(row(FLOOR_HEADS[:3]).rstrip())
     if begin < 0:
-        raise Trouble("README.md has no table of floors.", f"It begins with the row {_row(FLOOR_HEADS).strip()}")
+        raise Trouble("README.md has no table of floors.", f"It begins with the row {row(FLOOR_HEADS).strip()}")
     end = text.find("\n\n", begin)
     return text[:begin] + table + (text[end + 1 :] if end >= 0 else "")
 
@@ -66,10 +68,10 @@ def _bench(name: str, ones: list[Told]) -> str:
     conditions = ones[0]["conditions"]
     said = "; ".join(f"{key} {_plain(value)}" for key, value in conditions.items() if key not in UNTOLD)
     busy = "**The machine had other work: not to be quoted.** " if conditions["busy"] else ""
-    rows = [_row(["figure", "unit", "median", "min", "max", "runs"]), _row(["---", "---", *["---:"] * 4])]
+    rows = [row(["figure", "unit", "median", "min", "max", "runs"]), row(["---", "---", *["---:"] * 4])]
     for one in ones:
         spread = [short(one[key]) for key in ("value", "min", "max")]
-        rows.append(_row([f"`{one['figure']}`", one["unit"], *spread, ", ".join(map(short, one["runs"]))]))
+        rows.append(row([f"`{one['figure']}`", one["unit"], *spread, ", ".join(map(short, one["runs"]))]))
     return f"## {name}\n\n{busy}Commit {conditions['commit']}; {said}.\n\n{''.join(rows)}"
 
 
@@ -87,12 +89,12 @@ def _plain(value: Any) -> str:
 
 def _machines(figures: list[Told]) -> str:
     """Each condition of the machine, once; of a run on one machine there is one value each."""
-    rows = [_row(["condition", "value"]), _row(["---"] * 2)]
+    rows = [row(["condition", "value"]), row(["---"] * 2)]
     for key in MACHINE:
         values = sorted({str(one["conditions"].get(key, "not told")) for one in figures})
-        rows.append(_row([key, "; ".join(values)]))
+        rows.append(row([key, "; ".join(values)]))
     loads = [one["conditions"]["load_average"] for one in figures]
-    return "".join([*rows, _row(["load average before a bench", f"{min(loads):g} to {max(loads):g}"])])
+    return "".join([*rows, row(["load average before a bench", f"{min(loads):g} to {max(loads):g}"])])
 
 
 def render(figures: list[Told]) -> str:
