@@ -48,7 +48,7 @@ def command(
         raise Trouble("A savepoint belongs to one job.", "Say which with --job conversation or --job tools.")
     if savepoint and rebuild:
         raise Trouble("A state is rebuilt from nothing, or a savepoint goes on.", "Give one of the two.")
-    settings, layout = changed(ctx.settings, {"app": app}), layout_of(ctx.settings)
+    settings = changed(ctx.settings, {"app": app})
     wanted = list(flink.JOBS) if job == "both" else [job]
     if accept and not settings.is_local:
         _accept(ctx, wanted)
@@ -56,6 +56,14 @@ def command(
     lifecycle.check_local(settings)
     if parallelism is not None:
         settings = changed(lifecycle.resize(ctx.settings, parallelism, ctx.say), {"app": app})
+    with lifecycle.alone(settings.state_dir, ctx.say):
+        _start(ctx, settings, wanted, savepoint, rebuild, over, accept)
+
+
+def _start(
+    ctx: Context, settings: Settings, wanted: list[str], savepoint: str, rebuild: bool, over: bool, accept: bool
+) -> None:
+    layout = layout_of(settings)
     if over:
         take_over(settings, layout, wanted, ctx.say)
     live = flink.live_jobs(settings)
@@ -63,7 +71,7 @@ def command(
         if kind in live:
             ctx.say(f"  {kind} runs already as {live[kind].id}")
     missing = [kind for kind in wanted if kind not in live]
-    anew = () if not rebuild else (job,) if job != "both" else (CONVERSATION,)  # asks that were answered stay so
+    anew = () if not rebuild else wanted if len(wanted) == 1 else (CONVERSATION,)  # asks that were answered stay so
 
     def find(settings: Settings, layout: Layout, kind: str) -> str:
         """Where a job was last; from nothing where nothing is left of it, or where that is wanted."""

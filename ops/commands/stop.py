@@ -33,6 +33,11 @@ def command(ctx: Context, job: str, record: str, caught_up: bool) -> None:
     if caught_up:
         raise Trouble("--caught-up says what a savepoint is of.", "Give its URI with --record.")
     lifecycle.check_local(ctx.settings)
+    with lifecycle.alone(ctx.settings.state_dir, ctx.say):
+        _stop(ctx, job)
+
+
+def _stop(ctx: Context, job: str) -> None:
     layout, kinds = layout_of(ctx.settings), list(flink.JOBS) if job == "both" else [job]
     if job == flink.REPLAY:
         _pause(ctx, layout)

@@ -24,7 +24,8 @@ def command(ctx: Context, app: str | None, job: str, savepoint: str) -> None:
     settings, layout = changed(ctx.settings, {"app": app}), layout_of(ctx.settings)
     lifecycle.check_local(settings)
     kinds = list(flink.JOBS) if job == "both" else [job]
-    ids = submit(settings, layout, settings.app, kinds, ctx.say, savepoint)
+    with lifecycle.alone(settings.state_dir, ctx.say):
+        ids = submit(settings, layout, settings.app, kinds, ctx.say, savepoint)
     ctx.say("Running: " + ", ".join(ids))
     for kind, job_id in ids.items():
         ctx.emit(job=kind, id=job_id)

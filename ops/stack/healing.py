@@ -74,7 +74,7 @@ class Healer:
 
         Raises Unhealed, KafkaException, WireError."""
         layout = Layout(self.settings.state_dir)
-        with lifecycle.alone(layout):
+        with lifecycle.alone(layout.state, self.say):
             self.healed = last_heal(self.settings)
             if place is not None and not self.is_new(place):
                 return self.healed

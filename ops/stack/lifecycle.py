@@ -42,11 +42,17 @@ class StackFailed(Exception):
 
 
 @contextmanager
-def alone(layout: Layout) -> Iterator[None]:
-    """One `up` or `down` at a time per state folder; a second one waits."""
-    layout.state.mkdir(parents=True, exist_ok=True)
-    with open(layout.state / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def alone(state: Path, say: Say) -> Iterator[None]:
+    """One at a time per state folder changes the stack, or which of its jobs run; a second one says that it waits.
+
+    Two starts at once would each find no job, and begin one."""
+    state.mkdir(parents=True, exist_ok=True)
+    with open(state / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"  another command changes the stack in {state}; waiting for its end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -171,7 +177,7 @@ def up(settings: Settings, say: Say, with_jobs: bool = True) -> None:
     check_local(settings)
     _check_place(layout)
     began = time.monotonic()
-    with alone(layout):
+    with alone(layout.state, say):
         cold = not Supervisor(layout).is_running()
         _check_namespace(settings) if cold else _check_same(settings)
         if with_jobs:
@@ -193,7 +199,7 @@ def resize(settings: Settings, parallelism: int, say: Say) -> Settings:
         hint = "Topics keep the number of partitions that they were made with."
         raise StackFailed(f"A topic has {settings.partitions} partitions: more subtasks would idle.", hint)
     wanted = changed(settings, {"parallelism": parallelism, "taskmanagers": managers})
-    with alone(layout):
+    with alone(layout.state, say):
         _check_same(settings)
         if live := sorted(flink.live_jobs(settings)):
             lines = ["threadlog stop", *(["threadlog stop --job replay"] if flink.REPLAY in live else [])]
@@ -263,7 +269,7 @@ def down(settings: Settings, say: Say, purge: bool = False) -> Downed:
         if purge and layout.state.exists():
             raise StackFailed(f"{layout.state} is no stack's folder; nothing was removed.", "Check --state-dir.")
         return done
-    with alone(layout):
+    with alone(layout.state, say):
         supervisor = Supervisor(layout)
         done.was_running = bool(processes.living(layout)) or supervisor.is_running()
         if supervisor.is_running():
