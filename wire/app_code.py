@@ -6,8 +6,9 @@ submissions, so new code submitted to a running TaskManager would silently run a
 belongs to the code *as it was loaded*: `load_app` takes it from the files at the moment of the first import and keeps
 it; an operator compares `loaded_digest` with the digest it was submitted with and ends the process on a difference.
 
-The digest covers every file of the package that the app's module is in, names and bytes; an app in a single module is
-that one file. Caches and hidden files do not count and are not shipped: `IGNORED` is the one rule for both."""
+The digest covers every file of the app's top-level package, names and bytes; an app in a single module is that one
+file. That is what is shipped: a module beside the app's own, which it may import, is loaded once and for all as well.
+Caches and hidden files do not count and are not shipped: `IGNORED` is the one rule for both."""
 
 from __future__ import annotations
 
@@ -37,21 +38,21 @@ def split(spec: str) -> tuple[str, str]:
 
 
 def package_root(spec: str) -> Path:
-    """The file or folder that counts as the app's code: its module, or the package the module is in.
+    """The file or folder of the app's top-level package: `examples` for `examples.support_desk.app`.
 
-    For `examples.support_desk.app` that is `examples/support_desk`: what lies beside it is another app's. Raises
-    AppCodeError, whatever is wrong: to find a module, Python runs the code of the packages it is in."""
+    Raises AppCodeError, whatever is wrong: to find a module, Python runs the code of the packages it is in."""
     module, _ = split(spec)
     try:
         found = importlib.util.find_spec(module)
+        top = importlib.util.find_spec(module.partition(".")[0])
     except ImportError as error:
         raise AppCodeError(f"there is no module {module} ({error})") from error
     except (Exception, SystemExit) as error:
         raise AppCodeError(f"the package of {module} cannot be imported: {type(error).__name__}: {error}") from error
-    if found is None or not found.origin or found.origin in ("built-in", "frozen"):
+    if found is None or top is None or not found.origin or found.origin in ("built-in", "frozen"):
         raise AppCodeError(f"there is no module {module} with source files")
-    origin = Path(found.origin)
-    return origin if "." not in module and origin.name != "__init__.py" else origin.parent
+    folders = list(top.submodule_search_locations or [])
+    return Path(folders[0] if folders else str(top.origin))
 
 
 def files_digest(roots: list[Path]) -> str:

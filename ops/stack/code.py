@@ -7,7 +7,6 @@ stopped for it. The digest that TaskManagers compare is taken from the copy: tha
 from __future__ import annotations
 
 import compileall
-import importlib.util
 import os
 import py_compile
 import shutil
@@ -43,14 +42,9 @@ def _importable(spec: str) -> Path:
     if here not in sys.path:
         sys.path.insert(0, here)  # an installed program does not look there by itself
     try:
-        package_root(spec)
+        return package_root(spec)
     except AppCodeError as error:
         raise AppCodeError(f"{error}; looked for in {here} and among the installed packages") from error
-    found = importlib.util.find_spec(split(spec)[0].partition(".")[0])
-    folders = list(found.submodule_search_locations or []) if found else []
-    if found is None or not (folders or found.origin):
-        raise AppCodeError(f"there is no package for {spec}")
-    return Path(folders[0]) if folders else Path(str(found.origin))
 
 
 def _copy(roots: list[Path], folder: Path) -> None:
@@ -87,10 +81,8 @@ def pack(layout: Layout, spec: str) -> tuple[Path, str]:
 
 def app_digest(spec: str, folder: Path) -> str:
     """The digest of the app's code in a packed folder, as `wire.app_code.digest` finds it on a TaskManager."""
-    module = split(spec)[0].split(".")
-    package = folder.joinpath(*module)
-    is_package = (package / "__init__.py").is_file()
-    return files_digest([package if is_package else package.parent if len(module) > 1 else package.with_suffix(".py")])
+    package = folder / split(spec)[0].partition(".")[0]
+    return files_digest([package if package.is_dir() else package.with_suffix(".py")])
 
 
 def check(spec: str, folder: Path) -> frozenset[str]:

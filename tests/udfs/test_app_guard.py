@@ -103,3 +103,27 @@ def test_guard_keeps_what_an_interpreter_needs_after_its_code_was_removed(tmp_pa
     command = [sys.executable, "-c", OUTLIVES, *map(str, copies), digest]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout == f"{len(OURS)} found\n", done.stderr
+
+
+BESIDE = """
+import sys
+from wire.app_code import digest
+print(digest("company.shop.app:app"))
+"""
+
+
+def test_code_beside_the_apps_module_counts(tmp_path: Path) -> None:
+    """The app may import any module of its top-level package, which is shipped whole and loaded once and for all."""
+    shop = tmp_path / "company" / "shop"
+    shop.mkdir(parents=True)
+    for package in (shop, shop.parent):
+        (package / "__init__.py").touch()
+    (shop / "app.py").write_text('from threadlog import App\n\napp = App("shop")\n')
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+
+    def digest_now() -> str:
+        return subprocess.check_output([sys.executable, "-c", BESIDE], env=environment, text=True, timeout=60)
+
+    before = digest_now()
+    (shop.parent / "common.py").write_text("RATE = 2\n")
+    assert digest_now() != before
