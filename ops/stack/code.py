@@ -75,7 +75,12 @@ def pack(layout: Layout, spec: str) -> tuple[Path, str]:
     else:
         # Unpacked anew for each attempt of a job: whoever takes over from a killed process would have to compile it.
         compileall.compile_dir(fresh, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
-        fresh.replace(folder)
+        try:
+            fresh.replace(folder)
+        except OSError:  # another has packed the same meanwhile
+            shutil.rmtree(fresh)
+            if not folder.is_dir():
+                raise
     return folder, code
 
 

@@ -14,7 +14,7 @@ import pytest
 from jobs.arguments import parse, parse_catch_up, parse_replay
 from ops.replay import cluster
 from ops.settings import Settings
-from ops.stack import starting
+from ops.stack import code, starting
 from ops.stack.code import PACKAGES, app_digest, check, pack
 from ops.stack.layout import Layout
 from ops.stack.submit import arguments
@@ -58,6 +58,23 @@ def test_code_digest_is_that_of_what_is_shipped(home: Path, spec: str) -> None:
     folder, _ = pack(layout, spec)
     assert (app_digest(spec, folder), digest(spec)) == (plain, plain)
     assert [path.name for path in folder.rglob("*") if path.name.startswith(".")] == []
+
+
+def test_two_who_pack_the_same_at_once_have_one_copy(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that comes second takes what the first has left."""
+    first = home / "first"
+
+    def compile_dir(fresh: Path, **_: object) -> None:
+        if not first.exists():
+            first.touch()
+            pack(Layout(home / "state"), "pack_app:app")
+            fresh.mkdir()
+            (fresh / "left").touch()
+
+    monkeypatch.setattr(code.compileall, "compile_dir", compile_dir)
+    folder, _ = pack(Layout(home / "state"), "pack_app:app")
+    assert (folder / "pack_app" / "main.py").is_file()
+    assert sorted(folder.parent.iterdir()) == [folder]
 
 
 def test_shipped_code_is_compiled(home: Path) -> None:
