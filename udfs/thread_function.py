@@ -29,6 +29,7 @@ from threadlog.limits import Limits
 from threadlog.live import LiveRuns
 from threadlog.state import Small, State
 from udfs.app_guard import AppCode
+from udfs.backlog import Backlog
 from udfs.flink_io import lane
 from udfs.inputs import Inputs
 from udfs.outputs import RECORDS, Outputs
@@ -48,7 +49,6 @@ CUT = (
 )
 # Flink calls no one else while timers fire: what is still due after so many fires in the next round.
 TIMERS_PER_ROUND_MAX = 64
-OVERDUE_HELD_MS = 5_000  # as long as a catch-up leaves timers to the job that comes after it
 # Together longer than a registry's restart; then the task fails, and Flink starts it again from the last checkpoint.
 REGISTRY_PAUSES_S = (0.1, 0.3, 1.0, 2.0, 4.0)
 
@@ -83,7 +83,7 @@ class ThreadFunction(KeyedProcessFunction):
         self._state = thread_state(context)
         if self._bootstrap:
             self._hold(codec)
-        self._opened_ms = now_ms()
+        self._backlog = Backlog(now_ms())
 
     def _hold(self, codec: Codec) -> None:
         """Hold the lease. Raises Overtaken or LostInputs where this attempt may not go on; KafkaException."""
@@ -112,13 +112,15 @@ class ThreadFunction(KeyedProcessFunction):
             reason = "the key names no thread: 1 to 512 bytes of UTF-8 without control characters are needed"
             return packs([self._outputs.dead_letter(record, "illegal_key", reason)], [])
         thread = record.key.decode("utf-8")  # as the stream is keyed; to ask Flink for the key costs a call into Java
-        input = patiently(lambda: self._inputs.of_record(record, thread, now_ms()))
+        now = now_ms()
+        self._backlog.came(record.timestamp_ms, now)
+        input = patiently(lambda: self._inputs.of_record(record, thread, now))
         kept = self._state.load(thread)
         if kept.is_cut:
             return packs([self._outputs.dead_letter(record, "history_cut", CUT)], [])
         committed, at_once = self._decide(kept, input, record)
         if committed:  # a record that the source gave before changes nothing
-            kept.store(rearmed(ctx.timer_service, kept.timer_ms, self._next(kept.small)))
+            kept.store(rearmed(ctx.timer_service, kept.timer_ms, self._next(kept.small, now)))
         return packs(committed, at_once)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Outcome:
@@ -126,25 +128,20 @@ class ThreadFunction(KeyedProcessFunction):
         kept, committed, at_once = self._state.load(thread), [], []
         if kept.is_cut:
             return []
-        for _ in range(TIMERS_PER_ROUND_MAX):
+        for _ in range(TIMERS_PER_ROUND_MAX if self._backlog.is_read(now) else 0):
             due, timer_id = min(((due, id) for id, due in kept.small["timers"].items()), default=(now + 1, ""))
-            if self._not_before(due) > now:
+            if due > now:
                 break
             more, reads = self._decide(kept, timer(thread, timer_id, due, now), None)
             committed += more
             at_once += reads
-        kept.store(rearmed(ctx.timer_service, NO_TIMER, self._next(kept.small)))
+        kept.store(rearmed(ctx.timer_service, NO_TIMER, self._next(kept.small, now)))
         return packs(committed, at_once)
 
-    def _next(self, small: Small) -> int | None:
+    def _next(self, small: Small, now: int) -> int | None:
         """When the thread has to be looked at again."""
         due = earliest(small)
-        return None if due is None else self._not_before(due)
-
-    def _not_before(self, due: int) -> int:
-        """When a timer may fire. What was due while nobody was here fires once the sources have given what lies in the
-        log: the answer or the event that it would give up may be in it."""
-        return self._opened_ms + OVERDUE_HELD_MS if due <= self._opened_ms else due
+        return None if due is None else self._backlog.not_before(due, now)
 
     def _decide(self, kept: Kept, input: Input, cause: Record | None) -> tuple[list[OutRecord], list[OutRecord]]:
         """One step of the current thread; the records to send, none where its decision is in the journal already.

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from tests.threadlog.desk import BEGAN_MS, app_of, refund
 from tests.udfs.test_thread_function import JOURNAL, READS, Operator, topics
-from udfs.thread_function import OVERDUE_HELD_MS
+from udfs.backlog import HELD_MS, HELD_MS_MAX, Backlog
 from wire.frames import OutRecord
 
 LATER_MS = BEGAN_MS + 3_600_000  # every deadline of a call is over by then
@@ -32,7 +33,7 @@ def test_overdue_deadline_waits_for_what_the_log_holds(operator: Operator) -> No
     assert operator.flink.fire(LATER_MS) == ([], [])
     main, side = operator.answer(ask, {"total": 7})
     assert (topics(main), operator.data(main[0])["verdict"], side) == ([JOURNAL, "ns.tool-invocations"], "resumed", [])
-    main, side = operator.flink.fire(LATER_MS + OVERDUE_HELD_MS)
+    main, side = operator.flink.fire(LATER_MS + HELD_MS)
     assert (main, side) == ([], [])
 
 
@@ -40,9 +41,9 @@ def test_overdue_deadline_is_kept_when_nothing_comes(operator: Operator) -> None
     """Some seconds after the start the call is asked for again, once, by a timer that was armed for then."""
     out_for_an_hour(operator)
     operator.flink.fire(LATER_MS)
-    assert operator.flink.due("t-1") == [LATER_MS + OVERDUE_HELD_MS]
-    assert operator.flink.fire(LATER_MS + OVERDUE_HELD_MS - 1) == ([], [])
-    main, side = operator.flink.fire(LATER_MS + OVERDUE_HELD_MS)
+    assert operator.flink.due("t-1") == [LATER_MS + HELD_MS]
+    assert operator.flink.fire(LATER_MS + HELD_MS - 1) == ([], [])
+    main, side = operator.flink.fire(LATER_MS + HELD_MS)
     assert ([operator.data(record)["verdict"] for record in main], topics(side)) == (["asked_again"], [READS])
 
 
@@ -54,3 +55,40 @@ def test_timer_that_is_due_after_the_start_is_on_time(operator: Operator) -> Non
     assert due == operator.data(ask)["deadline_ms"]
     main, _ = operator.flink.fire(due)
     assert {operator.data(record)["thread"] for record in main} == {"t-1", "t-2"}
+
+
+def test_no_timer_fires_while_the_log_still_gives_what_is_older(operator: Operator) -> None:
+    """The answer lies behind a minute of other threads' events; a deadline that passes meanwhile waits for it, too."""
+    ask = out_for_an_hour(operator)
+    _, [late] = operator.give(operator.log.go("t-late", "e-1"), "t-late")
+    due = operator.data(late)["deadline_ms"]
+    for number, now in enumerate(range(LATER_MS, due + 60_000, HELD_MS - 1)):
+        assert operator.flink.fire(now) == ([], [])
+        operator.give(operator.log.go(f"other-{number}", "e-1"), f"other-{number}")
+    assert operator.flink.now_ms > due
+    for one, thread in ((ask, "t-1"), (late, "t-late")):
+        main, side = operator.give(operator.log.result(operator.data(one), {"total": 7}), thread)
+        assert ([operator.data(main[0])["verdict"], side]) == ["resumed", []]
+    main, _ = operator.flink.fire(operator.flink.now_ms + HELD_MS_MAX)
+    assert {operator.data(record)["thread"] for record in main} & {"t-1", "t-late"} == set()
+    assert main  # the others have deadlines of their own, which nothing holds any more
+
+
+def test_records_of_today_hold_no_timer(operator: Operator) -> None:
+    """What the broker took after this attempt began is no backlog, however much it is."""
+    out_for_an_hour(operator)
+    operator.flink.now_ms = LATER_MS + HELD_MS
+    new = replace(operator.log.go("t-2", "e-1"), timestamp_ms=LATER_MS)
+    operator.give(new, "t-2")
+    main, _ = operator.flink.fire(LATER_MS + HELD_MS)
+    assert [operator.data(record)["verdict"] for record in main] == ["asked_again"]
+
+
+def test_held_threads_are_looked_at_ever_more_seldom() -> None:
+    """Each look reads a thread from RocksDB; there may be a hundred thousand of them."""
+    backlog, at, looks = Backlog(0), 0, 0
+    while at < 600_000:
+        backlog.came(-1, at)
+        at, looks = backlog.not_before(0, at), looks + 1
+    assert looks < 20
+    assert at <= 600_000 + HELD_MS_MAX
