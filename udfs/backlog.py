@@ -11,6 +11,8 @@ from __future__ import annotations
 HELD_MS = 5_000
 # A thread whose timer is held is looked at again after as long as the attempt has run, so seldom if that was long.
 HELD_MS_MAX = 60_000
+# By so much this machine's clock and the broker's may differ.
+CLOCKS_MS = 300_000
 
 
 class Backlog:
@@ -33,3 +35,7 @@ class Backlog:
         if self.is_read(now):
             return due
         return max(due, now + min(max(HELD_MS, now - self._began), HELD_MS_MAX))
+
+    def is_new(self, log_time_ms: int) -> bool:
+        """Whether a record was certainly appended since then."""
+        return log_time_ms > self._began + CLOCKS_MS

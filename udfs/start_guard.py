@@ -21,6 +21,7 @@ from pyflink.java_gateway import get_gateway
 
 from schemas.codec import OURS, Codec
 from schemas.errors import WireError
+from schemas.topics import kafka_name
 from udfs.flink_io import restored_from
 from wire.app_code import load_app
 from wire.control import (
@@ -39,7 +40,9 @@ from wire.control import (
     write_mark,
 )
 from wire.generations import last, take, under_way
-from wire.inputs import NEXT, look, sentence
+from wire.inputs import NEXT, look, sentence, short_sentence
+from wire.journal import TOPIC as JOURNAL
+from wire.kafka import read_topic
 from wire.leases import joined, living
 
 REFUSED = 3  # the exit code of `flink run`
@@ -93,6 +96,8 @@ def begun(args: Namespace, mark: Mark, known: int | None = None) -> int:
     codec = _codec(args)
     try:
         looked = look(args.bootstrap, args.namespace, codec, mark.job)
+        if looked.short:
+            refuse(short_sentence(looked.short), mark.job)
         if looked.gaps:
             refuse(f"{sentence(looked.gaps)}; {NEXT}", mark.job)
         whole = Mark(mark.what, mark.job, "", mark.savepoint, mark.journal, mark.app, inputs=looked.reached)
@@ -126,6 +131,19 @@ def alone(args: Namespace) -> Mapping[int, int]:
             f"`threadlog start --take-over`"
         )
     return found.read
+
+
+def reaches_the_end(args: Namespace) -> None:
+    """Return if a catch-up that reads to `args.journal_end` reads all that the journal holds; else end this process.
+
+    What lies behind that end would be lost to the state, and the start that follows would decide it once more."""
+    topic = kafka_name(args.namespace, JOURNAL)
+    more = _asked(args, lambda bootstrap, *_: next(read_topic(bootstrap, topic, args.journal_end), None))
+    if more is not None:
+        refuse(
+            f"the journal has moved on since this line was made (partition {more.partition} has a record at offset "
+            f"{more.offset}); stop what writes it, and have `threadlog pack --job catchup` print another one"
+        )
 
 
 def acquaint(args: Namespace, job: str, app: str = "") -> None:

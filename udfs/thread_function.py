@@ -47,6 +47,10 @@ CUT = (
     "the journal's entries of this thread are gone up to a point that no snapshot of it follows: what it was to go on "
     "from is not known"
 )
+REUSED = (
+    "a record with this offset or a later one of the partition was decided before, and this one was appended since: "
+    "the topic was made anew or has lost its end; `threadlog branch` makes inputs that begin behind what is known"
+)
 # Flink calls no one else while timers fire: what is still due after so many fires in the next round.
 TIMERS_PER_ROUND_MAX = 64
 # Together longer than a registry's restart; then the task fails, and Flink starts it again from the last checkpoint.
@@ -119,9 +123,11 @@ class ThreadFunction(KeyedProcessFunction):
         if kept.is_cut:
             return packs([self._outputs.dead_letter(record, "history_cut", CUT)], [])
         committed, at_once = self._decide(kept, input, record)
-        if committed:  # a record that the source gave before changes nothing
+        if committed:
             kept.store(rearmed(ctx.timer_service, kept.timer_ms, self._next(kept.small, now)))
-        return packs(committed, at_once)
+        elif self._backlog.is_new(record.timestamp_ms):
+            return packs([self._outputs.dead_letter(record, "offset_reused", REUSED)], [])
+        return packs(committed, at_once)  # nothing for a record that the source gave before
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Outcome:
         thread, now = ctx.get_current_key(), max(timestamp, now_ms())

@@ -56,10 +56,13 @@ class Gap(msgspec.Struct, frozen=True):
 
 class Looked(msgspec.Struct, frozen=True):
     """How far the inputs are handled, by "topic/partition", and what of them is lost. What is lost counts as handled:
-    so it is written down where the loss is accepted."""
+    so it is written down where the loss is accepted.
+
+    `short`: inputs that end, at `first`, before what was handled of them, up to `left`."""
 
     reached: dict[str, int]
     gaps: list[Gap]
+    short: list[Gap] = msgspec.field(default_factory=list)
 
 
 def look(bootstrap: str, namespace: str, codec: Codec, job: str) -> Looked:
@@ -73,7 +76,7 @@ def look(bootstrap: str, namespace: str, codec: Codec, job: str) -> Looked:
     if job == CONVERSATION and _open(held, reached):
         _further(reached, _decided(bootstrap, namespace, codec))
     reckoned = {f"{t}/{p}": max(low, reached.get((t, p), 0)) for (t, p), (low, _) in held.items()}
-    return Looked(reckoned, _gaps(held, reached))
+    return Looked(reckoned, _gaps(held, reached), _short(held, reached) if job == CONVERSATION else [])
 
 
 def committed(bootstrap: str, namespace: str, job: str) -> dict[str, int]:
@@ -84,16 +87,32 @@ def committed(bootstrap: str, namespace: str, job: str) -> dict[str, int]:
 
 def check(bootstrap: str, namespace: str, codec: Codec, job: str) -> None:
     """Raises LostInputs where inputs of the job are lost; KafkaException, RegistryUnavailable."""
-    if gaps := look(bootstrap, namespace, codec, job).gaps:
-        raise LostInputs(f"{job}: {sentence(gaps)}; {NEXT}")
+    looked = look(bootstrap, namespace, codec, job)
+    if looked.short:
+        raise LostInputs(f"{job}: {short_sentence(looked.short)}")
+    if looked.gaps:
+        raise LostInputs(f"{job}: {sentence(looked.gaps)}; {NEXT}")
 
 
 def sentence(gaps: list[Gap]) -> str:
     """What is lost, in words."""
+    count = sum(gap.left - gap.first for gap in gaps)
+    return f"{count} input offsets were deleted before they were handled: {_named(gaps)}"
+
+
+def short_sentence(gaps: list[Gap]) -> str:
+    """Which inputs have lost their end, in words, and what is left to do."""
+    return (
+        f"inputs end before what was handled of them: {_named(gaps)} are not there any more. The topic was made anew, "
+        f"is a copy with other offsets, or has lost its end; what comes under these offsets now would be dropped as "
+        f"handled before. `threadlog branch NEW` makes a namespace with this history, whose inputs begin behind them"
+    )
+
+
+def _named(gaps: list[Gap]) -> str:
     told = [f"{g.topic} partition {g.partition} offsets {g.first} to {g.left - 1}" for g in gaps]
     more = f" and {len(told) - NAMED_MAX} more partitions" if len(told) > NAMED_MAX else ""
-    count = sum(gap.left - gap.first for gap in gaps)
-    return f"{count} input offsets were deleted before they were handled: {', '.join(told[:NAMED_MAX])}{more}"
+    return f"{', '.join(told[:NAMED_MAX])}{more}"
 
 
 def _open(held: dict[Place, tuple[int, int]], reached: dict[Place, int]) -> bool:
@@ -112,6 +131,15 @@ def _gaps(held: dict[Place, tuple[int, int]], reached: dict[Place, int]) -> list
         if first < low and not _is_marker((topic, partition), first, low, high):
             gaps.append(Gap(topic, partition, first, low))
     return gaps
+
+
+def _short(held: dict[Place, tuple[int, int]], reached: dict[Place, int]) -> list[Gap]:
+    """Inputs that end before what was handled of them: a thread drops what comes under an offset that it knows."""
+    return [
+        Gap(topic, partition, high, reached[topic, partition])
+        for (topic, partition), (_, high) in sorted(held.items())
+        if reached.get((topic, partition), 0) > high
+    ]
 
 
 def _is_marker(place: Place, first: int, low: int, high: int) -> bool:

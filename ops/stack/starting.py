@@ -41,7 +41,7 @@ from wire.control import (
     refusal,
     write_mark,
 )
-from wire.inputs import INPUTS, committed, look, sentence
+from wire.inputs import INPUTS, committed, look, sentence, short_sentence
 from wire.journal import without_beginning
 from wire.kafka import bounds, read_topic, settled_ends
 from wire.registry import Registry
@@ -156,6 +156,8 @@ def check_inputs(settings: Settings, kinds: list[str], accept: bool, say: Say) -
     Raises Trouble, KafkaException, WireError."""
     for kind in kinds:
         looked = look(settings.bootstrap, settings.namespace, _codec(settings), kind)
+        if looked.short:
+            raise Trouble(f"{kind}: {short_sentence(looked.short)}.")
         if not looked.gaps:
             continue
         if not accept:

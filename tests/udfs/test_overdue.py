@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from tests.threadlog.desk import BEGAN_MS, app_of, refund
 from tests.udfs.test_thread_function import JOURNAL, READS, Operator, topics
-from udfs.backlog import HELD_MS, HELD_MS_MAX, Backlog
+from udfs.backlog import CLOCKS_MS, HELD_MS, HELD_MS_MAX, Backlog
 from wire.frames import OutRecord
 
 LATER_MS = BEGAN_MS + 3_600_000  # every deadline of a call is over by then
@@ -92,3 +92,14 @@ def test_held_threads_are_looked_at_ever_more_seldom() -> None:
         at, looks = backlog.not_before(0, at), looks + 1
     assert looks < 20
     assert at <= 600_000 + HELD_MS_MAX
+
+
+def test_new_record_under_an_offset_that_was_decided_is_a_dead_letter(operator: Operator) -> None:
+    """The topic is another one than the thread knows. What a source only gives again is dropped without a word."""
+    first = operator.log.go("t-1", "e-1")
+    operator.give(first)
+    operator.restarted()
+    for appended_ms, letters in ((first.timestamp_ms, []), (BEGAN_MS + CLOCKS_MS, []), (BEGAN_MS + CLOCKS_MS + 1, [1])):
+        main, side = operator.give(replace(first, timestamp_ms=appended_ms))
+        assert (topics(main), side) == (["ns.dead-letters" for _ in letters], [])
+    assert b"offset_reused" in dict(main[0].headers).values()

@@ -163,3 +163,21 @@ def test_conversation_is_looked_after_in_all_its_inputs() -> None:
     """As the job reads them; of the tools job those that matter."""
     assert inputs.INPUTS["conversation"] == INPUTS
     assert inputs.INPUTS["tools"] == ASKS
+
+
+def test_inputs_that_end_before_what_was_handled_are_another_topics(log: Log) -> None:
+    """Made anew, mirrored to other offsets, or cut by a power loss: what comes next would be dropped as handled."""
+    log.at("agent-events", 7, 0, 5)
+    log.at("tool-results", 5, 0, 5)
+    assert look("b", "ns", CODEC, "conversation").short == [Gap("agent-events", 0, 5, 7)]
+    with pytest.raises(LostInputs, match=r"handled of them: agent-events partition 0 offsets 5 to 6 are not there"):
+        check("b", "ns", CODEC, "conversation")
+    log.at("agent-events", -1001, 3, 5)
+    log.marks = [mark(STOPPED, agent_events=9)]
+    assert look("b", "ns", CODEC, "conversation").short == [Gap("agent-events", 0, 5, 9)]
+
+
+def test_tools_do_not_ask_how_far_the_journal_was(log: Log) -> None:
+    """The gate knows each thread's last entry, whatever its offset."""
+    log.at("agent-decisions", 7, 0, 5)
+    assert look("b", "ns", CODEC, "tools").short == []
