@@ -16,13 +16,15 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from ops.context import Trouble
 from ops.reading import codec_of
 from ops.settings import Settings
 from schemas.errors import Unreadable
 from schemas.topics import TOPICS, kafka_name
 from wire.admin import delete_before, ensure_topics
-from wire.control import BRANCHED, TOOLS, Mark, here, write_mark
+from wire.control import BRANCHED, BRANCHING, TOOLS, Mark, here, write_mark
 from wire.frames import Record
 from wire.journal import TOPIC as JOURNAL
 from wire.journal import entry_of
@@ -68,13 +70,16 @@ def make(settings: Settings, new: str, point: Point, allowed: list[str], say: Sa
     for difference in ensure_topics(settings.bootstrap, new, len(held), settings.replication):
         say(f"  {difference}")
     # First of all, so that no tools job of this namespace ever starts without its gate.
-    mark = Mark(BRANCHED, TOOLS, "", "", {}, place=here(), branch_of=settings.namespace, allowed=sorted(allowed))
+    mark = Mark(BRANCHING, TOOLS, "", "", {}, place=here(), branch_of=settings.namespace, allowed=sorted(allowed))
     write_mark(settings.bootstrap, new, codec_of(settings), mark)
     settled_ends(settings.bootstrap, source)  # an open transaction would be cut in two
     ends, reached = _measure(settings, source, point)
     offsets = _move_on(settings, new, reached)  # before there is anything that could be started
     cut = [p for p, (low, _) in held.items() if low > 0]
-    return {"entries": _copy(settings, source, kafka_name(new, JOURNAL), ends, cut), "offsets": offsets}
+    entries = _copy(settings, source, kafka_name(new, JOURNAL), ends, cut)
+    # Until then no conversation starts there: a part of a history is another history.
+    write_mark(settings.bootstrap, new, codec_of(settings), replace(mark, what=BRANCHED))
+    return {"entries": entries, "offsets": offsets}
 
 
 def _measure(settings: Settings, source: str, point: Point) -> tuple[dict[int, int], dict[Place, int]]:

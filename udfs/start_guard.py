@@ -25,6 +25,7 @@ from schemas.topics import kafka_name
 from udfs.flink_io import restored_from
 from wire.app_code import load_app
 from wire.control import (
+    BRANCHING,
     CAUGHT_UP,
     CONVERSATION,
     STARTED,
@@ -32,6 +33,7 @@ from wire.control import (
     Mark,
     Overtaken,
     allowed_tools,
+    branch_of,
     ended,
     journal_ends,
     last_of,
@@ -118,9 +120,13 @@ def gate(args: Namespace) -> frozenset[str] | None:
 
 
 def alone(args: Namespace) -> Mapping[int, int]:
-    """Return if no copy of the conversation runs, nor a catch-up of it; else end this process, with one sentence.
+    """Return if no copy of the conversation runs, nor a catch-up, and its history is whole; else end this process, with
+    one sentence.
 
-    Gives the offsets up to which the leases were read to know that."""
+    Gives the offsets up to which the leases were read to know that no copy runs."""
+    branch = _asked(args, branch_of)
+    if branch is not None and branch.what == BRANCHING:
+        refuse(f"it is a branch of {branch.branch_of}, and making it has not ended; make another, under another name")
     try:
         found = living(args.bootstrap, args.namespace, _codec(args), CONVERSATION)
     except (KafkaException, WireError) as error:

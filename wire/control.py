@@ -25,9 +25,10 @@ from wire.writing import Writing
 TOPIC, TYPE, SOURCE = "agent-control", "threadlog.Control", "/threadlog/start"
 # What a mark tells: a start has a generation; a job was stopped with a savepoint; a state has followed the journal to
 # its end; a job was ended without a savepoint; inputs that are lost are gone on without.
-# `branched`: the namespace is a branch, and these are the tools with an effect that it may use.
+# `branching`, then `branched`: the namespace is a branch, whose history is being copied, or is whole; and these are the
+# tools with an effect that it may use.
 STARTED, STOPPED, CAUGHT_UP, ENDED, ACCEPTED = "started", "stopped", "caught_up", "ended", "accepted"
-BRANCHED = "branched"
+BRANCHING, BRANCHED = "branching", "branched"
 CONVERSATION, TOOLS = "conversation", "tools"
 _POINTS = frozenset({STOPPED, CAUGHT_UP})
 NEXT = "`threadlog start` brings a state up to the journal's end first, or makes it anew from the journal"
@@ -137,12 +138,20 @@ def last_of(marks: Sequence[Written], what: str = "") -> Mark | None:
     return next((one.mark for one in reversed(marks) if one.mark.what in wanted), None)
 
 
+def branch_of(bootstrap: str, namespace: str, codec: Codec) -> Mark | None:
+    """What is told last of this namespace as a branch; None where it is none.
+
+    Raises KafkaException, RegistryUnavailable."""
+    marks = [one.mark for one in read_marks(bootstrap, namespace, codec, TOOLS)]
+    return next((mark for mark in reversed(marks) if mark.what in (BRANCHING, BRANCHED)), None)
+
+
 def allowed_tools(bootstrap: str, namespace: str, codec: Codec) -> frozenset[str] | None:
     """The tools with an effect that a branch may use; None in a namespace that is none, where all may be.
 
     Raises KafkaException, RegistryUnavailable."""
-    marks = [one.mark for one in read_marks(bootstrap, namespace, codec, TOOLS) if one.mark.what == BRANCHED]
-    return frozenset(marks[-1].allowed) if marks else None
+    mark = branch_of(bootstrap, namespace, codec)
+    return None if mark is None else frozenset(mark.allowed)
 
 
 def write_mark(bootstrap: str, namespace: str, codec: Codec, mark: Mark) -> int:

@@ -17,7 +17,7 @@ from schemas.errors import RegistryUnavailable, UnknownSchema
 from threadlog import App, Event, Thread
 from udfs import start_guard
 from udfs.start_guard import Start
-from wire.control import ACCEPTED, CAUGHT_UP, ENDED, STARTED, STOPPED, Mark, Overtaken, Written
+from wire.control import ACCEPTED, BRANCHED, BRANCHING, CAUGHT_UP, ENDED, STARTED, STOPPED, Mark, Overtaken, Written
 from wire.frames import Record
 from wire.inputs import Gap, Looked
 from wire.leases import Found
@@ -48,6 +48,7 @@ class Around:
     looked: int | None = None
     asked: list[str] = field(default_factory=list)
     joined: str = ""
+    branch: Mark | None = None
     written: list[Mark] = field(default_factory=list)
 
     def tell(self, what: Any, name: str = "") -> Any:
@@ -100,6 +101,7 @@ def around(monkeypatch: pytest.MonkeyPatch) -> Around:
     monkeypatch.setattr(
         start_guard, "joined", lambda *given: made.tell(made.joined if given[-1] == {0: 9} else "", "joined")
     )
+    monkeypatch.setattr(start_guard, "branch_of", lambda *given: made.tell(made.branch))
     monkeypatch.setattr(start_guard, "write_mark", lambda b, ns, codec, mark: made.written.append(mark))
     monkeypatch.setattr(start_guard, "under_way", lambda bootstrap, namespace, codec, marks: made.under_way(marks))
     monkeypatch.setattr(start_guard, "look", lambda *given: Looked({"agent-events/0": 4}, made.gaps))
@@ -315,3 +317,12 @@ def test_inputs_that_have_lost_their_end_are_refused(around: Around, monkeypatch
     around.mark = mark(STOPPED)
     assert "inputs end before what was handled of them" in around.admit()
     assert around.taken == []
+
+
+def test_branch_that_is_only_half_made_is_not_started(around: Around) -> None:
+    """A part of a history is another history. One that is whole starts."""
+    around.mark = mark(CAUGHT_UP)
+    around.branch = Mark(BRANCHING, "tools", "", "", {}, branch_of="o")
+    assert "it is a branch of o, and making it has not ended" in around.admit()
+    around.branch = Mark(BRANCHED, "tools", "", "", {}, branch_of="o")
+    assert around.admit() == ""

@@ -15,7 +15,19 @@ from msgspec.structs import asdict
 from schemas.codec import Codec, FixedSchemas, Schema, our_schema
 from tests.udfs.fakes import FakeBroker
 from wire import control, writing
-from wire.control import ACCEPTED, BRANCHED, CAUGHT_UP, ENDED, NEXT, STARTED, STOPPED, Mark, refusal, same_path
+from wire.control import (
+    ACCEPTED,
+    BRANCHED,
+    BRANCHING,
+    CAUGHT_UP,
+    ENDED,
+    NEXT,
+    STARTED,
+    STOPPED,
+    Mark,
+    refusal,
+    same_path,
+)
 from wire.frames import Record
 
 POINT = "file:/s/savepoint-1"
@@ -132,6 +144,8 @@ def test_tools_that_a_branch_may_use_are_in_its_marks(topic: FakeBroker) -> None
         control.write_mark("b", "ns", codec, Mark(BRANCHED, "tools", "", "", {}, branch_of="o", allowed=allowed))
         control.write_mark("b", "ns", codec, Mark(STARTED, "tools", "", "", {}, generation=2))
         assert control.allowed_tools("b", "ns", codec) == set(allowed)
+    control.write_mark("b", "ns", codec, Mark(BRANCHING, "tools", "", "", {}, branch_of="o", allowed=["pay"]))
+    assert control.allowed_tools("b", "ns", codec) == {"pay"}  # its gate stands from the first
 
 
 def test_mark_that_is_not_acknowledged_is_an_error(topic: FakeBroker) -> None:
