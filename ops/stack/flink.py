@@ -20,7 +20,9 @@ CATCH_UP = "catchup"
 REPLAY = "replay"
 NAME = re.compile(rf"([a-z0-9-]+)\.({'|'.join((*JOBS, CATCH_UP, REPLAY))})")
 ENDED = frozenset({"FINISHED", "CANCELED", "FAILED"})
-SAVEPOINT_S = 60
+# Flink itself gives a savepoint up after ten minutes (`execution.checkpointing.timeout`). One that is only slow stops
+# the job in the end; whoever had turned away by then would take it for running.
+SAVEPOINT_S = 660
 CANCEL_S = 30
 
 
@@ -99,13 +101,13 @@ def wait_running(settings: Settings, kinds: list[str], seconds: float) -> list[s
         time.sleep(0.2)
 
 
-def stop_with_savepoint(settings: Settings, job: Job, folder: str) -> str:
+def stop_with_savepoint(settings: Settings, job: Job, folder: str, within_s: float = SAVEPOINT_S) -> str:
     """Stop a job as `flink stop` does, its last transaction committed; the savepoint's path.
 
     Raises HttpError when the cluster refuses or the savepoint fails: the job then runs on."""
     base = f"{settings.flink_rest}/jobs/{job.id}"
     trigger = http.call(f"{base}/stop", {"targetDirectory": folder, "drain": False})["request-id"]
-    until = time.monotonic() + SAVEPOINT_S
+    until = time.monotonic() + within_s
     while time.monotonic() < until:
         answer: dict[str, Any] = http.call(f"{base}/savepoints/{trigger}")
         if answer["status"]["id"] == "COMPLETED":
@@ -115,7 +117,7 @@ def stop_with_savepoint(settings: Settings, job: Job, folder: str) -> str:
             cause = operation.get("failure-cause", {}).get("stack-trace", "").splitlines()
             raise http.HttpError(base, 500, cause[0] if cause else "no savepoint and no cause")
         time.sleep(0.1)
-    raise http.HttpError(base, 0, f"no savepoint within {SAVEPOINT_S} s")
+    raise http.HttpError(base, 0, f"no savepoint within {within_s:g} s; it may come yet, and end the job")
 
 
 def cancel(settings: Settings, job: Job, within_s: float = CANCEL_S) -> None:

@@ -29,6 +29,7 @@ from ops.stack.supervisor import Supervisor
 
 WELL_S = 90
 GRACE_S = 10
+SAVEPOINT_S = 60  # a job that has none by then goes on from its last checkpoint at the next `up`
 
 Say = Callable[[str], None]
 
@@ -247,7 +248,7 @@ def _stop_all_jobs(settings: Settings, say: Say) -> list[tuple[str, str, str]]:
         try:
             live = flink.live_jobs(one)
             end_catch_ups(one, say)
-            not_stopped = stop_jobs(one, layout, list(flink.JOBS), say)
+            not_stopped = stop_jobs(one, layout, list(flink.JOBS), say, SAVEPOINT_S)
         except http.HttpError as error:
             failed.append(f"the jobs of {namespace} ({error.text[:200]})")
             continue

@@ -130,14 +130,16 @@ def _essence(output: str) -> str:
     return "\n".join(f"  | {line[:300]}" for line in lines[-15:])
 
 
-def stop_jobs(settings: Settings, layout: Layout, kinds: list[str], say: Say) -> list[str]:
+def stop_jobs(
+    settings: Settings, layout: Layout, kinds: list[str], say: Say, within_s: float = flink.SAVEPOINT_S
+) -> list[str]:
     """Stop the live ones of these jobs with savepoints, both at once; the kinds for which that failed."""
     live = {kind: job for kind, job in flink.live_jobs(settings).items() if kind in kinds}
     failed = []
 
     def stop(kind: str) -> None:
         generation = starting.generation_of(settings, live[kind])
-        path = flink.stop_with_savepoint(settings, live[kind], f"file://{layout.savepoints}")
+        path = flink.stop_with_savepoint(settings, live[kind], f"file://{layout.savepoints}", within_s)
         known = records.read(layout, kind) or records.Record(kind, live[kind].id, settings.app, "")
         records.write(layout, replace(known, job_id=live[kind].id, savepoint=path))
         starting.remember_stop(settings, live[kind].id, path, known, generation, say)
@@ -166,7 +168,9 @@ def end_jobs(settings: Settings, layout: Layout, kinds: list[str], say: Say) -> 
     flink.wait_running(settings, [kind for kind in kinds if kind in flink.live_jobs(settings)], RECOVERY_S)
     stuck = {kind: job for kind, job in flink.live_jobs(settings).items() if kind in kinds and not job.is_running}
     if failed := stop_jobs(settings, layout, [kind for kind in kinds if kind not in stuck], say):
-        raise SubmitFailed(f"{' and '.join(failed)} still run as before; nothing was submitted")
+        stopped = sorted({*kinds} - {*flink.live_jobs(settings)})
+        others = f"; {' and '.join(stopped)} is stopped, and `threadlog start` begins it again" if stopped else ""
+        raise SubmitFailed(f"{' and '.join(failed)} could not be stopped; nothing was submitted{others}")
     for kind, job in stuck.items():
         starting.cancel(settings, job, say)
         say(f"  {kind} did not come to run ({job.state.lower()}) and was cancelled; its checkpoints stay")

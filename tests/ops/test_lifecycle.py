@@ -85,7 +85,7 @@ class Ending:
             raise http.HttpError("", 0, "not cancelled within 30 s")
         return ["file:/chk-3"] if settings.namespace == "verified" else []
 
-    def stop_jobs(self, settings: Settings, layout: Layout, kinds: list[str], say: object) -> list[str]:
+    def stop_jobs(self, settings: Settings, layout: Layout, kinds: list[str], say: object, s: float) -> list[str]:
         self.folders[settings.namespace] = layout.jobs
         if settings.namespace == "stuck":
             return ["tools"]

@@ -73,7 +73,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(starting, "read_topic", lambda bootstrap, topic, first: iter(grown[: made.more]))
     monkeypatch.setattr(http, "call", lambda url, *rest, **more: made.job(url))
     monkeypatch.setattr(flink, "last_failure", lambda settings, id: made.failures.pop(0) if made.failures else "")
-    monkeypatch.setattr(flink, "stop_with_savepoint", lambda settings, job, folder: LEFT)
+    monkeypatch.setattr(flink, "stop_with_savepoint", lambda settings, job, folder, *within_s: LEFT)
     monkeypatch.setattr(flink, "cancel", lambda settings, job: made.cancelled.append(job.id))
     monkeypatch.setattr(starting, "POLL_S", 0)
     return made

@@ -130,6 +130,8 @@ def submitted(alone: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) ->
         return dict.fromkeys(kinds, "new")
 
     monkeypatch.setattr(start, "submit", submit)
+    monkeypatch.setattr(start, "RECOVERY_S", 0)
+    monkeypatch.setattr(flink, "causes", lambda settings, kinds: "  the reason")
     monkeypatch.setattr(start, "mismatches", lambda settings: [Mismatch("agent-events", -1, 5)])
     monkeypatch.setattr(start, "take_over", lambda s, layout, kinds, say: cluster.jobs.clear())
     return lambda *words: objects(run("--json", "start", *words))
@@ -145,15 +147,24 @@ def test_start_leaves_what_runs_unless_it_takes_over(cluster: Cluster, submitted
     assert cluster.done == ["submit conversation tools"]
 
 
+def test_start_does_not_call_running_what_only_fails(cluster: Cluster, submitted: Callable[..., list[Any]]) -> None:
+    """Flink brings it back again and again: why it failed last is told, and what ends it."""
+    cluster.jobs = [Job("conversation", "c", "RESTARTING", STUCK), Job("tools", "t", "RUNNING", RUNS)]
+    told = run("start")
+    assert told.exit_code == 1
+    assert "conversation is there and does not come to run:\n  the reason" in told.stderr
+    assert "--take-over" in told.stderr
+
+
 def test_start_accepts_lost_inputs_of_a_job_that_cannot_run(
     cluster: Cluster, submitted: Callable[..., list[Any]]
 ) -> None:
     """Flink tries it again and again; once the loss is accepted it goes on by itself."""
     cluster.jobs = [Job("conversation", "c", "RESTARTING", STUCK), Job("tools", "t", "RUNNING", RUNS)]
     cluster.gaps = {"conversation": [Gap("agent-events", 1, 5, 9)]}
-    submitted()
+    assert run("start").exit_code == 1
     assert cluster.marks == []
-    submitted("--accept-lost-inputs")
+    run("start", "--accept-lost-inputs")
     assert [(mark.what, mark.job) for mark in cluster.marks] == [(ACCEPTED, "conversation")]
     assert cluster.done == []
 
