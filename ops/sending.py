@@ -107,7 +107,8 @@ class Sender:
                 schema = self._registry.by_id(id)
             except UnknownSchema as error:
                 raise Trouble(
-                    f"No event type {type!r} is registered.", "Register its schema under that subject."
+                    f"No event type {type!r} is registered.",
+                    "`threadlog register FILE` registers its schema, a .avsc or .json.",
                 ) from error
             self._schemas[type] = id, schema, writer_of(type, schema)
         return self._schemas[type]

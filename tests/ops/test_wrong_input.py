@@ -182,6 +182,7 @@ EVENTS = {
     "a long id": (["t", "hi", "--id", "i" * 513], "the header ce_id has 513 bytes"),
     "too large": (["t", "x" * VALUE_BYTES], "bytes, 983,040 are allowed"),
     "an unknown type": (["t", "hi", "--type", "no.Such"], "No event type 'no.Such' is registered"),
+    "what to do about it": (["t", "hi", "--type", "no.Such"], "`threadlog register FILE` registers its schema"),
     "a broken schema": (["t", "hi", "--type", "my.Broken"], "The schema of my.Broken cannot be used"),
     "no record": (["t", "hi", "--type", "my.Enum"], "my.Enum is of the kind enum, an event is a record"),
     "foreign Protobuf": (["t", "hi", "--type", "my.Proto"], "only threadlog.Note can be sent"),
