@@ -5,6 +5,7 @@ What is not in the table is a mistake of ours and stays a traceback."""
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import xmlrpc.client
 
@@ -13,6 +14,7 @@ from confluent_kafka import KafkaException
 from ops.context import Trouble
 from ops.http import HttpError
 from ops.settings import Settings, SettingsError
+from ops.stack.layout import ROOT, VENV
 from ops.stack.lifecycle import StackFailed
 from ops.stack.submit import SubmitFailed
 from schemas.errors import WireError
@@ -21,6 +23,7 @@ from wire.app_code import AppCodeError
 from wire.registry import Incompatible
 
 STATUS = "Is the stack up? `threadlog status`."
+_UNKNOWN_MODULE = re.compile(r"(\w+)[\w.:]* cannot be imported: ModuleNotFoundError: No module named '(\w+)")
 
 
 def trouble(error: Exception, settings: Settings | None) -> Trouble | None:
@@ -31,7 +34,7 @@ def trouble(error: Exception, settings: Settings | None) -> Trouble | None:
         case StackFailed():
             return Trouble(str(error), error.hint)
         case AppCodeError():
-            return Trouble(f"The app cannot run: {error}.", "Name it as package.module:attribute, with --app.")
+            return Trouble(f"The app cannot run: {error}.", app_hint(str(error)))
         case SubmitFailed():
             return Trouble(str(error), "The parts run on; the same command can be given again.")
         case KafkaException():
@@ -53,3 +56,19 @@ def trouble(error: Exception, settings: Settings | None) -> Trouble | None:
         case xmlrpc.client.Error() | OSError():
             return Trouble(f"That did not work: {error}", "`threadlog status` tells what runs.")
     return None
+
+
+def app_hint(said: str) -> str:
+    """What to do about an app that cannot run, by what is said of it."""
+    found = _UNKNOWN_MODULE.search(said)
+    if found is not None and found[1] != found[2]:
+        return (
+            f"Only the app's top-level package is shipped; what else it imports must be installed: "
+            f"`{VENV}/bin/pip install -c {ROOT}/requirements.lock PACKAGE`, and on a cluster of your own into the "
+            f"Python of each TaskManager."
+        )
+    if "cannot be imported" in said:
+        return "Mend the code, and give the command again."
+    if "cannot be copied" in said:
+        return "Every file of the app's top-level package is shipped: each must be readable."
+    return "Name it as package.module:attribute, with --app, in the folder that its package lies in."

@@ -45,9 +45,9 @@ def package_root(spec: str) -> Path:
     try:
         found = importlib.util.find_spec(module)
         top = importlib.util.find_spec(module.partition(".")[0])
-    except ImportError as error:
-        raise AppCodeError(f"there is no module {module} ({error})") from error
     except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+            raise AppCodeError(f"there is no module {module} ({error})") from error
         raise AppCodeError(f"the package of {module} cannot be imported: {type(error).__name__}: {error}") from error
     if found is None or top is None or not found.origin or found.origin in ("built-in", "frozen"):
         raise AppCodeError(f"there is no module {module} with source files")

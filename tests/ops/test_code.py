@@ -143,6 +143,29 @@ def test_code_whose_package_cannot_be_imported_is_a_sentence(home: Path, command
     assert "the package of bad_package.app cannot be imported: SyntaxError" in told.stderr
 
 
+HINTS = {
+    "typo.app:app": "Name it as package.module:attribute",
+    "bad_kind:app": "Name it as package.module:attribute",
+    "bad_code:app": "Mend the code",
+    "bad_inside.app:app": "Mend the code",
+    "bad_beside:app": "what else it imports must be installed",
+    "bad_needs.app:app": "what else it imports must be installed",
+}
+
+
+@pytest.mark.parametrize("spec", HINTS)
+def test_code_that_cannot_run_is_told_with_what_to_do_about_it(home: Path, spec: str) -> None:
+    """A wrong name, a mistake in the code, and a package that is not installed are three things."""
+    for name in ("bad_kind", "bad_code", "bad_beside"):
+        (home / f"{name}.py").write_text(BAD[f"{name}:app"][0])
+    for name, needed in (("bad_inside", "bad_inside.missing"), ("bad_needs", "not_installed")):
+        (home / name).mkdir()
+        (home / name / "__init__.py").write_text(f"import {needed}\n")
+        (home / name / "app.py").write_text(APP)
+    told = run("pack", "--app", spec)
+    assert (told.exit_code, HINTS[spec] in told.stderr) == (1, True), told.stderr
+
+
 def test_pack_prints_what_a_job_takes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The printed lines name the folder, the digest and the cluster of the settings, and the jobs understand them."""
     monkeypatch.setenv("THREADLOG_BROKERS", "k1:9092,k2:9092")
