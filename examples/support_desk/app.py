@@ -155,3 +155,9 @@ async def support(thread: Thread, event: Event) -> None:
         await thread.reply("I do not know whether that refund went out; a colleague looks.", {"call": error.call_id})
     except CallError as error:
         await thread.reply(f"That cannot be done: {error.message}", {"outcome": "refused"})
+
+
+@app.agent(on="threadlog.Message")
+async def greet(thread: Thread, event: Event) -> None:
+    """Say what the desk reads: plain words (`threadlog send THREAD TEXT`) are not among it."""
+    await thread.reply("This is the refund desk. Its messages are support_desk.CustomerMessage, not plain words.")

@@ -72,6 +72,13 @@ def test_desk_looks_up_before_it_pays(desk: Desk) -> None:
     assert desk.rebuilt().small == desk.state.small
 
 
+def test_desk_answers_plain_words(desk: Desk) -> None:
+    """Whoever tries it with `threadlog send THREAD TEXT` hears what it reads; nothing is asked for."""
+    desk.send("threadlog.Message", text="hello", data="{}")
+    assert [MESSAGE in reply for reply in desk.replies()] == [True]
+    assert (asked(desk), desk.ends()) == ([], ["finished"])
+
+
 def test_desk_asks_before_a_large_refund(desk: Desk) -> None:
     """From LARGE on nothing is paid until the customer says yes to this very order."""
     ask(desk, amount=desk_app.LARGE)
