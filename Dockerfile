@@ -3,8 +3,9 @@
 # connector and the code. docker-compose.yml runs every service of the local stack from it.
 #
 # It is set up by the same command as a checkout (`make setup`), so all versions are those of requirements.lock and
-# ops/bootstrap/pom.xml. An app of your own: FROM this image, COPY it to /opt/threadlog, install what it needs into
-# /opt/threadlog/.venv. No container engine was at hand to build it; tests hold its lines against the set-up.
+# ops/bootstrap/pom.xml. An app of your own: FROM this image, USER root, COPY it to /opt/threadlog, install what it needs
+# into /opt/threadlog/.venv, USER threadlog. No container engine was at hand to build it; tests hold its lines against the
+# set-up.
 FROM debian:bookworm-slim
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3.11 python3.11-venv openjdk-17-jdk-headless maven \

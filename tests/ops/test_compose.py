@@ -25,6 +25,7 @@ from ops.stack.parts import Part
 from ops.stack.render import render
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+OPERATIONS = ROOT / "docs" / "operations.md"
 SETTINGS = Settings()
 Json = dict[str, Any]
 
@@ -173,6 +174,15 @@ def test_compose_image_has_what_its_steps_read() -> None:
     copied = {Path(name) for line in re.findall(r"^COPY (.+) \S+$", before, re.MULTILINE) for name in line.split()}
     read = {path.relative_to(ROOT) for step in steps.STEPS if step.name in DOCKERFILE for path in step.inputs}
     assert {path for path in read if not any(path == c or c in path.parents for c in copied)} == set()
+
+
+def test_compose_image_of_an_own_app_is_made_as_root_and_runs_as_ours() -> None:
+    """The example in operations.md begins with the image of the services and ends with the last line of ours."""
+    [example] = re.findall(r"^```\n(FROM .*?)\n```$", OPERATIONS.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    lines = example.splitlines()
+    assert f"image: {lines[0].removeprefix('FROM ')}\n" in FILE.read_text("utf-8")
+    assert lines[1] == "USER root"
+    assert lines[-1] == DOCKERFILE.splitlines()[-1] == "USER threadlog"
 
 
 def test_compose_image_has_the_code() -> None:
