@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -21,10 +22,11 @@ from ops.context import Context, Trouble, pass_context
 from ops.demo import kills, quiet
 from ops.demo.payments import Payments, url
 from ops.demo.victims import Tail, Watch
-from ops.settings import REMEMBERED
-from ops.stack import lifecycle
-from ops.stack.layout import PYTHON, ROOT
+from ops.settings import REMEMBERED, Settings, changed, remembered
+from ops.stack import flink, lifecycle, records
+from ops.stack.layout import PYTHON, ROOT, Layout
 from ops.stack.submit import SubmitFailed
+from ops.stack.supervisor import Supervisor
 from wire.app_code import AppCodeError
 
 APP = "examples.support_desk.app:app"
@@ -103,8 +105,26 @@ def make_room(ctx: Context, folder: Path, fresh: bool) -> None:
     if folder.exists() and not fresh:
         raise Trouble("This state folder has seen a demo.", "Use --fresh, or choose another --state-dir.")
     if holds_stack:
+        if others := others_work(ctx.settings):
+            raise Trouble(
+                f"{ctx.settings.state_dir} holds more than a demo, which would go with it: {', '.join(others)}.",
+                "Choose another --state-dir; or remove all of it, the journal too, with `threadlog down --purge`.",
+            )
         lifecycle.down(ctx.settings, ctx.say, purge=True)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def others_work(settings: Settings) -> list[str]:
+    """What somebody has done with the stack that a demo has left up: other apps, and jobs of other namespaces."""
+    known, layout = remembered(settings.state_dir), Layout(settings.state_dir)
+    submitted = [records.read(layout, kind) for kind in flink.JOBS]
+    apps = {known.get("app", APP), *(record.app for record in submitted if record)} - {APP}
+    namespaces = {path.name for path in layout.jobs.glob("*/")}
+    if Supervisor(layout).is_running():
+        with contextlib.suppress(http.HttpError):  # what ran of them when it died has its folder
+            of = changed(settings, {"port_base": known.get("port_base")})
+            namespaces |= {*flink.namespaces(of)} - {known.get("namespace", settings.namespace)}
+    return [f"the app {app}" for app in sorted(apps)] + [f"the namespace {name}" for name in sorted(namespaces)]
 
 
 def _stack(ctx: Context) -> None:

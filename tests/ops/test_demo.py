@@ -17,8 +17,10 @@ from jobs import conversation, tools
 from ops.cli import main
 from ops.commands import demo
 from ops.demo import kills, victims
-from ops.settings import Settings, remember
-from ops.stack import lifecycle, processes
+from ops.http import HttpError
+from ops.settings import Settings, remember, remember_app
+from ops.stack import lifecycle, processes, records
+from ops.stack.layout import Layout
 
 # What Flink 2.3 itself computes for Row.of(key): its key group of 128, and its subtask under 1, 2, 3 and 5.
 KEYS = {
@@ -208,6 +210,49 @@ def test_demo_leaves_a_stack_that_is_not_its_own(stack: Stack, options: tuple[st
     said = stack.demo(*options)
     assert (said.exit_code, stack.did) == (1, [])
     assert "no demo's" in said.output and "--state-dir" in said.output
+
+
+@pytest.mark.parametrize(
+    ("work", "named"),
+    [("remembered", "the app my.own:app"), ("submitted", "the app my.own:app"), ("stopped", "the namespace branch"),
+     ("runs", "the namespace branch")],
+)  # fmt: skip
+def test_demo_leaves_what_was_done_with_its_stack_since(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, work: str, named: str
+) -> None:
+    """An app that was submitted there has its journal there, and so has a branch: neither goes with the next demo."""
+    stack.demo()
+    layout = Layout(stack.folder)
+    match work:
+        case "remembered":
+            remember_app(stack.folder, "my.own:app")
+        case "submitted":  # not remembered: it did not come to run
+            records.write(layout, records.Record("tools", "a" * 32, "my.own:app", ""))
+        case "stopped":
+            records.write(Layout(stack.folder, "branch"), records.Record("tools", "a" * 32, demo.APP, ""))
+        case "runs":
+            monkeypatch.setattr(demo.Supervisor, "is_running", lambda self: True)
+            monkeypatch.setattr(demo.flink, "namespaces", lambda settings: ["branch", "threadlog"])
+    for options in (("--fresh",), ("--dedup-off",)):
+        said = stack.demo(*options)
+        assert (said.exit_code, stack.did) == (1, [])
+        assert f"holds more than a demo, which would go with it: {named}." in said.output
+        assert "--state-dir" in said.output and "down --purge" in said.output
+
+
+def test_demo_replaces_one_that_runs(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own jobs are no more than a demo, nor is a JobManager that does not answer."""
+
+    def down(settings: Settings) -> list[str]:
+        raise HttpError("", 0, "no answer")
+
+    stack.demo()
+    monkeypatch.setattr(demo.Supervisor, "is_running", lambda self: True)
+    records.write(Layout(stack.folder), records.Record("tools", "a" * 32, demo.APP, ""))
+    for namespaces in (lambda settings: ["threadlog"], down):
+        monkeypatch.setattr(demo.flink, "namespaces", namespaces)
+        assert stack.demo("--fresh").exit_code == 0
+        assert stack.did == ["purge", "up", "traffic", "check"]
 
 
 def test_demo_starts_cold(stack: Stack) -> None:
