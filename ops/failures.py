@@ -12,6 +12,7 @@ import xmlrpc.client
 from confluent_kafka import KafkaException
 
 from ops.context import Trouble
+from ops.hints import hints
 from ops.http import HttpError
 from ops.settings import Settings, SettingsError
 from ops.stack.layout import ROOT, VENV
@@ -22,7 +23,6 @@ from threadlog.errors import NewerState
 from wire.app_code import AppCodeError
 from wire.registry import Incompatible
 
-STATUS = "Is the stack up? `threadlog status`."
 _UNKNOWN_MODULE = re.compile(r"(\w+)[\w.:]* cannot be imported: ModuleNotFoundError: No module named '(\w+)")
 
 
@@ -39,22 +39,25 @@ def trouble(error: Exception, settings: Settings | None) -> Trouble | None:
             return Trouble(str(error), "The parts run on; the same command can be given again.")
         case KafkaException():
             where = settings.bootstrap if settings else "the broker"
-            return Trouble(f"Kafka at {where} does not do what is asked: {error.args[0].str()}.", STATUS)
+            return Trouble(f"Kafka at {where} does not do what is asked: {error.args[0].str()}.", hints(settings).up)
         case NewerState():
             return Trouble(f"{str(error)[:1].upper()}{str(error)[1:]}.", "Its state moves on with that code alone.")
         case Incompatible():
             hint = "Give a new field a default, and leave old ones in: what lies in the log must stay readable."
             return Trouble(f"{error}.", hint)
         case WireError():
-            return Trouble(f"{str(error)[:1].upper()}{str(error)[1:]}.", STATUS)
+            return Trouble(f"{str(error)[:1].upper()}{str(error)[1:]}.", hints(settings).up)
         case sqlite3.Error():
             return Trouble(
                 f"The index cannot be used: {error}.", "`threadlog index rebuild` makes it anew from the log."
             )
         case HttpError():
-            return Trouble(f"The stack does not answer: {error}", "Start it with `threadlog up`.")
+            hint = "Start it with `threadlog up`." if settings is None or settings.is_local else hints(settings).up
+            return Trouble(f"The stack does not answer: {error}", hint)
         case xmlrpc.client.Error() | OSError():
-            return Trouble(f"That did not work: {error}", "`threadlog status` tells what runs.")
+            is_local = settings is None or settings.is_local
+            hint = "`threadlog status` tells what runs." if is_local else hints(settings).up
+            return Trouble(f"That did not work: {error}", hint)
     return None
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from ops.context import Trouble
+from ops.hints import hints
 from ops.settings import Settings
 from ops.voids import Void as Void
 from ops.voids import complain as complain
@@ -40,7 +41,7 @@ def check_broker(settings: Settings) -> None:
         host, _, port = address.rpartition(":")
         with contextlib.suppress(OSError), socket.create_connection((host, int(port)), _CONNECT_S):
             return
-    raise Trouble(f"No broker listens at {settings.bootstrap}.", "Is the stack up? `threadlog status`.")
+    raise Trouble(f"No broker listens at {settings.bootstrap}.", hints(settings).up)
 
 
 def schemas_of(settings: Settings) -> SchemaSource:
@@ -87,7 +88,7 @@ def reading(settings: Settings, topic: str) -> Iterator[str]:
         said = f"{topic} cannot be read from {settings.bootstrap}: {error.args[0].str()}."
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise Trouble(said, "`threadlog topics --ensure` makes missing topics.") from error
-        raise Trouble(said, "Is the stack up? `threadlog status`.") from error
+        raise Trouble(said, hints(settings).up) from error
 
 
 def whole_topic(settings: Settings, topic: str, partitions: Container[int] | None = None) -> Iterator[Record]:

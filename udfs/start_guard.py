@@ -29,6 +29,7 @@ from wire.control import (
     CAUGHT_UP,
     CONVERSATION,
     STARTED,
+    TAKE_OVER,
     TOOLS,
     Mark,
     Overtaken,
@@ -66,7 +67,7 @@ def admit(args: Namespace) -> Start:
     # Read once, before all else: `begun` gives way to every start that came since.
     marks = _asked(args, read_marks)
     if other := _asked(args, under_way, marks):
-        refuse(f"another start of it is under way ({other}); wait for it, or `threadlog start --take-over`")
+        refuse(f"another start of it is under way ({other}); wait for it, or {TAKE_OVER}")
     # Asked after that: a start that is under way no more has a lease by now, or has ended.
     leases = alone(args)
     # And the journal last: whoever could have written to it is neither here nor under way.
@@ -79,7 +80,7 @@ def admit(args: Namespace) -> Start:
     # A copy that Flink has brought back meanwhile has shown itself by now, or sees the mark.
     if place := _asked(args, joined, CONVERSATION, leases):
         _asked(args, write_mark, ended(generation))
-        refuse(f"a copy of it began in process {place} at the same moment; `threadlog start --take-over` ends it")
+        refuse(f"a copy of it began in process {place} at the same moment; {TAKE_OVER}")
     return Start(generation, bool(point) and mark is not None and mark.what == CAUGHT_UP)
 
 
@@ -133,8 +134,8 @@ def alone(args: Namespace) -> Mapping[int, int]:
         refuse(f"whether another copy runs cannot be read, so nothing was submitted: {_told(error)}")
     if found.place:
         refuse(
-            f"a copy of it runs in process {found.place} and renews its lease; `threadlog stop` that one first, or "
-            f"`threadlog start --take-over`"
+            f"a copy of it runs in process {found.place} and renews its lease; `threadlog stop` that one first "
+            f"(`flink stop` on a cluster of your own), or {TAKE_OVER}"
         )
     return found.read
 

@@ -31,7 +31,15 @@ STARTED, STOPPED, CAUGHT_UP, ENDED, ACCEPTED = "started", "stopped", "caught_up"
 BRANCHING, BRANCHED = "branching", "branched"
 CONVERSATION, TOOLS = "conversation", "tools"
 _POINTS = frozenset({STOPPED, CAUGHT_UP})
-NEXT = "`threadlog start` brings a state up to the journal's end first, or makes it anew from the journal"
+# Whoever refuses knows not whose cluster it is, so both ways are told: the local stack's, and that of one's own.
+NEXT = (
+    "`threadlog start` (local stack), or the catch-up that `threadlog pack --job catchup` prints, brings a state up to "
+    "the journal's end first, or makes it anew from the journal"
+)
+TAKE_OVER = (
+    "`threadlog start --take-over` (local stack), or cancel its Flink job and go on as `threadlog pack --job catchup` "
+    "prints"
+)
 
 
 class Overtaken(WireError):

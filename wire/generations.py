@@ -22,6 +22,7 @@ from wire.control import (
     ENDED,
     STARTED,
     STOPPED,
+    TAKE_OVER,
     Mark,
     Overtaken,
     Written,
@@ -93,14 +94,13 @@ def check(bootstrap: str, namespace: str, codec: Codec, job: str, generation: in
     if mine is None:
         raise Overtaken(
             f"agent-control does not tell of generation {generation} of {job}, which this copy is of, so it would not "
-            f"tell of a later one either. This copy decides nothing more; `threadlog start --take-over` ends it and "
-            f"goes on"
+            f"tell of a later one either. This copy decides nothing more; {TAKE_OVER}"
         )
     if (now := newest(marks)) > generation:
         theirs = [one.mark for one in marks if one.mark.generation == now]
         place = next(mark.place for mark in reversed(theirs) if mark.what == STARTED)
         both = any(mark.what == ENDED for mark in theirs)
-        do = "that one has ended too: `threadlog start --take-over` goes on" if both else "cancel its Flink job"
+        do = f"that one has ended too: {TAKE_OVER}" if both else "cancel its Flink job"
         raise Overtaken(
             f"{job} of generation {generation} was overtaken: generation {now} was started in process {place}. This "
             f"copy decides nothing more; {do}"
@@ -108,14 +108,11 @@ def check(bootstrap: str, namespace: str, codec: Codec, job: str, generation: in
     if stop := next((mark for mark in of_mine if mark.what == STOPPED), None):
         raise Overtaken(
             f"{job} of generation {generation} was stopped with the savepoint {stop.savepoint}, and brought back from "
-            f"a checkpoint before it. This copy decides nothing more; `threadlog start --take-over` ends it and goes "
-            f"on from the savepoint"
+            f"a checkpoint before it. This copy decides nothing more; `threadlog start --take-over` (local stack), or "
+            f"cancel its Flink job and go on from the savepoint"
         )
     if any(mark.what == ENDED for mark in of_mine):
-        raise Overtaken(
-            f"{job} of generation {generation} was ended. This copy decides nothing more; `threadlog start "
-            f"--take-over` ends it and goes on"
-        )
+        raise Overtaken(f"{job} of generation {generation} was ended. This copy decides nothing more; {TAKE_OVER}")
     return mine
 
 
@@ -136,7 +133,7 @@ def alone_since(bootstrap: str, namespace: str, codec: Codec, mine: Mark) -> Non
         raise Overtaken(
             f"{mine.job} of generation {mine.generation} began beside a copy of generation {_generation(other)}, which "
             f"went on writing (journal, partition {other.partition}, offset {other.offset}). This copy decides "
-            f"nothing; `threadlog start --take-over` ends both and catches up"
+            f"nothing, and that one must end too: {TAKE_OVER}"
         )
 
 

@@ -20,6 +20,7 @@ from ops.audit.heads import AuditHead
 from ops.audit.keys import hex_of
 from ops.audit.memory import Memory, Stand
 from ops.context import Trouble
+from ops.hints import hints
 from ops.reading import Journal, name_of, whole_topic
 from ops.settings import Settings
 from schemas.cloudevents import write_headers
@@ -161,5 +162,5 @@ def _write(settings: Settings, codec: Codec, made: list[AuditHead]) -> None:
                 to.send(topic, value, head.thread.encode(), headers)
     except KafkaException as error:
         said = f"Not all of {len(made)} heads were acknowledged by {settings.bootstrap}: {error.args[0].str()}."
-        hint = "Sign again: what is written twice does no harm. Is the stack up? `threadlog status`."
+        hint = f"Sign again: what is written twice does no harm. {hints(settings).up}"
         raise Trouble(said, hint) from error

@@ -20,16 +20,23 @@ from ops.settings import changed
 def command(ctx: Context, new: str, until: str, allow: tuple[str, ...]) -> None:
     """Make the namespace NEW with the history of this one up to --until: a wanted rewind, beside the original.
 
-    Its state is made by `threadlog --namespace NEW start`. There reads run, and the tools that --allow names; what else
-    an agent asks for is answered as rejected. Nothing of this namespace is changed."""
+    Its state is made by `threadlog --namespace NEW start`, or by a catch-up on a cluster of your own. There reads run,
+    and the tools that --allow names; what else an agent asks for is answered as rejected. Nothing of this namespace is
+    changed."""
     settings = ctx.settings
     if changed(settings, {"namespace": new}).namespace == settings.namespace:
         raise Trouble("A branch has another name than what it branches from.", "Give another namespace.")
     point = point_of(until, moment_ms)
     check_broker(settings)
     made = make(settings, new, point, list(allow), ctx.say)
+    line = f"`threadlog --namespace {new} {{}}`".format
+    go_on = (
+        f"{line('start')} makes its state and goes on"
+        if settings.is_local
+        else (f"{line('pack --job catchup')} prints how to make its state, {line('pack')} how its jobs go on from that")
+    )
     ctx.say(
-        f"{new} has {made['entries']:,} decisions of {settings.namespace}. `threadlog --namespace {new} start` makes "
-        f"its state and goes on; reads run there" + (f", and {', '.join(sorted(allow))}." if allow else ", no effects.")
+        f"{new} has {made['entries']:,} decisions of {settings.namespace}. {go_on}; "
+        f"reads run there" + (f", and {', '.join(sorted(allow))}." if allow else ", no effects.")
     )
     ctx.emit(branch=new, branch_of=settings.namespace, **made, allowed=sorted(allow))

@@ -198,8 +198,8 @@ def starting_point(settings: Settings, layout: Layout, kind: str) -> str:
         return point
     raise SubmitFailed(
         f"{kind} has run before ({trace} is not empty), and {layout.state} knows no checkpoint of it. From nothing it "
-        f"would do everything a second time. Say where it goes on (a savepoint), or `threadlog start`: it makes the "
-        f"conversation's state anew from the journal."
+        f"would do everything a second time. Say where it goes on (a savepoint); on the local stack `threadlog start` "
+        f"makes the conversation's state anew from the journal."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ops.hints import LOCAL, Hints
 from ops.watching.alarms import Wrong
 from schemas.codec import Codec
 from schemas.errors import Unreadable
@@ -36,6 +37,7 @@ class Leases:
 
     copies: int
     job: str = CONVERSATION
+    hints: Hints = LOCAL
     said: dict[str, Said] = field(default_factory=dict)
     newest_ms: int = 0
 
@@ -64,8 +66,8 @@ class Leases:
         living, overtaken = self._lately(HELD, OBSERVE_S, now), self._lately(OVERTAKEN, TRIES_S, now)
         found = list[Wrong]()
         if not living:
-            do = "`threadlog status` tells whether it runs, `threadlog start` starts it"
-            found.append(Wrong("lease", f"Nobody holds the lease of the {self.job}", do, AFTER_S))
+            what = f"Nobody holds the lease of the {self.job}"
+            found.append(Wrong("lease", what, self.hints.start, AFTER_S))
         if len(living) > self.copies:
             told, places = _told(living)
             what = f"{len(living)} copies of the {self.job} renew leases ({told}), expected {self.copies}"
@@ -75,7 +77,7 @@ class Leases:
             told, places = _told(overtaken)
             what = f"A copy of the {self.job} that was overtaken, or stopped, tries again and again to begin ({told})"
             do = "Cancel its Flink job, for each of its tries fences the transactions of a later one; or, where none "
-            do += "runs, `threadlog start --take-over`"
+            do += f"runs, {self.hints.again}"
             found.append(Wrong("copies", what, do, where="overtaken", fields={"places": places}))
         return found
 

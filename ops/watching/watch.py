@@ -17,6 +17,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
+from ops.hints import hints
 from ops.reading import Journal, name_of
 from ops.settings import Settings
 from ops.voids import Void
@@ -42,7 +43,6 @@ FOLLOWED = (JOURNAL, LEASES, *INPUTS)
 BROKER_S = 15.0
 # What a broken history is told by: the state that goes on from it is not the journal's.
 BROKEN = ("gap", "fork")
-REBUILD = "`threadlog watch --heal` makes the state anew, or `threadlog stop` and `threadlog start --rebuild`"
 FOREIGN = "Find out who writes the journal beside the conversation"
 
 Ends = Mapping[tuple[str, int], tuple[int, int]]
@@ -71,8 +71,9 @@ class Watch:
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.settings, from_snapshot=True)
+        self._hints = hints(self.settings)
         self._alarms, self._held = Alarms(), Held(self.settings.checkpoint_interval_ms)
-        self._leases = Leases(self.settings.parallelism)
+        self._leases = Leases(self.settings.parallelism, hints=self._hints)
         self._lag = Lag(self.settings, self.journal.codec)
         self._healed, self._open_until = dict[int, int](), dict[Place, dict[int, int]]()
         self._cut = set[int]()  # partitions of the journal that are known not to hold their threads' beginnings
@@ -98,7 +99,7 @@ class Watch:
             self.entries += 1
             if (place := place_of(entry)) is not None:
                 self._inputs.decided(*place, counts=record.offset >= self._healed.get(record.partition, 0))
-        news = [of_void(void) for void in self.journal.voids[told:]]
+        news = [of_void(void, self._hints.rebuild) for void in self.journal.voids[told:]]
         if len(self.journal.cut) > cut and record.partition not in self._cut:
             self._cut.add(record.partition)
             news.append(of_cut(record.partition, self.journal.lows[record.partition]))
@@ -122,7 +123,7 @@ class Watch:
         self._inputs.settle(certain)
         lost = {place: given for place, given in certain.items() if place not in decided}
         self.lost += len(lost)
-        return [of_lost(place, given) for place, given in sorted(lost.items())]
+        return [of_lost(place, given, self._hints.rebuild) for place, given in sorted(lost.items())]
 
     def _decided(self, suspects: dict[Place, Given]) -> set[Place]:
         """Those of them of which any entry was made, by the whole journal as of now."""
@@ -145,8 +146,8 @@ class Watch:
             news += self._passed_over(now, ends)
             found += self._lag.wrong(now)
         except KafkaException as error:
-            do = "Its supervisor starts it again; `threadlog logs kafka` tells why it does not come"
-            found = [Wrong("broker", f"The broker does not answer ({error.args[0].str()})", do, BROKER_S)]
+            what = f"The broker does not answer ({error.args[0].str()})"
+            found = [Wrong("broker", what, self._hints.broker, BROKER_S)]
         if self.settings.is_local:
             found = without_echo(found, wrong_jobs(self.settings))
         return news + [of_wrong(*told) for told in self._alarms.look(now, found)]
@@ -179,10 +180,10 @@ def without_echo(found: Iterable[Wrong], jobs: list[Wrong]) -> list[Wrong]:
     return [*(wrong for wrong in found if not (down and wrong.kind == "lease")), *jobs]
 
 
-def of_void(void: Void) -> News:
+def of_void(void: Void, rebuild: str) -> News:
     """A void entry as news."""
     broken = void.reason.startswith(BROKEN)
-    do = REBUILD if broken else FOREIGN
+    do = rebuild if broken else FOREIGN
     record = {
         "alarm": "void", "thread": void.thread, "partition": void.partition, "offset": void.offset,
         "reason": void.reason, "do": do,
@@ -198,15 +199,15 @@ def of_cut(partition: int, low: int) -> News:
     return News(line, {"cut": True, "topic": JOURNAL, "partition": partition, "offset": low})
 
 
-def of_lost(place: Place, given: Given) -> News:
+def of_lost(place: Place, given: Given, rebuild: str) -> News:
     """A lost decision as news."""
     topic, partition, offset = place
     what = f"the decision on {topic} {partition}/{offset} was lost: a later input of that partition has its entry"
     record = {
         "alarm": "lost", "thread": given.thread, "topic": topic, "partition": partition, "offset": offset,
-        "do": REBUILD,
+        "do": rebuild,
     }  # fmt: skip
-    return News(f"ALARM {given.thread}: {what}. {REBUILD}", record, broken=True)
+    return News(f"ALARM {given.thread}: {what}. {rebuild}", record, broken=True)
 
 
 def of_wrong(wrong: Wrong, lasted_s: float, over: bool) -> News:

@@ -104,6 +104,14 @@ def test_branch_has_the_journal_as_it_is(broker: Broker, kafka: FakeKafka) -> No
     assert (told["branch"], told["branch_of"], told["entries"]) == (NEW, "threadlog", 9)
 
 
+def test_branch_says_how_it_is_begun(broker: Broker, kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a catch-up on one's own cluster, where `threadlog start` is refused."""
+    assert f"`threadlog --namespace {NEW} pack --job catchup` prints how to make its state" in run("branch", NEW).stdout
+    monkeypatch.setattr("ops.commands.branch.check_broker", lambda settings: None)
+    monkeypatch.delenv("THREADLOG_BROKERS")
+    assert f"`threadlog --namespace {NEW} start` makes its state" in run("branch", NEW).stdout
+
+
 def test_branch_of_a_journal_without_its_beginning_has_none_either(broker: Broker, kafka: FakeKafka) -> None:
     """Where it begins behind offset 0, a reader takes the first entry that is left of a thread for its beginning, and
     goes on from the next snapshot; in the other partition that would be a gap."""
