@@ -53,7 +53,7 @@ def command(
     if accept and not settings.is_local:
         _accept(ctx, wanted)
         return
-    lifecycle.check_local(settings)
+    lifecycle.check_ours(settings)
     if parallelism is not None:
         settings = changed(lifecycle.resize(ctx.settings, parallelism, ctx.say), {"app": app})
     with lifecycle.alone(settings.state_dir, ctx.say):

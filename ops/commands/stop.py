@@ -32,7 +32,7 @@ def command(ctx: Context, job: str, record: str, caught_up: bool) -> None:
         return
     if caught_up:
         raise Trouble("--caught-up says what a savepoint is of.", "Give its URI with --record.")
-    lifecycle.check_local(ctx.settings)
+    lifecycle.check_ours(ctx.settings)
     with lifecycle.alone(ctx.settings.state_dir, ctx.say):
         _stop(ctx, job)
 

@@ -47,7 +47,7 @@ def command(ctx: Context, once: bool, heal: bool, every: float | None) -> None:
         raise Trouble("--once ends at the journal's end, --heal goes on.", "Give one of the two.")
     check_broker(ctx.settings)
     if heal:
-        lifecycle.check_local(ctx.settings)
+        lifecycle.check_ours(ctx.settings)
     watch, healer = Watch(ctx.settings), Healer(ctx.settings, ctx.say) if heal else None
     with contextlib.suppress(KeyboardInterrupt):
         _watch(ctx, watch, healer, _records(ctx.settings, once), every)

@@ -73,6 +73,17 @@ def check_local(settings: Settings) -> None:
         )
 
 
+def check_ours(settings: Settings) -> None:
+    """Raises StackFailed where no stack was started in the state folder, before anything is made there: whatever jobs
+    answer at its ports, those of a stack in containers say, keep their savepoints where this machine has none."""
+    check_local(settings)
+    if not Layout(settings.state_dir).is_ours:
+        raise StackFailed(
+            f"{settings.state_dir} holds no stack of its own: jobs that answer at its ports are another's.",
+            "`threadlog up` starts one here, --state-dir names another; for containers see docs/operations.md.",
+        )
+
+
 def _check_place(layout: Layout) -> None:
     """A stack may begin in a new or empty folder, or go on in its own."""
     if not layout.is_ours and (foreign := sorted({path.name for path in layout.state.glob("*")} - set(OURS))):

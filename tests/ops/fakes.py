@@ -6,11 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import click.testing
 
 from ops.cli import main
+from ops.stack.layout import SUPERVISOR_NAME, Layout
 from schemas.codec import Codec, FixedSchemas
 from threadlog.entry import Entry
 from wire.frames import Record
@@ -164,6 +166,13 @@ class FakeProducer:
 
     def __len__(self) -> int:
         return 0
+
+
+def begun(state: Path) -> None:
+    """Make a folder known as that of a stack that was up once."""
+    layout = Layout(state)
+    layout.conf.mkdir(parents=True, exist_ok=True)
+    layout.supervisor_conf.write_text(f"[supervisord]\n{SUPERVISOR_NAME}\n")
 
 
 def run(*arguments: str, input: bytes | None = None) -> click.testing.Result:

@@ -18,7 +18,7 @@ from ops.stack import code, starting
 from ops.stack.code import PACKAGES, app_digest, check, pack
 from ops.stack.layout import Layout
 from ops.stack.submit import arguments
-from tests.ops.fakes import objects, run
+from tests.ops.fakes import begun, objects, run
 from wire.app_code import AppCodeError, digest, files_digest
 
 APP = 'from threadlog import App\n\napp = App("mine")\nother = 1\n'
@@ -135,6 +135,7 @@ def test_code_that_is_no_app_is_found_before_anything_is_stopped(home: Path, spe
 @pytest.mark.parametrize("command", ["up", "submit", "pack"])
 def test_code_whose_package_cannot_be_imported_is_a_sentence(home: Path, command: str) -> None:
     """To find `package.module`, Python runs the package: whatever it raises is told."""
+    begun(home / ".threadlog")
     (home / "bad_package").mkdir()
     (home / "bad_package" / "__init__.py").write_text("def\n")
     (home / "bad_package" / "app.py").write_text(APP)

@@ -20,7 +20,7 @@ from ops.compose.services import ADDRESSES, ARCHIVE, EVERYWHERE, lines_of, liste
 from ops.compose.settings import HOME, STATE, as_environment, from_environment, of
 from ops.settings import Settings
 from ops.stack import flink, lifecycle, starting, submit
-from ops.stack.layout import ROOT, Layout
+from ops.stack.layout import FLINK, ROOT, Layout
 from ops.stack.parts import Part
 from ops.stack.render import render
 
@@ -242,3 +242,34 @@ def test_compose_goes_on_from_the_newest_checkpoint_on_the_volume(
     (checkpoint / "_metadata").touch()
     start.start({}, lambda line: None)
     assert submitted == [("conversation", "file:///a"), ("conversation", f"file://{checkpoint}")]
+
+
+def test_compose_goes_on_from_the_savepoint_of_a_flink_stop(submitted: list[tuple[str, str]], tmp_path: Path) -> None:
+    """It lies where the recipe has it put, under the name that Flink gives it by the job's id."""
+    start.start({"conversation": "file:///a"}, lambda line: None)
+    savepoint = Layout(tmp_path).savepoints / "savepoint-aaaaaa-0123456789ab"
+    savepoint.mkdir()
+    (savepoint / "_metadata").touch()
+    start.start({}, lambda line: None)
+    assert submitted[1:] == [("conversation", f"file://{savepoint}")]
+
+
+def test_compose_recipes_name_what_there_is(file: Json, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services, the path of Flink's client in the image, the savepoint folder, and what the jobs container takes."""
+    section = (ROOT / "docs" / "operations.md").read_text("utf-8").partition("### Containers")[2].partition("\n## ")[0]
+    lines = [shlex.split(line) for line in section.splitlines() if line.startswith("docker compose ")]
+    [client] = re.findall(r"`(\S+/bin/flink)`", section)
+    assert ROOT / client == FLINK / "bin" / "flink"
+    [target] = {words[words.index("--savepointPath") + 1] for words in lines if "--savepointPath" in words}
+    assert target == f"file://{Layout(STATE).savepoints}"
+    assert {target.rpartition("/")[0].removeprefix("file://")} == {
+        volume.partition(":")[2] for volume in file["services"]["jobmanager"]["volumes"]
+    }
+    named = {"exec": 3, "stop": 3, "run": 4, "logs": 4}
+    services = [words[at] for words in lines if (at := named.get(words[2], 0)) and at < len(words)]
+    assert services and set(services) <= set(file["services"])
+    [given] = [words[words.index("ops.compose.start") + 1 :] for words in lines if "ops.compose.start" in words]
+    asked: list[dict[str, str]] = []
+    monkeypatch.setattr(start, "start", lambda points, say: asked.append(points))
+    start.main(given, standalone_mode=False)
+    assert asked == [{"conversation": "URI", "tools": "URI"}]

@@ -161,7 +161,7 @@ def healers(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         self.healed, self.progress = {0: 4}, False
         return self.healed
 
-    monkeypatch.setattr(lifecycle, "check_local", lambda settings: None)
+    monkeypatch.setattr(lifecycle, "check_ours", lambda settings: None)
     monkeypatch.setattr(healing, "last_mark", lambda bootstrap, namespace, codec, what: None)
     monkeypatch.setattr(healing, "codec_of", lambda settings: None)
     monkeypatch.setattr(Healer, "heal", heal)

@@ -12,7 +12,7 @@ import pytest
 
 from ops.commands import start, stop, submit
 from ops.stack import flink, lifecycle
-from tests.ops.fakes import run
+from tests.ops.fakes import begun, run
 
 
 def test_a_second_one_waits_for_the_first_and_says_so(tmp_path: Path) -> None:
@@ -37,6 +37,7 @@ def test_a_second_one_waits_for_the_first_and_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [("start",), ("start", "--take-over"), ("submit",), ("stop",)])
 def test_each_looks_and_acts_alone(alone: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    begun(alone / ".threadlog")
     held = []
 
     def look(*_: Any, **__: Any) -> dict[str, Any]:

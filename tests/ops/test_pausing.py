@@ -16,7 +16,7 @@ from ops.stack import flink, records, submit
 from ops.stack.layout import Layout
 from ops.stack.pausing import pause
 from ops.stack.submit import SubmitFailed
-from tests.ops.fakes import objects, run
+from tests.ops.fakes import begun, objects, run
 from tests.ops.test_records import complete
 from tests.ops.test_replay_cluster import Flink, made, settings
 
@@ -78,6 +78,7 @@ def test_stop_pauses_a_replay_alone(
 ) -> None:
     """The live jobs go on; without a replay it says so."""
     monkeypatch.setattr("ops.commands.stop.stop_jobs", lambda *given: pytest.fail("a live job was stopped"))
+    begun(settings.state_dir)
     point, line = complete(layout, 3, ID), ("--state-dir", str(settings.state_dir), "stop", "--job", "replay")
     assert objects(run(*line, "--json")) == [{"job": "replay", "checkpoint": point}]
     assert run(*line).stdout == "No replay was running.\n"

@@ -18,7 +18,7 @@ from ops.settings import Settings
 from ops.stack import flink, starting, take_over
 from ops.stack.flink import CATCH_UP, Job
 from ops.stack.layout import Layout
-from tests.ops.fakes import FakeKafka, objects, run
+from tests.ops.fakes import FakeKafka, begun, objects, run
 from wire.control import ACCEPTED, ENDED, Mark
 from wire.inputs import Gap, Looked
 from wire.leases import Found
@@ -129,6 +129,7 @@ def submitted(alone: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) ->
         cluster.done.append(f"submit {' '.join(kinds)}")
         return dict.fromkeys(kinds, "new")
 
+    begun(alone / ".threadlog")
     monkeypatch.setattr(start, "submit", submit)
     monkeypatch.setattr(start, "RECOVERY_S", 0)
     monkeypatch.setattr(flink, "causes", lambda settings, kinds: "  the reason")

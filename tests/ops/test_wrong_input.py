@@ -13,7 +13,7 @@ from ops.cli import main
 from schemas.codec import Schema
 from schemas.errors import RegistryUnavailable
 from schemas.limits import VALUE_BYTES
-from tests.ops.fakes import FakeKafka, run
+from tests.ops.fakes import FakeKafka, begun, run
 
 # A command line, and what its sentence must say. Nothing listens anywhere.
 NO_STACK = [
@@ -55,18 +55,17 @@ NO_STACK = [
     (["audit", "export"], "Missing option '--out'"),
     (["audit", "export", "--out", "bundle"], "No broker listens"),
     (["audit", "export", "--out", "bundle", "--to", "soon"], "'soon' is no moment"),
-    (["submit"], "The stack does not answer"),
-    (["submit", "--app", "typo:app"], "there is no module typo"),
+    (["submit"], "holds no stack of its own"),
     (["submit", "--from-savepoint", "file:///s"], "A savepoint belongs to one job"),
-    (["start"], "The stack does not answer"),
-    (["start", "--take-over", "--accept-lost-inputs"], "The stack does not answer"),
+    (["start"], "holds no stack of its own"),
+    (["start", "--accept-lost-inputs"], "for containers see docs/operations.md"),
     (["start", "--from-savepoint", "file:///s"], "A savepoint belongs to one job"),
-    (["start", "--parallelism", "2"], "The stack does not answer"),
+    (["start", "--parallelism", "2"], "holds no stack of its own"),
     (["start", "--parallelism", "many"], "'many' is not a valid integer"),
     (["register"], "Missing argument 'FILES...'"),
     (["register", "nowhere.avsc"], "'nowhere.avsc' does not exist"),
     (["start", "--rebuild", "--job", "tools", "--from-savepoint", "file:///s"], "Give one of the two"),
-    (["stop"], "/jobs/overview: [Errno 111] Connection refused"),
+    (["stop"], "holds no stack of its own"),
     (["stop", "--record", "file:///s"], "No broker listens"),
     (["stop", "--caught-up"], "Give its URI with --record"),
     (["pack", "--app", "typo:app"], "there is no module typo"),
@@ -82,6 +81,15 @@ NO_STACK = [
     (["demo", "--kills", "99"], "99 is not in the range"),
     (["nothing"], "No such command 'nothing'"),
 ]  # fmt: skip
+# The same in the folder of a stack that is down.
+DOWN = [
+    (["submit"], "The stack does not answer"),
+    (["submit", "--app", "typo:app"], "there is no module typo"),
+    (["start"], "The stack does not answer"),
+    (["start", "--take-over", "--accept-lost-inputs"], "The stack does not answer"),
+    (["start", "--parallelism", "2"], "The stack does not answer"),
+    (["stop"], "/jobs/overview: [Errno 111] Connection refused"),
+]
 
 
 @pytest.fixture
@@ -93,8 +101,28 @@ def littered(alone: Path) -> Path:
 
 @pytest.mark.parametrize(("line", "sentence"), NO_STACK, ids=[" ".join(line) for line, _ in NO_STACK])
 def test_wrong_input_is_a_sentence_without_a_stack(littered: Path, line: list[str], sentence: str) -> None:
-    """Every command, given what is wrong or run without a stack, fails and says what, in each of its voices: to a
-    program in one object, the last line of the error stream, with the same code."""
+    """Every command, given what is wrong or run without a stack, fails and says what, in each of its voices."""
+    said(line, sentence)
+    assert (littered / ".threadlog" / "run").is_dir()
+
+
+@pytest.mark.parametrize("command", ["start", "stop", "submit"])
+def test_jobs_of_a_stack_elsewhere_are_left_alone(alone: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """Those in containers answer at the same ports, and keep their savepoints elsewhere. Nothing is made here
+    either, by which the folder would look like a stack's."""
+    monkeypatch.setattr("ops.http.call", lambda *given, **more: pytest.fail("a JobManager was asked"))
+    assert "holds no stack of its own" in run(command).stderr
+    assert list(alone.iterdir()) == []
+
+
+@pytest.mark.parametrize(("line", "sentence"), DOWN, ids=[" ".join(line) for line, _ in DOWN])
+def test_wrong_input_is_a_sentence_on_a_stack_that_is_down(alone: Path, line: list[str], sentence: str) -> None:
+    begun(alone / ".threadlog")
+    said(line, sentence)
+
+
+def said(line: list[str], sentence: str) -> None:
+    """A person is told the sentence, a program an object, the last line of the error stream, with the same code."""
     plain, told = run(*line), run("--json", *line)
     for voice in (plain, told):
         assert (voice.exit_code != 0, sentence in voice.stderr) == (True, True), voice.output
@@ -102,7 +130,6 @@ def test_wrong_input_is_a_sentence_without_a_stack(littered: Path, line: list[st
     assert (told.exit_code, set(error), sentence in error["error"] + error["hint"]) == (
         plain.exit_code, {"error", "hint"}, True,
     )  # fmt: skip
-    assert (littered / ".threadlog" / "run").is_dir()
 
 
 @pytest.mark.parametrize(
