@@ -15,8 +15,8 @@ from ops.context import Trouble
 from ops.hints import hints
 from ops.http import HttpError
 from ops.settings import Settings, SettingsError
+from ops.stack.checks import StackFailed
 from ops.stack.layout import ROOT, VENV
-from ops.stack.lifecycle import StackFailed
 from ops.stack.submit import SubmitFailed
 from schemas.errors import WireError
 from threadlog.errors import NewerState

@@ -11,7 +11,7 @@ from ops.context import Context, Trouble, pass_context
 from ops.reading import check_broker
 from ops.retention import mismatches
 from ops.settings import Settings, changed
-from ops.stack import flink, lifecycle, records, starting
+from ops.stack import checks, flink, lifecycle, records, starting
 from ops.stack.layout import Layout, layout_of
 from ops.stack.submit import RECOVERY_S, submit
 from ops.stack.take_over import take_over
@@ -53,7 +53,7 @@ def command(
     if accept and not settings.is_local:
         _accept(ctx, wanted)
         return
-    lifecycle.check_ours(settings)
+    checks.check_ours(settings)
     if parallelism is not None:
         settings = changed(lifecycle.resize(ctx.settings, parallelism, ctx.say), {"app": app})
     with lifecycle.alone(settings.state_dir, ctx.say):

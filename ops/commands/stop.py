@@ -9,7 +9,7 @@ from ops import http
 from ops.context import Context, Trouble, pass_context
 from ops.reading import check_broker
 from ops.settings import Settings
-from ops.stack import flink, lifecycle, records, starting
+from ops.stack import checks, flink, lifecycle, records, starting
 from ops.stack.layout import Layout, layout_of
 from ops.stack.pausing import pause
 from ops.stack.submit import end_catch_ups, stop_jobs
@@ -32,7 +32,7 @@ def command(ctx: Context, job: str, record: str, caught_up: bool) -> None:
         return
     if caught_up:
         raise Trouble("--caught-up says what a savepoint is of.", "Give its URI with --record.")
-    lifecycle.check_ours(ctx.settings)
+    checks.check_ours(ctx.settings)
     with lifecycle.alone(ctx.settings.state_dir, ctx.say):
         _stop(ctx, job)
 

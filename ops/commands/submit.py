@@ -7,7 +7,7 @@ import click
 
 from ops.context import Context, Trouble, pass_context
 from ops.settings import changed
-from ops.stack import flink, lifecycle
+from ops.stack import checks, flink, lifecycle
 from ops.stack.layout import layout_of
 from ops.stack.submit import submit
 
@@ -22,7 +22,7 @@ def command(ctx: Context, app: str | None, job: str, savepoint: str) -> None:
     if savepoint and job == "both":
         raise Trouble("A savepoint belongs to one job.", "Say which with --job conversation or --job tools.")
     settings, layout = changed(ctx.settings, {"app": app}), layout_of(ctx.settings)
-    lifecycle.check_ours(settings)
+    checks.check_ours(settings)
     kinds = list(flink.JOBS) if job == "both" else [job]
     with lifecycle.alone(settings.state_dir, ctx.say):
         ids = submit(settings, layout, settings.app, kinds, ctx.say, savepoint)

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 from ops.context import Context, Trouble, pass_context
 from ops.reading import check_broker, name_of, whole_topic
 from ops.settings import Settings
-from ops.stack import lifecycle
+from ops.stack import checks
 from ops.stack.healing import Healer, Unhealed
 from ops.watching.watch import FOLLOWED, JOURNAL, News, Watch
 from schemas.errors import WireError
@@ -47,7 +47,7 @@ def command(ctx: Context, once: bool, heal: bool, every: float | None) -> None:
         raise Trouble("--once ends at the journal's end, --heal goes on.", "Give one of the two.")
     check_broker(ctx.settings)
     if heal:
-        lifecycle.check_ours(ctx.settings)
+        checks.check_ours(ctx.settings)
     watch, healer = Watch(ctx.settings), Healer(ctx.settings, ctx.say) if heal else None
     with contextlib.suppress(KeyboardInterrupt):
         _watch(ctx, watch, healer, _records(ctx.settings, once), every)

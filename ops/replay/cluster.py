@@ -20,7 +20,7 @@ from ops import http
 from ops.context import Trouble
 from ops.replay import findings
 from ops.settings import Settings, changed
-from ops.stack import flink, lifecycle, records
+from ops.stack import checks, flink, lifecycle, records
 from ops.stack.code import check, pack
 from ops.stack.layout import Layout, layout_of
 from ops.stack.pausing import GO_ON, given
@@ -64,7 +64,7 @@ def verify(settings: Settings, app: str | None, name: str, parallelism: int, say
 
     Raises Trouble where it cannot run, or does not come to its end."""
     settings, layout = changed(settings, {"app": app, "parallelism": parallelism}), layout_of(settings)
-    lifecycle.check_local(settings)
+    checks.check_local(settings)
     _check_room(settings, parallelism)
     lifecycle.ensure_wire(settings, say)
     if findings.read(settings, name).is_there:
@@ -82,7 +82,7 @@ def go_on(settings: Settings, name: str, say: Say, progress: Progress) -> Run:
     """Let the last replay of this namespace go on from its last checkpoint; returns when the job has FINISHED.
 
     name: its name, or "". Raises Trouble where there is nothing to go on, and as `verify`."""
-    lifecycle.check_local(settings)
+    checks.check_local(settings)
     layout = layout_of(settings)
     begun = records.read(layout, flink.REPLAY)
     if begun is None or name not in ("", given(begun)["--run"]):

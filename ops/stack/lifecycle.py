@@ -19,9 +19,11 @@ from pathlib import Path
 from ops import http
 from ops.settings import Settings, changed, remember, remembered
 from ops.stack import flink, health, ports, processes, records
+from ops.stack.checks import StackFailed as StackFailed
+from ops.stack.checks import check_built, check_local, check_namespace, check_place, check_same
 from ops.stack.code import check, pack
 from ops.stack.endings import wait_tidy
-from ops.stack.layout import BUILD, OURS, ROOT, VENV, Layout, layout_of
+from ops.stack.layout import Layout, layout_of
 from ops.stack.pausing import pause
 from ops.stack.render import render
 from ops.stack.submit import end_catch_ups, stop_jobs, submit
@@ -32,14 +34,6 @@ GRACE_S = 10
 SAVEPOINT_S = 60  # a job that has none by then goes on from its last checkpoint at the next `up`
 
 Say = Callable[[str], None]
-
-
-class StackFailed(Exception):
-    """The stack could not be brought to where it was wanted; the message says what failed, `hint` what to do."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        self.hint = hint
-        super().__init__(message)
 
 
 @contextmanager
@@ -55,61 +49,6 @@ def alone(state: Path, say: Say) -> Iterator[None]:
             say(f"  another command changes the stack in {state}; waiting for its end")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _check_built() -> None:
-    needed = [VENV / "bin" / "supervisord", BUILD / "kafka", BUILD / "registry", BUILD / "flink-lib"]
-    absent = [str(path.relative_to(ROOT)) for path in needed if not path.exists()]
-    if absent:
-        raise StackFailed(f"This checkout is not set up: {', '.join(absent)} is missing.", "Run `make setup`.")
-
-
-def check_local(settings: Settings) -> None:
-    """Raises StackFailed where Kafka or the registry is set to another one than the local stack's."""
-    if not settings.is_local:
-        raise StackFailed(
-            f"Kafka is set to {settings.bootstrap} and the registry to {settings.registry_url}: no local stack.",
-            "Unset `brokers` and `registry`, or use `threadlog pack` for a cluster of your own.",
-        )
-
-
-def check_ours(settings: Settings) -> None:
-    """Raises StackFailed where no stack was started in the state folder, before anything is made there: whatever jobs
-    answer at its ports, those of a stack in containers say, keep their savepoints where this machine has none."""
-    check_local(settings)
-    if not Layout(settings.state_dir).is_ours:
-        raise StackFailed(
-            f"{settings.state_dir} holds no stack of its own: jobs that answer at its ports are another's.",
-            "`threadlog up` starts one here, --state-dir names another; for containers see docs/operations.md.",
-        )
-
-
-def _check_place(layout: Layout) -> None:
-    """A stack may begin in a new or empty folder, or go on in its own."""
-    if not layout.is_ours and (foreign := sorted({path.name for path in layout.state.glob("*")} - set(OURS))):
-        raise StackFailed(
-            f"{layout.state} holds other things: {', '.join(foreign[:5])}.", "Give a new folder with --state-dir."
-        )
-
-
-def _check_same(settings: Settings) -> None:
-    """A stack that runs does not change because `up` is told something else."""
-    running = remembered(settings.state_dir)
-    other = [f"{key} = {was}, not {now}" for key, was in running.items() if (now := getattr(settings, key)) != was]
-    if other:
-        hint = "Another app: `threadlog submit --app`. Anything else: `threadlog down`, then `up` again."
-        raise StackFailed(f"The stack in {settings.state_dir} runs with {'; '.join(other)}.", hint)
-
-
-def _check_namespace(settings: Settings) -> None:
-    """What the folder remembers of jobs is of its own namespace: another one's would go on from their savepoints, and
-    do under its name what they had in hand."""
-    of = remembered(settings.state_dir).get("namespace", settings.namespace)
-    if of != settings.namespace:
-        raise StackFailed(
-            f"The stack in {settings.state_dir} is of the namespace {of}, not of {settings.namespace}.",
-            f"`threadlog up`, then `threadlog --namespace {settings.namespace} start`; or another --state-dir.",
-        )
 
 
 def end_orphans(layout: Layout, say: Say) -> None:
@@ -135,12 +74,37 @@ def _start_cold(settings: Settings, layout: Layout, say: Say) -> list[str]:
     return [part.name for part in parts]
 
 
-def _start_warm(layout: Layout) -> list[str]:
-    """Start what is stopped in a running stack; the names of its parts."""
+def _start_warm(settings: Settings, layout: Layout, say: Say) -> list[str]:
+    """Start what is stopped in a running stack, or new to it; the names of its parts."""
+    _refit(settings, layout, say)
     supervisor = Supervisor(layout)
     info = supervisor.info()
     supervisor.begin([name for name, one in info.items() if one["statename"] in ("STOPPED", "EXITED", "FATAL")])
     return list(info)
+
+
+def _refit(settings: Settings, layout: Layout, say: Say) -> None:
+    """Give a running stack as many TaskManagers as are set. Jobs go on beside new ones; they may be on those that would
+    go, so none may run then. Raises StackFailed, HttpError."""
+    was = remembered(settings.state_dir).get("taskmanagers", settings.taskmanagers)
+    if settings.taskmanagers == was:
+        return
+    if settings.taskmanagers < was and (running := flink.namespaces(settings)):
+        stops = " and ".join(f"`threadlog --namespace {namespace} stop`" for namespace in running)
+        said = f"Of the {was} TaskManagers some would go, and jobs of {' and '.join(running)} run on them."
+        raise StackFailed(said, f"{stops} first.")
+    added, removed = _sized(settings, layout)
+    news = f"{', '.join(added)} new" if added else f"{', '.join(removed)} gone"
+    say(f"  {settings.taskmanagers} TaskManagers: {news}")
+    health.wait_unregistered(settings, removed, GRACE_S)
+
+
+def _sized(settings: Settings, layout: Layout) -> tuple[list[str], list[str]]:
+    """Let the supervisor run the TaskManagers of these settings; those that began, and those that are gone."""
+    render(settings, layout)
+    changed_parts = Supervisor(layout).read_again()
+    remember(settings)
+    return changed_parts
 
 
 def ensure_wire(settings: Settings, say: Say) -> None:
@@ -184,17 +148,17 @@ def up(settings: Settings, say: Say, with_jobs: bool = True) -> None:
     """Bring the stack up, whatever state it is in, and return when all of it works.
 
     Raises StackFailed or SubmitFailed; AppCodeError before anything is started."""
-    _check_built()
+    check_built()
     layout = Layout(settings.state_dir)
     check_local(settings)
-    _check_place(layout)
+    check_place(layout)
     began = time.monotonic()
     with alone(layout.state, say):
         cold = not Supervisor(layout).is_running()
-        _check_namespace(settings) if cold else _check_same(settings)
+        check_namespace(settings) if cold else check_same(settings, but="taskmanagers")
         if with_jobs:
             check(settings.app, pack(layout, settings.app)[0])
-        names = _start_cold(settings, layout, say) if cold else _start_warm(layout)
+        names = _start_cold(settings, layout, say) if cold else _start_warm(settings, layout, say)
         _wait_well(settings, names, say, began)
         if with_jobs:
             ensure_jobs(settings, layout, settings.app, say, cold)
@@ -212,14 +176,12 @@ def resize(settings: Settings, parallelism: int, say: Say) -> Settings:
         raise StackFailed(f"A topic has {settings.partitions} partitions: more subtasks would idle.", hint)
     wanted = changed(settings, {"parallelism": parallelism, "taskmanagers": managers})
     with alone(layout.state, say):
-        _check_same(settings)
+        check_same(settings)
         if live := sorted(flink.live_jobs(settings)):
             lines = ["threadlog stop", *(["threadlog stop --job replay"] if flink.REPLAY in live else [])]
             hint = f"{' and '.join(f'`{line}`' for line in lines)} first."
             raise StackFailed(f"{' and '.join(live)} run with {settings.parallelism}.", hint)
-        render(wanted, layout)
-        added, removed = Supervisor(layout).read_again()
-        remember(wanted)
+        added, removed = _sized(wanted, layout)
         say(f"  {managers} TaskManagers, {parallelism} for each job" + (f": {', '.join(added)} new" if added else ""))
         for name, complaint in health.wait(settings, added, WELL_S):
             if complaint:

@@ -149,6 +149,8 @@ def render(settings: Settings, layout: Layout) -> list[Part]:
         (layout.conf / template.name).write_text(fill(template.read_text(), values))
     parts = all_parts(settings, layout, cluster_id(layout))
     for part in parts:
-        (layout.run / f"{part.name}.sh").write_text(_script(part, layout))
+        # Replaced, not rewritten: a shell may be reading the one before.
+        (fresh := layout.run / f"{part.name}.new").write_text(_script(part, layout))
+        fresh.replace(layout.run / f"{part.name}.sh")
     layout.supervisor_conf.write_text(_supervisor(parts, layout))
     return parts

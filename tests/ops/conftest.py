@@ -21,6 +21,9 @@ import ops.sending
 import ops.watching.lag
 import ops.watching.watch
 import wire.writing
+from ops.settings import Settings, remember
+from ops.stack.layout import Layout
+from ops.stack.render import render
 from tests.ops.audits import eventful, exported, paid, signed
 from tests.ops.fakes import FakeKafka, FakeProducer, FakeTopic
 from tests.ops.indexes import thread
@@ -44,6 +47,15 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("THREADLOG_PORT_BASE", str(free_ports()))
     return tmp_path
+
+
+@pytest.fixture
+def stopped(alone: Path) -> Layout:
+    """The folder of a stack that was up once."""
+    settings = Settings(state_dir=alone / ".threadlog", port_base=28000)
+    render(settings, Layout(settings.state_dir))
+    remember(settings)
+    return Layout(settings.state_dir)
 
 
 @pytest.fixture

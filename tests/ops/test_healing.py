@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ops import http
 from ops.settings import Settings
-from ops.stack import flink, healing, lifecycle, records
+from ops.stack import checks, flink, healing, records
 from ops.stack.healing import HEALS_MAX, Healer, Unhealed
 from ops.stack.layout import Layout
 from ops.stack.submit import SubmitFailed
@@ -161,7 +161,7 @@ def healers(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         self.healed, self.progress = {0: 4}, False
         return self.healed
 
-    monkeypatch.setattr(lifecycle, "check_ours", lambda settings: None)
+    monkeypatch.setattr(checks, "check_ours", lambda settings: None)
     monkeypatch.setattr(healing, "last_mark", lambda bootstrap, namespace, codec, what: None)
     monkeypatch.setattr(healing, "codec_of", lambda settings: None)
     monkeypatch.setattr(Healer, "heal", heal)

@@ -11,21 +11,12 @@ from pathlib import Path
 import pytest
 
 from ops import http
-from ops.settings import DEFAULTS, Settings, SettingsError, load, remember
+from ops.settings import DEFAULTS, Settings
 from ops.stack import flink, lifecycle, ports, records
 from ops.stack.layout import BUILD, OURS, ROOT, Layout
 from ops.stack.parts import Part
 from ops.stack.render import render
 from tests.ops.fakes import objects, run
-
-
-@pytest.fixture
-def stopped(alone: Path) -> Layout:
-    """The folder of a stack that was up once."""
-    settings = Settings(state_dir=alone / ".threadlog", port_base=28000)
-    render(settings, Layout(settings.state_dir))
-    remember(settings)
-    return Layout(settings.state_dir)
 
 
 def test_purge_removes_a_stacks_folder(stopped: Layout) -> None:
@@ -149,7 +140,7 @@ def test_up_refuses_a_folder_with_other_things(alone: Path) -> None:
 @pytest.mark.parametrize("app", ["typo:app", "examples.support_desk.app:typo"])
 def test_up_starts_nothing_for_code_that_is_no_app(alone: Path, monkeypatch: pytest.MonkeyPatch, app: str) -> None:
     """A stack without jobs is not what was asked for, and is not called up."""
-    monkeypatch.setattr(lifecycle, "_check_built", lambda: None)
+    monkeypatch.setattr(lifecycle, "check_built", lambda: None)
     monkeypatch.setattr(lifecycle, "_start_cold", lambda settings, layout, say: pytest.fail("it was started"))
     told = run("up", "--app", app)
     assert (told.exit_code, "The app cannot run" in told.stderr, "Up." in told.stdout) == (1, True, False)
@@ -166,14 +157,13 @@ def test_up_refuses_a_broker_that_is_not_its_own(alone: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        (["--port-base", "28000", "up", "--taskmanagers", "2"], "taskmanagers = 3, not 2"),
         (
             ["--port-base", "28000", "up", "--app", "my.other:app"],
             "app = examples.support_desk.app:app, not my.other:app",
         ),
         (["--port-base", "28010", "up"], "port_base = 28000, not 28010"),
     ],
-    ids=["taskmanagers", "app", "port_base"],
+    ids=["app", "port_base"],
 )
 def test_up_on_a_running_stack_says_what_it_will_not_change(
     stopped: Layout, monkeypatch: pytest.MonkeyPatch, line: list[str], sentence: str
@@ -205,7 +195,7 @@ def test_ports_that_are_taken_are_named_with_their_owner() -> None:
 def test_up_stops_before_a_port_that_is_taken(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is started; the sentence names the port and the way out."""
     base = int(run("--json", "status").stdout.split('"port_base": ')[1].rstrip("}\n"))
-    monkeypatch.setattr(lifecycle, "_check_built", lambda: None)
+    monkeypatch.setattr(lifecycle, "check_built", lambda: None)
     with socket.create_server(("127.0.0.1", base + 4)):
         told = run("up", "--no-jobs")
     assert told.exit_code == 1
@@ -244,50 +234,3 @@ def test_settings_in_the_documents_are_those_that_there_are() -> None:
     """docs/operations.md lists every setting with its default."""
     found = re.findall(r"^\| `(\w+)` \| (.*?) ?\|", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
     assert dict(found) == {key: str(value) for key, value in DEFAULTS.items()}
-
-
-class Managers:
-    """A supervisor and a JobManager that know which TaskManagers there are."""
-
-    def __init__(self, stopped: Layout, monkeypatch: pytest.MonkeyPatch, *live: str) -> None:
-        self.layout, self.run, self.gone = stopped, self.configured(stopped), list[str]()
-        monkeypatch.setattr(lifecycle, "Supervisor", lambda layout: self)
-        monkeypatch.setattr(flink, "live_jobs", lambda settings: dict.fromkeys(live))
-        monkeypatch.setattr(lifecycle.health, "wait", lambda settings, names, seconds: iter([(n, None) for n in names]))
-        monkeypatch.setattr(lifecycle.health, "wait_unregistered", lambda s, names, seconds: self.gone.extend(names))
-
-    @staticmethod
-    def configured(layout: Layout) -> list[str]:
-        return re.findall(r"\[program:(taskmanager-\d+)\]", layout.supervisor_conf.read_text())
-
-    def read_again(self) -> tuple[list[str], list[str]]:
-        now, before = self.configured(self.layout), self.run
-        self.run = now
-        return [name for name in now if name not in before], [name for name in before if name not in now]
-
-
-def test_resize_keeps_as_many_taskmanagers_to_spare(stopped: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slot for each subtask of both jobs and the spare, there and back; the size is remembered."""
-    managers = Managers(stopped, monkeypatch)
-    sizes = []
-    for parallelism in (2, 3, 1, 1):
-        settings = lifecycle.resize(load({"state_dir": stopped.state}, {}, stopped.state), parallelism, print)
-        sizes.append((settings.parallelism, settings.taskmanagers, len(managers.run)))
-    assert sizes == [(2, 5, 5), (3, 7, 7), (1, 3, 3), (1, 3, 3)]
-    assert managers.gone == ["taskmanager-4", "taskmanager-5", "taskmanager-6", "taskmanager-7"]
-    assert load({"state_dir": stopped.state}, {}, stopped.state).taskmanagers == 3
-
-
-@pytest.mark.parametrize(
-    ("parallelism", "live", "words"),
-    [(9, (), "A topic has 8 partitions"), (2, ("tools",), "tools run with 1"), (0, (), "parallelism = 0, expected")],
-)
-def test_resize_that_cannot_be_changes_nothing(
-    stopped: Layout, monkeypatch: pytest.MonkeyPatch, parallelism: int, live: tuple[str, ...], words: str
-) -> None:
-    """A job that runs would lose its TaskManagers, or go on at another size than its next start."""
-    managers = Managers(stopped, monkeypatch, *live)
-    before = stopped.supervisor_conf.read_text()
-    with pytest.raises((lifecycle.StackFailed, SettingsError), match=words):
-        lifecycle.resize(load({"state_dir": stopped.state}, {}, stopped.state), parallelism, print)
-    assert (stopped.supervisor_conf.read_text(), managers.gone) == (before, [])

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many TaskManagers a running stack has: with the parallelism of its jobs, and by itself."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from click.testing import Result
+
+from ops.settings import SettingsError, load
+from ops.stack import flink, lifecycle
+from ops.stack.layout import Layout
+from tests.ops.fakes import run
+
+
+class Managers:
+    """A supervisor and a JobManager that know which TaskManagers there are."""
+
+    def __init__(self, stopped: Layout, monkeypatch: pytest.MonkeyPatch, *live: str) -> None:
+        self.layout, self.run, self.gone = stopped, self.configured(stopped), list[str]()
+        monkeypatch.setattr(lifecycle, "Supervisor", lambda layout: self)
+        monkeypatch.setattr(
+            flink, "live_jobs", lambda settings: {k: flink.Job(k, "f" * 32, "RUNNING", {}) for k in live}
+        )
+        monkeypatch.setattr(flink, "namespaces", lambda settings: ["branch", "threadlog"] if live else [])
+        monkeypatch.setattr(lifecycle.health, "wait", lambda settings, names, seconds: iter([(n, None) for n in names]))
+        monkeypatch.setattr(lifecycle.health, "wait_unregistered", lambda s, names, seconds: self.gone.extend(names))
+
+    @staticmethod
+    def configured(layout: Layout) -> list[str]:
+        return re.findall(r"\[program:(taskmanager-\d+)\]", layout.supervisor_conf.read_text())
+
+    def is_running(self) -> bool:
+        return True
+
+    def info(self) -> dict[str, dict[str, str]]:
+        return {name: {"statename": "RUNNING"} for name in self.run}
+
+    def begin(self, names: list[str]) -> None:
+        assert names == []
+
+    def read_again(self) -> tuple[list[str], list[str]]:
+        now, before = self.configured(self.layout), self.run
+        self.run = now
+        return [name for name in now if name not in before], [name for name in before if name not in now]
+
+
+def test_resize_keeps_as_many_taskmanagers_to_spare(stopped: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot for each subtask of both jobs and the spare, there and back; the size is remembered."""
+    managers = Managers(stopped, monkeypatch)
+    sizes = []
+    for parallelism in (2, 3, 1, 1):
+        settings = lifecycle.resize(load({"state_dir": stopped.state}, {}, stopped.state), parallelism, print)
+        sizes.append((settings.parallelism, settings.taskmanagers, len(managers.run)))
+    assert sizes == [(2, 5, 5), (3, 7, 7), (1, 3, 3), (1, 3, 3)]
+    assert managers.gone == ["taskmanager-4", "taskmanager-5", "taskmanager-6", "taskmanager-7"]
+    assert load({"state_dir": stopped.state}, {}, stopped.state).taskmanagers == 3
+
+
+@pytest.mark.parametrize(
+    ("parallelism", "live", "words"),
+    [(9, (), "A topic has 8 partitions"), (2, ("tools",), "tools run with 1"), (0, (), "parallelism = 0, expected")],
+)
+def test_resize_that_cannot_be_changes_nothing(
+    stopped: Layout, monkeypatch: pytest.MonkeyPatch, parallelism: int, live: tuple[str, ...], words: str
+) -> None:
+    """A job that runs would lose its TaskManagers, or go on at another size than its next start."""
+    managers = Managers(stopped, monkeypatch, *live)
+    before = stopped.supervisor_conf.read_text()
+    with pytest.raises((lifecycle.StackFailed, SettingsError), match=words):
+        lifecycle.resize(load({"state_dir": stopped.state}, {}, stopped.state), parallelism, print)
+    assert (stopped.supervisor_conf.read_text(), managers.gone) == (before, [])
+
+
+def up(stopped: Layout, count: int) -> Result:
+    """`threadlog up --taskmanagers …` on that stack."""
+    return run("--port-base", "28000", "up", "--no-jobs", "--taskmanagers", str(count))
+
+
+def test_up_gives_a_running_stack_more_taskmanagers(stopped: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs run on beside them, as for a branch; fewer only where none runs. Each size is remembered."""
+    monkeypatch.setattr(lifecycle, "check_built", lambda: None)
+    managers, sizes = Managers(stopped, monkeypatch, "tools"), []
+    for count in (5, 5):
+        assert "taskmanager-5  well" in up(stopped, count).stdout
+        sizes.append((len(managers.run), load({"state_dir": stopped.state}, {}, stopped.state).taskmanagers))
+    managers = Managers(stopped, monkeypatch)
+    assert "2 TaskManagers: taskmanager-3, taskmanager-4, taskmanager-5 gone" in up(stopped, 2).stdout
+    sizes.append((len(managers.run), load({"state_dir": stopped.state}, {}, stopped.state).taskmanagers))
+    assert (sizes, managers.gone) == ([(5, 5), (5, 5), (2, 2)], ["taskmanager-3", "taskmanager-4", "taskmanager-5"])
+
+
+def test_up_takes_no_taskmanager_from_jobs_that_run(stopped: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of whatever namespace: they may be on those that would go."""
+    monkeypatch.setattr(lifecycle, "check_built", lambda: None)
+    managers, before = Managers(stopped, monkeypatch, "tools"), stopped.supervisor_conf.read_text()
+    told = up(stopped, 2)
+    assert (told.exit_code, "jobs of branch and threadlog run on them" in told.stderr) == (1, True)
+    assert "`threadlog --namespace branch stop` and `threadlog --namespace threadlog stop` first." in told.stderr
+    assert (stopped.supervisor_conf.read_text(), managers.gone) == (before, [])
