@@ -44,9 +44,10 @@ def start(points: dict[str, str], say: lifecycle.Say) -> None:
         starts = ready_points(settings, layout, settings.app, starts, packed, say)
         begin(settings, layout, settings.app, starts, packed, say)
     if waiting := flink.wait_running(settings, list(flink.JOBS), RUNNING_S):
-        raise SubmitFailed(
-            f"{' and '.join(waiting)} not running after {RUNNING_S} s:\n{flink.causes(settings, waiting)}"
-        )
+        said, _ = flink.not_running(settings, waiting, RUNNING_S)
+        lacking = flink.lack(settings, waiting)
+        more = f"\n`docker compose up -d --scale taskmanager={lacking.enough}` gives them room." if lacking else ""
+        raise SubmitFailed(said + more)
 
 
 @click.command()

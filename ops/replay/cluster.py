@@ -131,7 +131,7 @@ def _check_room(settings: Settings, parallelism: int) -> None:
         if time.monotonic() > until:
             raise Trouble(
                 f"The cluster has {free} free slots, and a replay takes {parallelism}.",
-                "Give a smaller --parallelism, or start the stack with more TaskManagers.",
+                "Give a smaller --parallelism, or more TaskManagers: `threadlog up --taskmanagers`.",
             )
         time.sleep(POLL_S)
 

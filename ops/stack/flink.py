@@ -147,3 +147,43 @@ def causes(settings: Settings, kinds: list[str]) -> str:
     known = live_jobs(settings)
     failures = {kind: last_failure(settings, known[kind].id) if kind in known else "is not there" for kind in kinds}
     return "\n".join(f"  {kind}: {failure or 'no error yet'}" for kind, failure in failures.items())
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Slots that jobs wait for. `needed` by all of these, `free` of all `slots`: one for each TaskManager."""
+
+    kinds: list[str]
+    needed: int
+    free: int
+    slots: int
+
+    @property
+    def enough(self) -> int:
+        """How many TaskManagers would do."""
+        return self.slots + self.needed - self.free
+
+    def __str__(self) -> str:
+        waits = "waits" if len(self.kinds) == 1 else "wait"
+        who = " and ".join(self.kinds)
+        return f"{who} {waits} for slots: {self.needed} needed, {self.free} free of {self.slots} TaskManagers"
+
+
+def lack(settings: Settings, kinds: list[str]) -> Lack | None:
+    """The slots that these jobs wait for; None where they wait for something else. Raises HttpError."""
+    live = live_jobs(settings)
+    # A job that fails again and again keeps its slots.
+    waiting = [kind for kind in kinds if kind in live and live[kind].tasks.get("scheduled")]
+    overview, needed = http.call(f"{settings.flink_rest}/overview"), len(waiting) * settings.parallelism
+    free, slots = overview["slots-available"], overview["slots-total"]
+    return Lack(waiting, needed, free, slots) if free < needed else None
+
+
+def not_running(settings: Settings, kinds: list[str], waited_s: float) -> tuple[str, str]:
+    """Why jobs do not run after so long, and what to do about it on the local stack. Raises HttpError."""
+    said = f"{' and '.join(kinds)} not running after {waited_s} s"
+    if lacking := lack(settings, kinds):
+        hint = f"`threadlog up --taskmanagers {lacking.enough}` gives them room, if `threadlog status` shows none down."
+        return f"{said}: {lacking}.", hint
+    hint = "Mend the app and `threadlog submit`, or read `threadlog logs jobmanager`."
+    return f"{said}:\n{causes(settings, kinds)}", hint

@@ -140,8 +140,7 @@ def ensure_jobs(settings: Settings, layout: Layout, app: str, say: Say, cold: bo
     if missing:
         submit(settings, layout, app, missing, say, wait=False)
     if waiting := flink.wait_running(settings, list(flink.JOBS), WELL_S):
-        said = f"{' and '.join(waiting)} not running after {WELL_S} s:\n{flink.causes(settings, waiting)}"
-        raise StackFailed(said, "Mend the app and `threadlog submit`, or read `threadlog logs jobmanager`.")
+        raise StackFailed(*flink.not_running(settings, waiting, WELL_S))
 
 
 def up(settings: Settings, say: Say, with_jobs: bool = True) -> None:

@@ -276,8 +276,18 @@ def _wait_read(settings: Settings, job_id: str, generation: str, say: Say) -> No
         if source.get("status") == "RUNNING":
             until = time.monotonic() + RUNNING_S
         if job["state"] in flink.ENDED or time.monotonic() > until:
-            raise SubmitFailed(f"catch-up {job_id} did not come to its end: {failure or job['state'] or 'no answer'}")
+            why = failure or (job["state"] not in flink.ENDED and _lack(settings)) or job["state"] or "no answer"
+            raise SubmitFailed(f"catch-up {job_id} did not come to its end: {why}")
         if time.monotonic() - told > TELL_S:
             told = time.monotonic()
             say(f"  {source.get('metrics', {}).get('write-records', 0)} entries read")
         time.sleep(POLL_S)
+
+
+def _lack(settings: Settings) -> str:
+    """Which slots a catch-up waits for, in words."""
+    try:
+        lacking = flink.lack(settings, [flink.CATCH_UP])
+    except http.HttpError:
+        return ""
+    return f"{lacking}; `threadlog up --taskmanagers {lacking.enough}` gives it room" if lacking else ""

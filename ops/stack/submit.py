@@ -297,7 +297,5 @@ def submit(
         versions.note(layout, has)
     remember_app(settings.state_dir, spec)
     if wait and (waiting := flink.wait_running(settings, kinds, RUNNING_S)):
-        hint = "Mend the app and submit again, or read `threadlog logs jobmanager`."
-        said = f"{' and '.join(waiting)} not running after {RUNNING_S} s:\n{flink.causes(settings, waiting)}\n{hint}"
-        raise SubmitFailed(said)
+        raise SubmitFailed("\n".join(flink.not_running(settings, waiting, RUNNING_S)))
     return ids
