@@ -19,6 +19,8 @@ from typing import Any
 FILE = "threadlog.toml"
 PREFIX = "THREADLOG_"
 REMEMBERED = "settings.json"
+# Of a local stack: each may take more than a gigabyte.
+TASKMANAGERS_MAX = 16
 
 
 class SettingsError(Exception):
@@ -95,9 +97,10 @@ CHECKS: dict[str, Check] = {
     "namespace": _matches(r"[a-z0-9][a-z0-9-]{0,39}", "1 to 40 of a-z, 0-9 and -"),
     # Ten ports from the base on; below the range from which Linux takes ports for outgoing connections.
     "port_base": _between(1024, 32750),
-    "taskmanagers": _between(1, 16),
+    "taskmanagers": _between(1, TASKMANAGERS_MAX),
     "partitions": _between(1, 256),
-    "parallelism": _between(1, 16),
+    # State is cut into so many parts, for ever. Beside this, no more than there are partitions.
+    "parallelism": _between(1, 128),
     "checkpoint_interval_ms": _between(50, 600_000),
     # The local broker allows no more, and neither does any with Kafka's default.
     "transaction_timeout_ms": _between(1_000, 900_000),
@@ -167,6 +170,14 @@ def changed(settings: Settings, given: Mapping[str, Any]) -> Settings:
     return dataclasses.replace(settings, **_check(values))
 
 
+def _whole(settings: Settings) -> Settings:
+    """The settings, if they fit together. Raises SettingsError."""
+    if (wanted := settings.parallelism) > settings.partitions:
+        has = f"expected at most {settings.partitions}, the setting `partitions`: more would have nothing to read"
+        raise SettingsError([f"parallelism = {wanted}, {has}"])
+    return settings
+
+
 def _check(values: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
     mistakes, good = [], {}
     for key, (place, raw) in values.items():
@@ -196,4 +207,4 @@ def load(overrides: Mapping[str, Any], environ: Mapping[str, str], folder: Path)
         given.update({key: (place, value) for key, value in values.items()})
     state_dir = (folder / Path(str(given.get("state_dir", ("", DEFAULTS["state_dir"]))[1]))).resolve()
     kept = {key: ("state folder", value) for key, value in remembered(state_dir).items()}
-    return Settings(**{**_check({**kept, **given}), "state_dir": state_dir})
+    return _whole(Settings(**{**_check({**kept, **given}), "state_dir": state_dir}))

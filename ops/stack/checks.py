@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ops.settings import Settings, remembered
+from ops.settings import TASKMANAGERS_MAX, Settings, remembered
 from ops.stack.layout import BUILD, OURS, ROOT, VENV, Layout
 
 
@@ -68,4 +68,16 @@ def check_namespace(settings: Settings) -> None:
         raise StackFailed(
             f"The stack in {settings.state_dir} is of the namespace {of}, not of {settings.namespace}.",
             f"`threadlog up`, then `threadlog --namespace {settings.namespace} start`; or another --state-dir.",
+        )
+
+
+def check_room(settings: Settings, jobs: int) -> None:
+    """Raises StackFailed where so many jobs would wait for a slot for ever."""
+    if (needed := jobs * settings.parallelism) > settings.taskmanagers:
+        raise StackFailed(
+            f"{jobs} jobs with parallelism = {settings.parallelism} take {needed} TaskManagers, one for each subtask; "
+            f"the stack would have {settings.taskmanagers}.",
+            f"`threadlog up --taskmanagers {needed + 1}` has one to spare, too."
+            if needed < TASKMANAGERS_MAX
+            else f"A local stack has {TASKMANAGERS_MAX} at most: set a smaller parallelism.",
         )

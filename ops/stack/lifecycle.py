@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ops import http
-from ops.settings import Settings, changed, remember, remembered
+from ops.settings import TASKMANAGERS_MAX, Settings, changed, remember, remembered
 from ops.stack import flink, health, ports, processes, records
 from ops.stack.checks import StackFailed as StackFailed
-from ops.stack.checks import check_built, check_local, check_namespace, check_place, check_same
+from ops.stack.checks import check_built, check_local, check_namespace, check_place, check_room, check_same
 from ops.stack.code import check, pack
 from ops.stack.endings import wait_tidy
 from ops.stack.layout import Layout, layout_of
@@ -152,6 +152,8 @@ def up(settings: Settings, say: Say, with_jobs: bool = True) -> None:
     check_local(settings)
     check_place(layout)
     began = time.monotonic()
+    if with_jobs:
+        check_room(settings, len(flink.JOBS))
     with alone(layout.state, say):
         cold = not Supervisor(layout).is_running()
         check_namespace(settings) if cold else check_same(settings, but="taskmanagers")
@@ -173,6 +175,10 @@ def resize(settings: Settings, parallelism: int, say: Say) -> Settings:
     if parallelism > settings.partitions:
         hint = "Topics keep the number of partitions that they were made with."
         raise StackFailed(f"A topic has {settings.partitions} partitions: more subtasks would idle.", hint)
+    if managers > TASKMANAGERS_MAX:
+        most = (TASKMANAGERS_MAX - managers + len(flink.JOBS) * parallelism) // len(flink.JOBS)
+        said = f"{parallelism} subtasks of each job and the TaskManagers to spare make {managers}"
+        raise StackFailed(f"{said}; a local stack has {TASKMANAGERS_MAX} at most.", f"At most `--parallelism {most}`.")
     wanted = changed(settings, {"parallelism": parallelism, "taskmanagers": managers})
     with alone(layout.state, say):
         check_same(settings)

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from click.testing import Result
 
-from ops.settings import SettingsError, load
+from ops.settings import CHECKS, SettingsError, load
 from ops.stack import flink, lifecycle
 from ops.stack.layout import Layout
 from tests.ops.fakes import run
+from udfs.flink_io import MAX_PARALLELISM
 
 
 class Managers:
@@ -60,7 +62,12 @@ def test_resize_keeps_as_many_taskmanagers_to_spare(stopped: Layout, monkeypatch
 
 @pytest.mark.parametrize(
     ("parallelism", "live", "words"),
-    [(9, (), "A topic has 8 partitions"), (2, ("tools",), "tools run with 1"), (0, (), "parallelism = 0, expected")],
+    [
+        (9, (), "A topic has 8 partitions"),
+        (8, (), "8 subtasks of each job and .* make 17; a local stack has 16"),
+        (2, ("tools",), "tools run with 1"),
+        (0, (), "parallelism = 0, expected"),
+    ],
 )
 def test_resize_that_cannot_be_changes_nothing(
     stopped: Layout, monkeypatch: pytest.MonkeyPatch, parallelism: int, live: tuple[str, ...], words: str
@@ -99,3 +106,43 @@ def test_up_takes_no_taskmanager_from_jobs_that_run(stopped: Layout, monkeypatch
     assert (told.exit_code, "jobs of branch and threadlog run on them" in told.stderr) == (1, True)
     assert "`threadlog --namespace branch stop` and `threadlog --namespace threadlog stop` first." in told.stderr
     assert (stopped.supervisor_conf.read_text(), managers.gone) == (before, [])
+
+
+def test_resize_says_how_many_subtasks_are_possible(stopped: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    Managers(stopped, monkeypatch)
+    settings = load({"state_dir": stopped.state}, {}, stopped.state)
+    with pytest.raises(lifecycle.StackFailed) as refused:
+        lifecycle.resize(settings, 8, print)
+    assert refused.value.hint == "At most `--parallelism 7`."
+    assert lifecycle.resize(settings, 7, print).taskmanagers == 15
+
+
+@pytest.mark.parametrize(
+    ("parallelism", "way_out"), [("2", "--taskmanagers 5` has one to spare"), ("8", "set a smaller parallelism")]
+)
+def test_up_refuses_a_stack_that_is_too_small_for_its_jobs(
+    alone: Path, monkeypatch: pytest.MonkeyPatch, parallelism: str, way_out: str
+) -> None:
+    """They would wait for slots. Without jobs it may be as small as it likes."""
+    monkeypatch.setattr(lifecycle, "check_built", lambda: None)
+    monkeypatch.setattr(lifecycle, "_start_cold", lambda settings, layout, say: pytest.fail("it was started"))
+    monkeypatch.setenv("THREADLOG_PARALLELISM", parallelism)
+    told = run("up")
+    said = f"2 jobs with parallelism = {parallelism} take {2 * int(parallelism)} TaskManagers"
+    assert (told.exit_code, said in told.stderr, way_out in told.stderr) == (1, True, True), told.stderr
+
+
+def test_parallelism_is_limited_by_the_partitions(alone: Path) -> None:
+    """On a cluster of one's own it may be as high as the jobs allow; beyond the partitions nothing is left to read."""
+    for given, words in (
+        ({"parallelism": 32, "partitions": 32}, ""),
+        ({"parallelism": 128, "partitions": 128}, ""),
+        ({"parallelism": 129, "partitions": 256}, "parallelism = 129, expected a whole number from 1 to 128"),
+        ({"parallelism": 32}, "parallelism = 32, expected at most 8, the setting `partitions`"),
+    ):
+        if not words:
+            assert load(given, {}, alone).parallelism == given["parallelism"]
+            continue
+        with pytest.raises(SettingsError, match=words):
+            load(given, {}, alone)
+    assert CHECKS["parallelism"](MAX_PARALLELISM) is None and CHECKS["parallelism"](MAX_PARALLELISM + 1)
