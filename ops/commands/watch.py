@@ -15,6 +15,7 @@ from ops.reading import check_broker, name_of, whole_topic
 from ops.settings import Settings
 from ops.stack import checks
 from ops.stack.healing import Healer, Unhealed
+from ops.watching.jobs import ALARMS
 from ops.watching.watch import FOLLOWED, JOURNAL, News, Watch
 from schemas.errors import WireError
 from wire.frames import Record
@@ -48,6 +49,9 @@ def command(ctx: Context, once: bool, heal: bool, every: float | None) -> None:
     check_broker(ctx.settings)
     if heal:
         checks.check_ours(ctx.settings)
+    if not once and not ctx.settings.is_local:
+        ctx.say(f"No JobManager is asked, for Kafka is not the local stack's: no alarms {', '.join(ALARMS)}.")
+        ctx.emit(not_watched=list(ALARMS))
     watch, healer = Watch(ctx.settings), Healer(ctx.settings, ctx.say) if heal else None
     with contextlib.suppress(KeyboardInterrupt):
         _watch(ctx, watch, healer, _records(ctx.settings, once), every)

@@ -16,6 +16,8 @@ AFTER_S = 20.0
 RESTARTS_MAX, RESTARTS_S = 3, 120.0
 # A job that has ended is listed as live for a moment.
 COPIES_S = 5.0
+# The alarms of this file alone; the local stack's JobManager is the only one that is asked.
+ALARMS = ("job", "slots", "restarts", "jobmanager")
 START = "`threadlog start` starts it where its journal ends"
 
 

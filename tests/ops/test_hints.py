@@ -15,6 +15,8 @@ from ops.hints import LOCAL, OWN
 from ops.http import HttpError
 from ops.reading import check_broker
 from ops.settings import Settings
+from ops.stack.layout import ROOT
+from ops.watching.jobs import ALARMS
 from ops.watching.leases import Leases
 from tests.ops.fakes import FakeKafka, run
 from tests.ops.test_journal import story
@@ -61,3 +63,20 @@ def test_watch_says_how_a_state_is_made_anew_on_ones_own_cluster(kafka: FakeKafk
 def test_what_a_jobs_main_prints_names_both_ways(hint: str) -> None:
     """It does not know whose cluster it is."""
     assert "`threadlog start" in hint and "(local stack)" in hint and "`threadlog pack --job catchup`" in hint
+
+
+def test_watch_says_what_it_does_not_watch(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a Flink that is not the local stack's it knows nothing, and silence would look like health. Not where
+    nothing but the journal is looked at, nor on the local stack."""
+    told = run("watch").stdout
+    assert told.count("no alarms job, slots, restarts, jobmanager.") == 1
+    assert "no alarms" not in run("watch", "--once").stdout
+    monkeypatch.setattr("ops.commands.watch.check_broker", lambda settings: None)
+    monkeypatch.delenv("THREADLOG_BROKERS")
+    assert "no alarms" not in run("watch").stdout
+
+
+def test_alarms_of_the_local_stack_are_marked_in_the_documents() -> None:
+    table = (ROOT / "docs" / "operations.md").read_text("utf-8").partition("| means | alarm | told |")[2]
+    marked = [line.split("|")[2] for line in table.partition("\n\n")[0].splitlines() if "†" in line]
+    assert {name for cell in marked for name in re.findall(r"`(\w+)` †", cell)} == set(ALARMS)

@@ -268,7 +268,8 @@ def test_watch_tells_the_figures_of_now_when_asked(kafka: FakeKafka) -> None:
     """Objects with the same names as at the end."""
     for entry in story("Ann", "Bob"):
         kafka.add_entry(entry)
-    counts = objects(run("--json", "watch", "--every", "0"))
+    unwatched, *counts = objects(run("--json", "watch", "--every", "0"))
+    assert unwatched == {"not_watched": list(jobs.ALARMS)}
     assert [one["entries"] for one in counts] == [0, 1, 2, 2]
     assert {tuple(one) for one in counts} == {("entries", "threads", "void", "cut", "lost", "held_s", "alarms")}
 
