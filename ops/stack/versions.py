@@ -3,7 +3,8 @@
 
 Asked twice, before the jobs are stopped for the new code and after: a run may begin in between. What is open is looked
 up in the index of the journal, and only where the code that ran last had a version that this one lacks; where that is
-not known, always. On a cluster of one's own nobody asks: there such a run is parked when it is to go on."""
+not known, always. On a cluster of one's own nobody asks but who runs `threadlog replay --check-upgrade`:
+there such a run is parked when it is to go on."""
 
 from __future__ import annotations
 
