@@ -161,15 +161,14 @@ def end_catch_ups(settings: Settings, say: Say) -> None:
 
 
 def end_jobs(settings: Settings, layout: Layout, kinds: list[str], say: Say) -> None:
-    """Make room for new code: jobs that run are stopped with savepoints, jobs that only try to are cancelled.
-
-    Raises SubmitFailed when a job that runs could not be stopped: it runs on."""
+    """Make room for new code: jobs that run are stopped with savepoints, jobs that only try to are cancelled. Raises
+    SubmitFailed when one that runs could not be stopped."""
     end_catch_ups(settings, say)
     flink.wait_running(settings, [kind for kind in kinds if kind in flink.live_jobs(settings)], RECOVERY_S)
     stuck = {kind: job for kind, job in flink.live_jobs(settings).items() if kind in kinds and not job.is_running}
     if failed := stop_jobs(settings, layout, [kind for kind in kinds if kind not in stuck], say):
-        stopped = sorted({*kinds} - {*flink.live_jobs(settings)})
-        others = f"; {' and '.join(stopped)} is stopped, and `threadlog start` begins it again" if stopped else ""
+        stopped = " and ".join(sorted({*kinds} - {*flink.live_jobs(settings)}))
+        others = f"; {stopped} is stopped, and `threadlog start` begins it again" if stopped else ""
         raise SubmitFailed(f"{' and '.join(failed)} could not be stopped; nothing was submitted{others}")
     for kind, job in stuck.items():
         starting.cancel(settings, job, say)
