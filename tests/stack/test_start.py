@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,11 @@ def savepoint(settings: Settings) -> str:
 
 
 def flink_run(
-    settings: Settings, folder: Path, point: str, kind: str = "conversation"
+    settings: Settings, folder: Path, point: str, kind: str = "conversation", more: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Plain `flink run -s` of a job."""
+    """Plain `flink run -s` of a job, with `more` arguments."""
     layout = Layout(settings.state_dir)
-    command = run_command(settings, layout, settings.app, kind, folder, point)
+    command = [*run_command(settings, layout, settings.app, kind, folder, point), *more]
     environment = client_environment(layout, kind)
     return subprocess.run(
         command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False

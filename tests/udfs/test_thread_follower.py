@@ -15,6 +15,7 @@ from tests.threadlog.desk import BEGAN_MS, app_of, desk, pay
 from tests.threadlog.histories import MODES, MOVES, NUMBERS, History, play
 from tests.udfs.kafka import Log
 from tests.udfs.keyed import Keyed
+from tests.wire.agent_leases import Topic
 from threadlog import App, Event, Thread, sleep
 from threadlog.entry import Entry
 from threadlog.errors import NotOfThisJournal
@@ -22,6 +23,7 @@ from threadlog.state import State, dump
 from udfs import thread_follower, thread_function
 from udfs.thread_follower import HOLD_MS, ThreadFollower
 from udfs.thread_function import ThreadFunction
+from wire import leases
 from wire.frames import OutRecord, Record, pack_in
 
 moves = st.lists(st.tuples(st.integers(0, MOVES - 1), st.integers(0, NUMBERS - 1)), max_size=30)
@@ -246,3 +248,20 @@ def test_live_operator_forgets_the_catch_up(monkeypatch: pytest.MonkeyPatch) -> 
     assert '"generation":"g1"' in following.flink.stored["thread"]["t-1"][""]
     Live(app_of(slow), following.flink, monkeypatch).at(BEGAN_MS + HOLD_MS)
     assert "generation" not in following.flink.stored["thread"]["t-1"][""]
+
+
+def test_follower_holds_the_conversations_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it follows, a start of the conversation finds a copy of it, and is refused."""
+    topic = Topic()
+    monkeypatch.setattr(leases, "RENEW_S", 0.01)
+    monkeypatch.setattr(thread_follower, "prompt_producer", lambda bootstrap: topic)
+    follower = ThreadFollower(SCHEMAS, "g1", "ns", "b:1")
+    follower.open(Keyed(follower, BEGAN_MS))
+    try:
+        assert topic.states()[:1] == [leases.ASKS]
+        topic.wait(3)
+    finally:
+        follower.close()
+    states = topic.states()
+    assert states == [leases.ASKS, *[leases.HELD] * (len(states) - 2), leases.RELEASED] and leases.HELD in states
+    assert {(record.topic, record.key) for record in topic.records} == {("ns.agent-leases", b"conversation")}
