@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import uuid
 import weakref
 from typing import Any
 
@@ -35,6 +36,8 @@ SHELF = "now"  # where `drift` looks; tests change it
 
 app = App("it")
 _sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = weakref.WeakKeyDictionary()
+# Names a reactor: within its life no call has a second attempt but for what the service or a time-out has done.
+_lives: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, str] = weakref.WeakKeyDictionary()
 
 
 async def _ask(call: ToolCall, item: str) -> str:
@@ -42,7 +45,8 @@ async def _ask(call: ToolCall, item: str) -> str:
     loop = asyncio.get_running_loop()
     if loop not in _sessions:
         _sessions[loop] = aiohttp.ClientSession(SERVICE_URL, connector=aiohttp.TCPConnector(limit=0))
-    body = {"item": item, "thread": call.thread}
+    life = _lives.setdefault(loop, uuid.uuid4().hex)
+    body = {"item": item, "thread": call.thread, "life": life}
     async with _sessions[loop].post(
         f"/{call.tool}", json=body, headers={"Idempotency-Key": call.idempotency_key}
     ) as said:
@@ -107,6 +111,9 @@ async def _word(thread: Thread, event: Event, number: int, word: str) -> str:
         case "both":
             left, right = await gather(pay(item=f"{item}l"), pay(item=f"{item}r"))
             return f"paid {left} and {right}"
+        case "spawn":  # the same child for all runs of a thread
+            await thread.spawn(f"{thread.id}-child", "it.Go", {"plan": rest or "pay"})
+            return "began another"
         case "nap":
             await sleep(float(rest))
             return "slept"

@@ -12,7 +12,7 @@ What it does with a request is in the request's item, `KIND.GATE/...`; POST /ope
 
 A key has its effect once, whatever comes; `--dedup-off` makes it a service that ignores keys.
 
-    {"kind": "arrived"|"paid"|"answered", "key", "item", "tool", "thread"}
+    {"kind": "arrived"|"paid"|"answered", "key", "item", "tool", "thread", "life": the asking reactor's, "at_s"}
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import argparse
 import asyncio
 import json
 import os
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Service:
         self._paid: set[str] = set()
 
     def _note(self, kind: str, about: dict[str, Any]) -> None:
-        self._ledger.write(json.dumps({"kind": kind, **about}).encode() + b"\n")
+        self._ledger.write(json.dumps({"kind": kind, **about, "at_s": time.monotonic()}).encode() + b"\n")
         self._ledger.flush()
         os.fsync(self._ledger.fileno())
 

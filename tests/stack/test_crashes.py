@@ -32,6 +32,7 @@ def test_crash_of_a_taskmanager_loses_nothing_and_pays_nothing_twice(
     world.report_silence(f"TaskManager of {kind}", killed, record_property)
     world.open(gate)
     told = world.wait_replied([*held, *during, *traffic.sent])
+    assert world.wait_spawned(traffic.sent) > 0
     assert len(world.lines("paid", gate)) == 3 * CALLS
     # A callee that denies a cut-off attempt proves nothing: that is a doubt, and never a failure to be tried anew.
     assert sum("InDoubt" in words for words in told) == (CALLS if kind == "tools" else 0)

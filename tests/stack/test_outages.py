@@ -38,6 +38,7 @@ def test_outage_is_survived_without_help(world: World, part: str, record_propert
         world.wait_replied([world.go("look pay")])
     world.open(gate)
     world.wait_replied([*held, *traffic.sent])
+    world.wait_spawned(traffic.sent)
     assert {kind: job.id for kind, job in flink.live_jobs(world.settings).items()} == jobs
     world.report_silence(part, killed, record_property)
 
@@ -78,6 +79,7 @@ def test_jobmanager_that_dies_behind_the_end_of_a_job_comes_back(world: World) -
         world.cli("start")
     world.wait_running()
     world.wait_replied(traffic.sent)
+    world.wait_spawned(traffic.sent)
     layout = Layout(world.settings.state_dir)
     assert dirty(layout.ha) == []
     said = f"job {jobs['conversation']} had ended, and the JobManager that was to tidy up behind it died"

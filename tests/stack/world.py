@@ -40,7 +40,7 @@ TYPES: dict[str, Any] = {
         ("Tree", "next", ["null", "Tree"]),
     )
 }
-PLANS = ("look", "pay", "", "both", "nap:0.05")
+PLANS = ("look", "pay", "", "both", "nap:0.05", "spawn")
 Headers = list[tuple[str, bytes | None]]
 _numbers = itertools.count(1)
 
@@ -149,6 +149,22 @@ class World:
 
         wait_until("a reply to every event", lambda: not missing(), seconds, missing)
         return [self.replied(event) for event in events]
+
+    def wait_spawned(self, events: list[Event], seconds: float = 90) -> int:
+        """Wait until each run that runs of these events' threads have spawned has said what came of it; how many."""
+        threads = {thread_of(event) for event in events}
+
+        def spawned() -> list[dict[str, Any]]:
+            seens = [seen for thread in threads for seen in list(self.log.threads.get(thread, []))]
+            return [effect for seen in seens for effect in seen.effects if effect["do"] == "signal"]
+
+        def missing() -> list[str]:
+            return [
+                one["signal_id"] for one in spawned() if not self.log.replies.get((one["thread"], one["signal_id"]))
+            ]
+
+        wait_until("a reply of every run that was spawned", lambda: not missing(), seconds, missing)
+        return len(spawned())
 
     def wait_arrived(self, word: str, count: int, seconds: float = 60) -> None:
         """Wait until the service has seen so many requests for items with this word."""
