@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ import udfs.reactor
 from tests.udfs.acting import app_with, ask, clock
 from tests.udfs.test_reactor import Sink, on_the_loop
 from threadlog import ToolCall
-from udfs.reactor import Reactor, ReactorEnded
+from udfs.reactor import SILENT_S, Reactor, ReactorEnded
 
 
 @pytest.fixture
@@ -32,9 +34,26 @@ def reactors() -> Iterator[Any]:
         reactor.close()
 
 
+class Clock:
+    """The reactor's monotonic clock, which stands still until it is put on; its loop shows itself all the time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 100.0
+        monkeypatch.setattr(udfs.reactor, "BEAT_S", 0.01)
+        monkeypatch.setattr(udfs.reactor, "time", SimpleNamespace(monotonic=lambda: self.now_s))
+
+    def is_seen(self, reactor: Reactor, within_s: float) -> bool:
+        """Whether the loop has gone round since the clock was put on."""
+        until = time.monotonic() + within_s
+        while reactor._beat_s != self.now_s and time.monotonic() < until:
+            time.sleep(0.01)
+        return reactor._beat_s == self.now_s
+
+
 def test_reactor_says_that_a_tool_holds_up_its_loop(reactors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No time-out fires then, and no tool goes on: whoever asks next hears of it, and which tools are under way."""
-    began, go = threading.Event(), threading.Event()
+    """No time-out fires then, and no tool goes on: whoever asks next hears of it, and which tools are under way. That
+    goes on as soon as the tool does."""
+    clock, began, go = Clock(monkeypatch), threading.Event(), threading.Event()
 
     async def act(call: ToolCall) -> None:
         began.set()
@@ -44,12 +63,35 @@ def test_reactor_says_that_a_tool_holds_up_its_loop(reactors: Any, monkeypatch: 
     reactor.fire(ask())
     try:
         assert began.wait(10)
-        reactor.in_hand()
-        monkeypatch.setattr(udfs.reactor, "SILENT_S", 0.0)
-        with pytest.raises(ReactorEnded, match="one of act holds up the loop"):
+        clock.now_s += SILENT_S
+        assert not clock.is_seen(reactor, within_s=0.5)
+        assert reactor.in_hand()
+        clock.now_s += 1
+        with pytest.raises(ReactorEnded, match=f"gone on for {SILENT_S + 1:.0f} s: one of act holds up the loop"):
             reactor.in_hand()
     finally:
         go.set()
+    assert clock.is_seen(reactor, within_s=20)
+    assert reactor.in_hand()
+
+
+def test_reactor_lets_tools_wait_as_long_as_they_let_others_go_on(
+    reactors: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever time passes, and whatever is under way."""
+    clock, began = Clock(monkeypatch), threading.Event()
+
+    async def act(call: ToolCall) -> None:
+        began.set()
+        await asyncio.sleep(3600)
+
+    reactor, _ = reactors(act)
+    reactor.fire(ask())
+    assert began.wait(10)
+    for _ in range(3):
+        clock.now_s += SILENT_S + 1
+        assert clock.is_seen(reactor, within_s=20)
+        assert reactor.in_hand()
 
 
 @pytest.mark.parametrize(("end", "written"), [("paid", ["done"]), (ConnectionResetError("cut"), [])], ids=repr)
