@@ -131,10 +131,11 @@ def compare(run: Run) -> dict[str, int]:
 
 
 def faults(table: dict[str, int], crashed: bool) -> list[str]:
-    """The rows in which the run is not equal. After kills, nothing repeated means that the kills hit nothing."""
+    """The rows in which the run is not equal. After kills, nothing repeated means that the kills hit nothing; without
+    any, nobody has cause to repeat a request."""
     wrong = [row for row in WRONG if table[row]]
     empty = [row for row in ("tasks", "turns", "calls", "decisions", "effects") if not table[row]]
-    return wrong + empty + (["repeated_by_crashes"] if crashed and not table["repeated_by_crashes"] else [])
+    return wrong + empty + (["repeated_by_crashes"] if crashed != bool(table["repeated_by_crashes"]) else [])
 
 
 def gather(run: Run, prefix: str, bootstrap: str, registry: str, namespace: str) -> None:
@@ -160,7 +161,7 @@ def main() -> None:
     for name in ("prefix", "bootstrap", "registry", "namespace"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument(
-        "--crashed", action="store_true", help="processes were killed: some request must have been repeated"
+        "--crashed", action="store_true", help="processes were killed: some request must have been repeated, else none"
     )
     given = parser.parse_args()
     states = json.loads(given.states.read_text())

@@ -29,6 +29,8 @@ UNANSWERED, PATIENCE_S = 8, 0.2
 HIT_S = 20
 RECOVERY_S = 60
 STALLED_S = 60
+# After the last reply that is wanted: what is said or asked twice may come later. Longer than an attempt of a tool.
+QUIET_S = 6.0
 
 Say = Callable[[str], None]
 
@@ -167,15 +169,20 @@ def kill(settings: Settings, target: str, service: Service, watch: Watch) -> dic
     return {"target": target, "killed": name, "unanswered": open_now, "seconds": round(time.monotonic() - began, 1)}
 
 
-def wait_replies(settings: Settings, prefix: str, wanted: int) -> int:
-    """Wait until so many replies are committed, or none has come for a while; how many there are."""
-    count, since = -1, time.monotonic()
-    while count < wanted and time.monotonic() - since < STALLED_S:
+def wait_replies(settings: Settings, prefix: str, wanted: int, ledger: Path) -> tuple[int, float]:
+    """Wait until so many replies are committed and neither they nor the ledger have grown for a moment, or for a long
+    while; how many there are, and when they were (time.monotonic)."""
+    before, since = (-1, -1), time.monotonic()
+    replied_at = since
+    while time.monotonic() - since < (QUIET_S if before[0] >= wanted else STALLED_S):
         time.sleep(0.5)
         keys = (record.key or b"" for record in reading.whole_topic(settings, "agent-replies"))
-        now = sum(key.startswith(prefix.encode()) for key in keys)
-        count, since = (now, time.monotonic()) if now != count else (count, since)
-    return count
+        now = (sum(key.startswith(prefix.encode()) for key in keys), ledger.stat().st_size)
+        if now != before:
+            since = time.monotonic()
+            replied_at = since if now[0] != before[0] else replied_at
+            before = now
+    return before[0], replied_at
 
 
 def run(settings: Settings, name: str, tasks: list[Task], service: Service, kills: int, say: Say) -> dict[str, Any]:
@@ -193,11 +200,11 @@ def run(settings: Settings, name: str, tasks: list[Task], service: Service, kill
             done.append(hit)
         send(settings, prefix, tasks[kills :: kills + 1])
         wanted = sum(len(task.turns) for task in tasks)
-        count = wait_replies(settings, prefix, wanted)
+        count, replied_at = wait_replies(settings, prefix, wanted, service.ledger)
         states = http.call(f"{service.url}/states", timeout_s=60)
         service.ledger.with_suffix(".states.json").write_text(json.dumps(states))
     finally:
         service.end()
-    seconds = round(time.monotonic() - began, 1)
+    seconds = round(replied_at - began, 1)
     say(f"  {count} of {wanted} turns replied to in {seconds} s")
     return {"kills": done, "seconds": seconds}

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from examples.yardstick import check
+from examples.yardstick import check, run
 from examples.yardstick.report import page, table
 from examples.yardstick.tasks import BadCall, Call, parse
+from ops.settings import Settings
 
 
 def test_yardstick_call_is_read_with_its_types() -> None:
@@ -137,3 +139,51 @@ def test_yardstick_request_that_was_turned_away_is_not_repeated_by_a_crash() -> 
     ledger = equal().ledger
     ledger.insert(1, {"kind": "answered", "key": "k0", "request": 0, "status": 409})
     assert check.requests(ledger) == {"requests": 3, "repeated_by_crashes": 0, "repeated_after_effect": 0}
+
+
+@pytest.mark.parametrize(("crashed", "repeated"), [(True, 0), (False, 1)])
+def test_yardstick_repeats_are_those_of_crashes(crashed: bool, repeated: int) -> None:
+    """After kills there are some; without any, who asks again has no cause to."""
+    run = equal()
+    if not repeated:
+        run.ledger.pop(2)
+    compared = check.compare(run)
+    assert compared["repeated_by_crashes"] == repeated
+    assert check.faults(compared, crashed) == ["repeated_by_crashes"]
+    assert check.faults(compared, not crashed) == []
+
+
+class Late:
+    """Replies and a ledger as they are at each look, half a second apart."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *looks: tuple[int, int]) -> None:
+        self.looks, self.now_s = [*looks], 0.0
+        monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: self.now_s, sleep=self.sleep))
+        monkeypatch.setattr(run.reading, "whole_topic", lambda *_: [SimpleNamespace(key=b"p.t")] * self.seen[0])
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        return self.looks[min(int(self.now_s / 0.5) - 1, len(self.looks) - 1)]
+
+    def stat(self) -> Any:
+        return SimpleNamespace(st_size=self.seen[1])
+
+    def wait(self) -> tuple[int, float]:
+        return run.wait_replies(Settings(), "p.", 2, self)  # type: ignore[arg-type]
+
+
+def test_yardstick_waits_for_what_comes_after_the_last_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A doubled reply and a repeated request are seen if they come within a moment of what is wanted."""
+    late = Late(monkeypatch, (1, 1), (2, 2), *[(2, 2)] * 8, *[(2, 3)] * 8, (3, 3))
+    assert late.wait() == (3, 9.5)
+    assert run.QUIET_S <= late.now_s - 9.5 <= run.QUIET_S + 1
+
+
+def test_yardstick_gives_up_where_nothing_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With less than is wanted, after a long while."""
+    late = Late(monkeypatch, (1, 1))
+    assert late.wait() == (1, 0.5)
+    assert run.STALLED_S <= late.now_s <= run.STALLED_S + 2
