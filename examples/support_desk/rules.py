@@ -44,6 +44,7 @@ def money(ledger: list[Line], asked: set[str], ends: dict[str, str]) -> dict[str
         "refunds_refused": sum(unpaid[status] for status in DID_NOT_RUN),
         "refunds_failed": unpaid["failed"],
         "refunds_in_doubt": unpaid["in_doubt"],
+        "refunds_told_done": unpaid["done"] + ended["done"],
         "paid_but_in_doubt": ended["in_doubt"],
         "paid_but_told_failed": sum(ended[status] for status in ("failed", *DID_NOT_RUN)),
         "paid_twice": sum(count > 1 for count in orders.values()),
@@ -148,20 +149,43 @@ def is_event(entry: Line) -> bool:
     return bool(entry["input"]["topic"].endswith("agent-events"))
 
 
-def accounts(sent: list[Line], topics: Topics) -> dict[str, int]:
-    """Every event has its entry, every unreadable record its dead letter, every message its answer."""
+def said(replies: Iterable[Line]) -> Counter[tuple[str, ...]]:
+    """Replies by what a customer sees of them, each as often as it was said."""
+    return Counter(tuple(str(reply[name]) for name in ("thread", "event_id", "text", "data")) for reply in replies)
+
+
+def answers(sent: list[Line], topics: Topics) -> dict[str, int]:
+    """Every message has one answer, and customers are told what the journal says they are.
+
+    A question back, which says what it asks about, is no answer."""
+    replies = topics["agent-replies"]
+    effects = [effect for decision in topics["agent-decisions"] for effect in json.loads(decision["effects"])]
+    decided = said(effect for effect in effects if effect["do"] == "reply")
+    differ = (decided - said(replies)) + (said(replies) - decided)
+    wanted = {event["id"] for event in sent if event["type"] == MESSAGE and not event["bad"]}
+    last = {reply["reply_id"]: reply["event_id"] for reply in replies if "ask" not in (json.loads(reply["data"]) or {})}
+    doubled = len(replies) - len({reply["reply_id"] for reply in replies})
+    return {
+        "replies": len(replies),
+        "replies_doubled": doubled + len(last) - len(set(last.values())),
+        "replies_differ": differ.total(),
+        "unanswered": len(wanted - set(last.values())),
+    }
+
+
+def accounts(sent: list[Line], topics: Topics, killed: bool) -> dict[str, int]:
+    """Every event has its entry, every unreadable record its dead letter, every message its answer.
+
+    Who is killed behind an answer to a call asks again: the second answer is refused, and a dead letter too."""
     decided = {place(entry["input"]) for entry in topics["agent-decisions"] if is_event(entry)}
     dead = {place(letter) for letter in topics["dead-letters"] if letter["topic"].endswith("agent-events")}
-    replies = topics["agent-replies"]
-    wanted = {event["id"] for event in sent if event["type"] == MESSAGE and not event["bad"]}
     return {
         "events_sent": len(sent),
+        "bad_records": sum(bool(event["bad"]) for event in sent),
         "accounted_for": sum(place(event) in (dead if event["bad"] else decided - dead) for event in sent),
-        "dead_letters": len(dead),
+        "dead_letters": sum(not (killed and letter["code"] == "late") for letter in topics["dead-letters"]),
         "decisions": len(topics["agent-decisions"]),
-        "replies": len(replies),
-        "replies_doubled": len(replies) - len({reply["reply_id"] for reply in replies}),
-        "unanswered": len(wanted - {reply["event_id"] for reply in replies}),
+        **answers(sent, topics),
     }
 
 

@@ -3,62 +3,33 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from examples.support_desk import check, rules, traffic
-from ops.commands.demo import Plan
-
-ROOT = Path(__file__).parents[2]
-Run = dict[str, Any]
-
-
-def event(n: int, thread: str, order: str, **changed: Any) -> Run:
-    data = {"intent": "refund", "order_id": order}
-    about = {"n": n, "id": f"e{n}", "thread": thread, "type": rules.MESSAGE, "data": data, "bad": ""}
-    return {**about, "partition": 0, "offset": n, **changed}
-
-
-def entry(seq: int, topic: str, offset: int, *closed: tuple[str, str]) -> Run:
-    """An entry of thread a; `closed` are the keys whose calls it closes, each with the status told."""
-    effects = [{"do": "close_call", "call_id": key, "tool": "refund", "status": status} for key, status in closed]
-    place = {"topic": topic, "partition": 0, "offset": offset, "id": f"e{offset}"}
-    chain = {"prev": f"h{seq - 1}" if seq > 1 else "", "hash": f"h{seq}"}
-    return {"thread": "a", "seq": seq, **chain, "input": place, "effects": json.dumps(effects), "log_ms": 900 + seq}
-
-
-def asked(key: str, order: str) -> list[Run]:
-    return [{"kind": kind, "key": key, "order": order, "status": 200, "time_ms": 1} for kind in ("arrived", "paid")]
-
-
-def sound() -> Run:
-    """Thread a asks twice for money, the first request comes again after a kill; two records are bad."""
-    answers = [{"kind": "answered", "key": key, "status": 200, "time_ms": 1} for key in ("k0", "k1")]
-    repeated = asked("k0", "o0")[:1]
-    decisions = [entry(1, "agent-events", 0), entry(2, "tool-results", 0, ("k0", "done"))]
-    decisions += [entry(3, "agent-events", 1), entry(4, "tool-results", 1, ("k1", "done"))]
-    unreadable = entry(1, "agent-events", 9)
-    unreadable["input"] |= {"partition": 2, "id": ""}
-    decisions.append({**unreadable, "thread": "x"})
-    letters = [{"topic": "t.agent-events", "partition": p, "offset": o, "log_ms": 1} for p, o in ((1, 0), (2, 9))]
-    bad = [event(2, "x", "", bad="no key", partition=1, offset=0), event(3, "x", "", bad="cut", partition=2, offset=9)]
-    return {
-        "sent": [event(0, "a", "o0"), event(1, "a", "o1"), *bad],
-        "ledger": [*asked("k0", "o0"), *repeated, answers[0], *asked("k1", "o1"), answers[1]],
-        "topics": {
-            "agent-decisions": decisions,
-            "agent-replies": [{"reply_id": f"r{n}", "event_id": f"e{n}", "thread": "a", "log_ms": 1} for n in (0, 1)],
-            "tool-invocations": [{"tool": "refund", "call_id": f"k{n}", "log_ms": 1} for n in (0, 1)],
-            "tool-results": [{"tool": "refund", "log_ms": ms} for ms in (900, 1003, 4100, 9100)],
-            "dead-letters": letters,
-        },
-        "kills": [{"job": "tools", "at_ms": 1000, "noticed_ms": 1500, "running_ms": 3000}],
-    }
+from examples.support_desk import check, rules
+from tests.examples.desk_runs import (
+    Run,
+    answer_again,
+    answer_late,
+    answer_late_without_a_kill,
+    asked,
+    bury,
+    decide_back_to_front,
+    doubt_all,
+    doubt_without_a_kill,
+    entry,
+    event,
+    letter,
+    lose_the_answer,
+    only_ask,
+    pay_back_to_front,
+    sound,
+    swap,
+    tell,
+    unpay,
+)
 
 
 def test_check_sound_run_adds_up() -> None:
@@ -67,35 +38,6 @@ def test_check_sound_run_adds_up() -> None:
     assert check.faults(table) == []
     assert (table["accounted_for"], table["refunds_asked"], table["refunds_paid"]) == (4, 2, 2)
     assert (table["kills"], table["repeated_by_crashes"]) == (1, 1)
-
-
-def tell(run: Run, status: str, seq: int = 2, key: str = "k0") -> None:
-    """The journal says that the agent was told this of its refund."""
-    run["topics"]["agent-decisions"][seq - 1]["effects"] = entry(seq, "", 0, (key, status))["effects"]
-
-
-def unpay(run: Run, key: str = "k0") -> None:
-    run["ledger"] = [line for line in run["ledger"] if (line["kind"], line["key"]) != ("paid", key)]
-
-
-def swap(items: list[Any], one: int, other: int) -> None:
-    items[one], items[other] = items[other], items[one]
-
-
-def pay_back_to_front(run: Run) -> None:
-    run["ledger"] = [*run["ledger"][4:], *run["ledger"][:4]]
-
-
-def decide_back_to_front(run: Run) -> None:
-    """Replies and payments follow the order in which the customer wrote; the decisions do not."""
-    run["sent"][0]["n"], run["sent"][1]["n"] = 1, 0
-    swap(run["topics"]["agent-replies"], 0, 1)
-    pay_back_to_front(run)
-
-
-def bury(run: Run) -> None:
-    """A good event is decided, and among the dead letters as well."""
-    run["topics"]["dead-letters"].append({**run["topics"]["dead-letters"][0], "partition": 0})
 
 
 PLANTED: dict[str, tuple[str, Callable[[Run], Any]]] = {
@@ -108,6 +50,19 @@ PLANTED: dict[str, tuple[str, Callable[[Run], Any]]] = {
         "replies_doubled",
         lambda run: run["topics"]["agent-replies"].append(run["topics"]["agent-replies"][1]),
     ),
+    "a second answer to a message": ("replies_doubled", answer_again),
+    "nothing but a question back": ("unanswered", only_ask),
+    "a question back, and the answer lost": ("unanswered", lose_the_answer),
+    "a reply that was decided and not told": ("replies_differ", lambda run: run["topics"]["agent-replies"].pop()),
+    "a reply of other words": ("replies_differ", lambda run: run["topics"]["agent-replies"][1].update(text="No.")),
+    "a reply of other data": ("replies_differ", lambda run: run["topics"]["agent-replies"][1].update(data="{}")),
+    "a reply that nobody decided": (
+        "replies_differ",
+        lambda run: run["topics"]["agent-decisions"][3].update(entry(4, "tool-results", 1, ("k1", "done"))),
+    ),
+    "a dead letter twice": ("dead_letters", letter),
+    "an answer that is refused and that no kill explains": ("dead_letters", answer_late_without_a_kill),
+    "a dead letter of another topic": ("dead_letters", lambda run: letter(run, topic="t.tool-results", offset=7)),
     "an order paid under two keys": ("paid_twice", lambda run: run["ledger"].append(asked("k9", "o0")[1])),
     "a key paid twice": ("paid_twice", lambda run: run["ledger"].append(asked("k0", "o0")[1])),
     "told done, never paid": ("lost", unpay),
@@ -141,6 +96,10 @@ PLANTED: dict[str, tuple[str, Callable[[Run], Any]]] = {
         lambda run: run["topics"].update({"tool-results": [{"tool": "refund", "log_ms": ms} for ms in (900, 1003)]}),
     ),
     "kills that hit nothing": ("repeated_by_crashes", lambda run: run["ledger"].pop(2)),
+    "a repeat that no kill explains": ("repeated_by_crashes", lambda run: run["kills"].clear()),
+    "nobody was told that it was done": ("refunds_told_done", doubt_all),
+    "more in doubt than was repeated": ("paid_but_in_doubt", doubt_all),
+    "a payment in doubt without a kill": ("paid_but_in_doubt", doubt_without_a_kill),
     "nothing sent": ("events_sent", lambda run: run["sent"].clear()),
     "nothing decided": ("decisions", lambda run: run["topics"]["agent-decisions"].clear()),
     "nothing paid": ("refunds_paid", lambda run: run["ledger"].clear()),
@@ -158,7 +117,8 @@ def test_check_planted_fault_is_seen(fault: str) -> None:
 
 def test_check_every_rule_has_a_planted_fault() -> None:
     """Whatever row can be wrong is made wrong above."""
-    rows = {*check.NONE, *check.SOME, "accounted_for", "refunds_asked", "repeated_by_crashes"}
+    rows = {*check.NONE, *check.SOME, "accounted_for", "dead_letters", "refunds_asked", "repeated_by_crashes"}
+    rows |= {"paid_but_in_doubt"}
     assert {row for row, _ in PLANTED.values()} == rows
 
 
@@ -184,6 +144,13 @@ def test_check_refund_in_doubt_may_have_been_paid() -> None:
     table = check.compare(**run)
     assert check.faults(table) == []
     assert (table["refunds_in_doubt"], table["paid_but_in_doubt"], table["refunds_paid"]) == (0, 1, 2)
+
+
+def test_check_second_answer_to_a_call_may_come_after_a_kill() -> None:
+    """It is refused, which is a dead letter; nothing else may be one but the bad records."""
+    run = sound()
+    answer_late(run)
+    assert check.faults(check.compare(**run)) == []
 
 
 def test_check_message_sent_again_counts_where_it_was_first() -> None:
@@ -243,35 +210,3 @@ def test_check_two_runs_stand_side_by_side() -> None:
         "  recovery gap max s             5.2       6.0",
     ]
     assert check.printed(now, None, [])[0] == "  paid twice                      41"
-
-
-def tables(document: str, columns: int) -> list[dict[str, float]]:
-    """The one table that a document shows as the checker prints it, column by column."""
-    text = (ROOT / document).read_text("utf-8")
-    pattern = r"^  ([a-z ]+?)" + r" +([\d.]+)" * columns + "(?: +<- wrong)?$"
-    found = re.findall(pattern, text, re.MULTILINE)
-    return [{row[0].replace(" ", "_"): float(row[column]) for row in found} for column in range(1, columns + 1)]
-
-
-def test_check_readme_shows_a_whole_table_that_adds_up() -> None:
-    """README's table has every row, is of a default run, and adds up by the checker's own rules."""
-    (table,) = tables("README.md", 1)
-    assert list(table) == list(check.compare(**sound()))
-    assert check.faults(table) == []
-    assert table["events_sent"] == len(traffic.events(Plan.seed, Plan.conversations))
-    assert table["kills"] == Plan.kills + 1
-
-
-def test_check_document_shows_what_deduplication_is_worth() -> None:
-    """The two columns are of the same customers; the first adds up, in the second orders are paid twice, no more."""
-    with_keys, without = tables("docs/demo.md", 2)
-    assert list(with_keys) == list(without) == list(check.compare(**sound()))
-    assert (check.faults(with_keys), check.faults(without)) == ([], ["paid_twice"])
-    assert with_keys["events_sent"] == without["events_sent"]
-
-
-def test_check_document_explains_every_row() -> None:
-    """docs/demo.md has a line for each row of the table, in its order."""
-    text = (ROOT / "docs" / "demo.md").read_text("utf-8")
-    explained = [name for cell in re.findall(r"^\| ([a-z ,]+?) \| ", text, re.MULTILINE) for name in cell.split(", ")]
-    assert explained[1:] == [row.replace("_", " ") for row in check.compare(**sound())]
