@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 
 from ops.stack import flink, processes, records
 from ops.stack.layout import Layout
@@ -71,13 +72,22 @@ def test_restore_after_down_and_up_goes_on_with_open_work(world: World) -> None:
 
 
 def test_restored_threads_drop_what_a_source_gives_again(world: World) -> None:
-    """A source that begins at the start of its topics again changes nothing: each thread knows what it has handled."""
+    """A source that begins at the start of its topics again changes nothing: each thread knows what it has handled. Of
+    a record without a thread nobody knows that, so its dead letter tells that it was read again."""
     layout = Layout(world.settings.state_dir)
+    [place] = world.produce([replace(world.event(fresh("t"), "it.Go", {"plan": ""}), key=None)])
+
+    def wait_read(times: int) -> None:
+        world.log.wait(f"dead letter {times}", lambda: len(world.log.letters.get(place, [])) >= times)
+
+    wait_read(1)
     folder, _ = pack(layout, world.settings.app)
     again = shutil.copytree(folder, layout.state / "code" / "again", dirs_exist_ok=True)
     job = again / "jobs" / "conversation.py"
-    job.write_text(re.sub(r'SOURCE_UID = "[^"]*"', 'SOURCE_UID = "thread-inputs-again"', job.read_text()))
-    for code in (again, folder):  # twice, and then the source has its name again
+    renamed, count = re.subn(r'\nSOURCE_UID = "[^"]*"\n', '\nSOURCE_UID = "thread-inputs-again"\n', job.read_text())
+    assert count == 1
+    job.write_text(renamed)
+    for times, code in ((2, again), (3, folder)):  # twice, and then the source has its name again
         assert stop_jobs(world.settings, layout, ["conversation"], print) == []
         savepoint = records.restore_point(layout, "conversation")
         command = run_command(world.settings, layout, world.settings.app, "conversation", code, savepoint)
@@ -85,5 +95,7 @@ def test_restored_threads_drop_what_a_source_gives_again(world: World) -> None:
         environment = client_environment(layout, "conversation")
         subprocess.run(command, env=environment, cwd=code, check=True, capture_output=True, timeout=120)
         world.wait_running()
+        wait_read(times)
         # Enough of them to reach the end of every partition of events and of results.
         world.wait_replied([world.go("look pay") for _ in range(60)])
+    assert len(world.log.letters[place]) == 3
