@@ -72,7 +72,7 @@ def kafka(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
         monkeypatch.setattr(module, "first_offsets", fake.first_offsets)
     monkeypatch.setattr(ops.watching.watch, "StableEnds", fake.stable_ends)
     monkeypatch.setattr(ops.watching.lag, "progress", lambda bootstrap, group, topics: {})
-    monkeypatch.setattr(ops.watching.watch, "offsets_since", lambda bootstrap, topic, time_ms: {})
+    monkeypatch.setattr(ops.watching.watch, "offsets_since", fake.offsets_since)
     for module in (ops.sending, wire.writing):
         monkeypatch.setattr(module, "producer", lambda bootstrap, *settings: FakeProducer(fake))
     monkeypatch.setattr(

@@ -46,10 +46,23 @@ class FakeKafka:
         return self.add("agent-replies", thread.encode(), Codec(self.schemas).encode("threadlog.Reply", reply))
 
     def read_topic(
-        self, bootstrap: str, topic: str, first: Any = None, partitions: Container[int] | None = None
+        self,
+        bootstrap: str,
+        topic: str,
+        first: Mapping[int, int] | None = None,
+        partitions: Container[int] | None = None,
     ) -> Iterator[Record]:
-        """All there is now."""
-        yield from [r for r in self.topics.get(topic, []) if partitions is None or r.partition in partitions]
+        """All there is now, or what is from the offsets `first` on."""
+        wanted = [r for r in self.topics.get(topic, []) if partitions is None or r.partition in partitions]
+        yield from [record for record in wanted if record.offset >= (first or {}).get(record.partition, 0)]
+
+    def offsets_since(self, bootstrap: str, topic: str, time_ms: int) -> dict[int, int]:
+        """Where the records of that time or later begin; of a partition that has none, its end."""
+        found = dict[int, int]()
+        for record in reversed(self.topics.get(topic, [])):
+            end = found.setdefault(record.partition, record.offset + 1)
+            found[record.partition] = record.offset if record.timestamp_ms >= time_ms else end
+        return found
 
     def cut(self, topic: str, count: int) -> None:
         """Retention takes the first records of a topic."""
