@@ -72,6 +72,13 @@ class Service:
         except OSError:
             return 0, None
 
+    def wait_arrived(self, order: str) -> None:
+        """Wait until the service has begun with a request."""
+        until = time.monotonic() + 15
+        while f'"order": "{order}"' not in self.ledger.read_text():
+            assert time.monotonic() < until, "the request does not arrive"
+            time.sleep(0.005)
+
     def paid(self) -> int:
         return self.ledger.read_text().count('"kind": "paid"')
 
@@ -97,10 +104,10 @@ def test_keys_that_cannot_be_honoured(service: Service) -> None:
 
 
 def test_a_request_in_flight_is_a_conflict(service: Service) -> None:
-    order = order_of("slow", 1.0)
+    order = order_of("slow", 1.45)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(service.refund, order)
-        time.sleep(0.4)
+        service.wait_arrived(order)
         assert service.refund(order)[0] == 409
         assert first.result()[0] == 200
 

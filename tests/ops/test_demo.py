@@ -165,7 +165,7 @@ def test_demo_without_deduplication_stands_beside_the_run_before(stack: Stack) -
     said = stack.demo("--dedup-off", *options)
     assert stack.did == ["purge", "up", "traffic", "check"]
     assert stack.before == {"paid_twice": 0}
-    assert "the callee's part of the bargain" in said.output and "To see both sides" not in said.output
+    assert "the callee's part of the bargain" in said.output and "To see it beside" not in said.output
 
 
 @pytest.mark.parametrize("other", [("--seed", "8"), ("--dedup-off", "--seed", "7")])
@@ -174,7 +174,7 @@ def test_demo_without_deduplication_stands_beside_its_like_only(stack: Stack, ot
     stack.demo(*other)
     said = stack.demo("--dedup-off", "--seed", "7")
     assert stack.before is None
-    assert "demo --fresh --seed 7" in said.output
+    assert "To see it beside" in said.output and "demo --fresh --seed 7" in said.output
 
 
 def test_demo_kills_again_what_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

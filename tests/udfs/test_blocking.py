@@ -147,7 +147,7 @@ def test_keyed_calls_that_wait_too_long_for_a_thread_did_not_run() -> None:
             ran.append(call.idempotency_key)
             held.go.wait(30)
 
-        tool = app_with(act, retry=Retry(attempts=1), timeout_s=0.2).tools["act"]
+        tool = app_with(act, retry=Retry(attempts=1), timeout_s=2.0).tools["act"]
         calls = [
             CallRun(tool, ask(call_id=f"{n}" * 40), Gate(None, clock, _no_pause), clock, _no_pause, held.pool.run)
             for n in range(6)
@@ -163,14 +163,14 @@ def test_keyed_calls_that_wait_too_long_for_a_thread_did_not_run() -> None:
 
 
 def test_time_of_a_call_begins_with_its_thread() -> None:
-    """It waits for most of its time, then has all of it."""
+    """It waits for most of its time, then has all of it: more than that together, and far from it each."""
 
     async def story(held: Held) -> list[dict[str, Any]]:
         def act(call: ToolCall) -> str:
-            time.sleep(0.6)
+            time.sleep(1.6)
             return "done"
 
-        tool = app_with(act, retry=Retry(attempts=1), timeout_s=1.0).tools["act"]
+        tool = app_with(act, retry=Retry(attempts=1), timeout_s=3.0).tools["act"]
         calls = [
             CallRun(tool, ask(call_id=f"{n}" * 40), Gate(None, clock, _no_pause), clock, _no_pause, held.pool.run)
             for n in range(2 * THREADS)
