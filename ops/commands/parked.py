@@ -71,14 +71,15 @@ def list_(ctx: Context) -> None:
 def _command(ctx: Context, thread: str, action: str, reason: str) -> None:
     journal = Journal(ctx.settings, thread, from_snapshot=True)
     run = parked(journal).get(thread)
-    journal.complain()
     if run is None:
+        journal.complain()
         raise Trouble(f"Thread {thread!r} has no parked run.", "`threadlog parked list` names those that have.")
     with Sender(ctx.settings) as sender:
         data = {"run_id": run["run_id"], "action": action, "who": getpass.getuser(), "reason": reason}
         id = sender.send(thread, "threadlog.RunCommand", data)
     ctx.say(f"Asked to {action} run {run['run_id'][:12]}; `threadlog show {thread}` tells what became of it.")
     ctx.emit(thread=thread, action=action, event_id=id)
+    journal.complain()
 
 
 @command.command("retry")
