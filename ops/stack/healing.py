@@ -19,7 +19,7 @@ from ops import http
 from ops.reading import codec_of
 from ops.settings import Settings
 from ops.stack import flink, lifecycle, records
-from ops.stack.layout import Layout
+from ops.stack.layout import Layout, layout_of
 from ops.stack.submit import RUNNING_S, SubmitFailed, begin, end_catch_ups, ready_points
 from wire.control import CAUGHT_UP, CONVERSATION, last_mark
 
@@ -73,8 +73,8 @@ class Healer:
         """Make the state anew; up to where the journal is repaired. Nothing is done where another has done it since.
 
         Raises Unhealed, KafkaException, WireError."""
-        layout = Layout(self.settings.state_dir)
-        with lifecycle.alone(layout.state, self.say):
+        layout = layout_of(self.settings)
+        with lifecycle.alone(self.settings.state_dir, self.say):
             self.healed = last_heal(self.settings)
             if place is not None and not self.is_new(place):
                 return self.healed

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from ops import http
-from ops.settings import Settings
+from ops.settings import Settings, remember
 from ops.stack import flink, healing, lifecycle, records
 from ops.stack.healing import HEALS_MAX, Healer, Unhealed
 from ops.stack.layout import Layout
@@ -87,6 +88,19 @@ def test_heal_stops_rebuilds_and_starts_the_code_that_ran(cluster: Cluster) -> N
     ]
     record = records.read(Layout(cluster.settings.state_dir), "conversation")
     assert record is not None and record.savepoint == ""
+
+
+def test_heal_of_a_branch_goes_by_what_the_branch_ran(cluster: Cluster) -> None:
+    """Not by what the stack's own namespace runs, whose records lie beside."""
+    remember(cluster.settings)
+    cluster.settings = dataclasses.replace(cluster.settings, namespace="branch")
+    with pytest.raises(Unhealed, match="nothing tells which code ran"):
+        cluster.healer().heal((0, 9), now=0)
+    folder = cluster.settings.state_dir
+    (folder / "code" / "f00d").mkdir()
+    records.write(Layout(folder, "branch"), records.Record("conversation", RUNS.id, "other:app", "f00d"))
+    cluster.healer().heal((0, 9), now=0)
+    assert cluster.did[1] == ("ready", "other:app", {"conversation": ""}, "f00d")
 
 
 def test_heal_cancels_what_cannot_be_stopped(cluster: Cluster) -> None:

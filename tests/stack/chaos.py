@@ -22,7 +22,7 @@ from confluent_kafka import Producer
 from ops.reading import Journal, whole_topic
 from ops.settings import Settings
 from ops.stack import flink, processes, records
-from ops.stack.layout import PYTHON, ROOT, Layout
+from ops.stack.layout import PYTHON, ROOT, Layout, layout_of
 from ops.stack.submit import stop_jobs, submit
 from tests.stack.laws import INPUTS
 from tests.stack.world import Event, World, wait_until
@@ -45,17 +45,17 @@ def settings_of(world: World, namespace: str) -> Settings:
 
 
 def clear(world: World) -> None:
-    """No job runs, and the state folder knows of none: it keeps one namespace's records at a time."""
-    stop_jobs(world.settings, Layout(world.settings.state_dir), list(flink.JOBS), print)
+    """No job of the world's namespace runs, and the state folder knows of none."""
+    stop_jobs(world.settings, layout_of(world.settings), list(flink.JOBS), print)
     for job in flink.live_jobs(world.settings).values():
         flink.cancel(world.settings, job)
     for kind in flink.JOBS:
-        (Layout(world.settings.state_dir).jobs / f"{kind}.json").unlink(missing_ok=True)
+        (layout_of(world.settings).jobs / f"{kind}.json").unlink(missing_ok=True)
 
 
 def start(world: World) -> None:
     """Both jobs, from nothing."""
-    layout = Layout(world.settings.state_dir)
+    layout = layout_of(world.settings)
     submit(world.settings, layout, world.settings.app, list(flink.JOBS), print, find=lambda *_: "")
 
 
@@ -211,7 +211,7 @@ def stop_after_checkpoint(world: World, delay_s: float = 0) -> int:
 
 
 def _stop_host(world: World, delay_s: float = 0) -> str:
-    layout, job = Layout(world.settings.state_dir), flink.live_jobs(world.settings)["conversation"]
+    layout, job = layout_of(world.settings), flink.live_jobs(world.settings)["conversation"]
     host = flink.hosts(world.settings, job.id)[0]
     process, before = world.process(host), checkpoint_of(layout, job.id)
     while checkpoint_of(layout, job.id) <= before:
@@ -257,6 +257,6 @@ def outlast_the_timeout(world: World) -> float:
 
 def last_savepoint(world: World) -> str:
     """Where the conversation was stopped last."""
-    found = records.read(Layout(world.settings.state_dir), "conversation")
+    found = records.read(layout_of(world.settings), "conversation")
     assert found is not None
     return found.savepoint
