@@ -15,7 +15,8 @@ from ops.reading import check_broker, name_of, whole_topic
 from ops.settings import Settings
 from ops.stack import lifecycle
 from ops.stack.healing import Healer, Unhealed
-from ops.watching.watch import FOLLOWED, JOURNAL, News, Watch
+from ops.watching.lost import JOURNAL
+from ops.watching.watch import FOLLOWED, News, Watch
 from schemas.errors import WireError
 from wire.frames import Record
 from wire.kafka import follow

@@ -22,21 +22,18 @@ from ops.settings import Settings
 from ops.voids import Void
 from ops.watching.alarms import Alarms, Wrong
 from ops.watching.inputs import TOPICS as INPUTS
-from ops.watching.inputs import Given, Place, Undecided
+from ops.watching.inputs import Given, Place
 from ops.watching.jobs import wrong_jobs
 from ops.watching.lag import Lag
 from ops.watching.leases import Leases
+from ops.watching.lost import JOURNAL, Lost
 from ops.watching.transactions import TOPICS as WRITTEN
 from ops.watching.transactions import Held
-from schemas.errors import Unreadable
 from schemas.topics import topic_of
-from threadlog.entry import Entry
 from wire.frames import Record
-from wire.journal import entry_of
-from wire.kafka import first_offsets, offsets_since, read_topic
 from wire.transactions import StableEnds
 
-JOURNAL, LEASES = "agent-decisions", "agent-leases"
+LEASES = "agent-leases"
 FOLLOWED = (JOURNAL, LEASES, *INPUTS)
 # A restart of it takes less.
 BROKER_S = 15.0
@@ -44,8 +41,6 @@ BROKER_S = 15.0
 BROKEN = ("gap", "fork")
 REBUILD = "`threadlog watch --heal` makes the state anew, or `threadlog stop` and `threadlog start --rebuild`"
 FOREIGN = "Find out who writes the journal beside the conversation"
-
-Ends = Mapping[tuple[str, int], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -67,19 +62,15 @@ class Watch:
     settings: Settings
     journal: Journal = field(init=False)
     entries: int = 0
-    lost: int = 0
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.settings, from_snapshot=True)
         self._alarms, self._held = Alarms(), Held(self.settings.checkpoint_interval_ms)
         self._leases = Leases(self.settings.parallelism)
         self._lag = Lag(self.settings, self.journal.codec)
-        self._healed, self._open_until = dict[int, int](), dict[Place, dict[int, int]]()
         self._cut = set[int]()  # partitions of the journal that are known not to hold their threads' beginnings
         self._ends = StableEnds(self.settings.bootstrap, [name_of(self.settings, topic) for topic in WRITTEN])
-        names = {topic: name_of(self.settings, topic) for topic in INPUTS}
-        firsts = {topic: first_offsets(self.settings.bootstrap, name) for topic, name in names.items()}
-        self._inputs = Undecided({(topic, p): first for topic, of in firsts.items() for p, first in of.items()})
+        self._lost = Lost(self.settings, self.journal.codec)
 
     def take(self, record: Record, now: float) -> list[News]:
         """Take the next record of any topic that is followed into account; what it tells."""
@@ -87,7 +78,7 @@ class Watch:
         if topic == LEASES:
             self._leases.take(record, self.journal.codec, now)
         elif topic in INPUTS:
-            self._inputs.given(topic, record.partition, record.offset, record.key, record.timestamp_ms, now)
+            self._lost.given(topic, record, now)
         elif topic == JOURNAL:
             return self._entry(record)
         return []
@@ -96,44 +87,12 @@ class Watch:
         told, cut = len(self.journal.voids), len(self.journal.cut)
         if (entry := self.journal.take(record)) is not None:
             self.entries += 1
-            if (place := place_of(entry)) is not None:
-                self._inputs.decided(*place, counts=record.offset >= self._healed.get(record.partition, 0))
+            self._lost.decided(entry, record)
         news = [of_void(void) for void in self.journal.voids[told:]]
         if len(self.journal.cut) > cut and record.partition not in self._cut:
             self._cut.add(record.partition)
             news.append(of_cut(record.partition, self.journal.lows[record.partition]))
         return news
-
-    def _passed_over(self, now: float, ends: Ends) -> list[News]:
-        """The inputs whose decision is lost, each told once.
-
-        What was open when the suspicion arose has ended since, and the journal up to there has no entry of it."""
-        name = name_of(self.settings, JOURNAL)
-        stable = {p: stable for (topic, p), (stable, _) in ends.items() if topic == name}
-        end = {p: end for (topic, p), (_, end) in ends.items() if topic == name}
-        suspects = self._inputs.passed_over(now)
-        self._open_until = {place: self._open_until.get(place, end) for place in suspects}
-        certain = {
-            place: given
-            for place, given in suspects.items()
-            if all(stable[p] >= until for p, until in self._open_until[place].items())
-        }
-        decided = self._decided(certain) if certain else set[Place]()
-        self._inputs.settle(certain)
-        lost = {place: given for place, given in certain.items() if place not in decided}
-        self.lost += len(lost)
-        return [of_lost(place, given) for place, given in sorted(lost.items())]
-
-    def _decided(self, suspects: dict[Place, Given]) -> set[Place]:
-        """Those of them of which any entry was made, by the whole journal as of now."""
-        name, found = name_of(self.settings, JOURNAL), set()
-        first = min(given.timestamp_ms for given in suspects.values())
-        for record in read_topic(self.settings.bootstrap, name, offsets_since(self.settings.bootstrap, name, first)):
-            try:
-                found.add(place_of(entry_of(record.value, self.journal.codec)))
-            except Unreadable:
-                continue
-        return {place for place in suspects if place in found}
 
     def look(self, now: float) -> list[News]:
         """What is wrong beside the records, and what no longer is."""
@@ -142,7 +101,7 @@ class Watch:
             ends = self._ends.look()
             self._held.look(now, ends)
             found += self._held.wrong(now)
-            news += self._passed_over(now, ends)
+            news += [of_lost(place, given) for place, given in self._lost.look(now, ends).items()]
             found += self._lag.wrong(now)
         except KafkaException as error:
             do = "Its supervisor starts it again; `threadlog logs kafka` tells why it does not come"
@@ -153,21 +112,15 @@ class Watch:
 
     def healed(self, until: Mapping[int, int]) -> None:
         """The state was made anew from the journal up to there, and inputs are decided from their beginning again."""
-        self._healed = dict(until)
-        self._inputs.reached.clear()
+        self._lost.healed(until)
 
     def counts(self, now: float) -> dict[str, Any]:
         """The figures of now, for a metric."""
         return {
             "entries": self.entries, "threads": len(self.journal.heads), "void": len(self.journal.voids),
-            "cut": self.journal.cut.total(), "lost": self.lost, "held_s": round(self._held.oldest_s(now), 1),
+            "cut": self.journal.cut.total(), "lost": self._lost.count, "held_s": round(self._held.oldest_s(now), 1),
             "alarms": len(self._alarms.told),
         }  # fmt: skip
-
-
-def place_of(entry: Entry) -> Place | None:
-    """Where the log holds what was decided on; None for what is no record, such as a timer."""
-    return None if entry.kind == "timer" else (entry.input.topic, entry.input.partition, entry.input.offset)
 
 
 def without_echo(found: Iterable[Wrong], jobs: list[Wrong]) -> list[Wrong]:

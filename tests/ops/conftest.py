@@ -19,6 +19,7 @@ import ops.index.source
 import ops.reading
 import ops.sending
 import ops.watching.lag
+import ops.watching.lost
 import ops.watching.watch
 import wire.writing
 from tests.ops.audits import eventful, exported, paid, signed
@@ -54,13 +55,13 @@ def kafka(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
         monkeypatch.setattr(module, "follow", fake.follow)
     for module in (ops.reading, ops.sending, ops.audit.collect):
         monkeypatch.setattr(module, "Registry", lambda url: fake.schemas)
-    for module in (ops.reading, ops.watching.watch):
+    for module in (ops.reading, ops.watching.lost):
         monkeypatch.setattr(module, "read_topic", fake.read_topic)
-    for module in (ops.audit.signing, ops.reading, ops.watching.watch):
+    for module in (ops.audit.signing, ops.reading, ops.watching.lost):
         monkeypatch.setattr(module, "first_offsets", fake.first_offsets)
     monkeypatch.setattr(ops.watching.watch, "StableEnds", fake.stable_ends)
     monkeypatch.setattr(ops.watching.lag, "progress", lambda bootstrap, group, topics: {})
-    monkeypatch.setattr(ops.watching.watch, "offsets_since", lambda bootstrap, topic, time_ms: {})
+    monkeypatch.setattr(ops.watching.lost, "offsets_since", lambda bootstrap, topic, time_ms: {})
     for module in (ops.sending, wire.writing):
         monkeypatch.setattr(module, "producer", lambda bootstrap, *settings: FakeProducer(fake))
     monkeypatch.setattr(

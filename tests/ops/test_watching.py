@@ -25,6 +25,7 @@ from wire.frames import Record, thread_in
 from wire.leases import HELD, OBSERVE_S, OVERTAKEN, RELEASED, TYPE
 
 WRONG = Wrong("job", "it does not run", "Start it", 10, "tools")
+LETTER = {"exception": b"history_cut", "topic": b"threadlog.agent-events", "partition": b"0"}
 JOURNAL, IDLE = ("threadlog.agent-decisions", 3), ("threadlog.agent-replies", 1)
 
 
@@ -250,7 +251,24 @@ def test_watch_tells_of_a_lost_decision_before_the_thread_says_more(
     lost = [] if held else [("u", 0), ("t", 2)]
     assert told == ["void"]
     assert [(one["thread"], one["offset"]) for one in looks[1]] == lost
-    assert (looks[0], looks[2], watch.lost) == ([], [], len(lost))
+    assert (looks[0], looks[2], watch.counts(99.0)["lost"]) == ([], [], len(lost))
+
+
+def test_watch_takes_a_dead_letter_for_a_decision(kafka: FakeKafka) -> None:
+    """Such as of a thread whose history is cut: it has no entry, and the stack is well. One that tells nothing does
+    not count."""
+    for key in (b"u", b"v", b"t"):
+        kafka.add("agent-events", key, b"v")
+    letter = [(f"__streams.errors.{name}", told) for name, told in LETTER.items()]
+    kafka.add("dead-letters", b"u", b"v", headers=[*letter, ("__streams.errors.offset", b"0")])
+    kafka.add("dead-letters", b"v", b"v", headers=[*letter, ("__streams.errors.offset", b"one")])
+    watch = Watch(Settings(brokers="127.0.0.1:1"))
+    kafka.add_entry(told_of(story("Ann")[0], 2))
+    for topic in ("agent-events", "agent-decisions"):
+        for record in kafka.topics[f"threadlog.{topic}"]:
+            watch.take(record, 0.0)
+    told = [news.record["offset"] for now in (PASSED_S, 99.0) for news in watch.look(now) if news.broken]
+    assert (told, watch.counts(99.0)["lost"]) == ([1], 1)
 
 
 def told_of(entry: Entry, offset: int, thread: str = "t") -> Entry:
