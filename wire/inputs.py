@@ -145,7 +145,7 @@ def _decided(bootstrap: str, namespace: str, codec: Codec) -> Iterable[tuple[Pla
 
 
 def place_in_letter(record: Record, namespace: str) -> tuple[str, int, int] | None:
-    """Topic, partition and offset of what a dead letter is of; None where it does not say, or is of no topic of ours."""
+    """Topic, partition and offset of what a dead letter is of; None where it does not say."""
     told = {name: value.decode("utf-8", "replace") for name, value in record.headers if value is not None}
     try:
         return topic_of(namespace, told[_TOPIC]), int(told[_PARTITION]), int(told[_OFFSET])

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decisions that are lost: inputs that were passed over (`inputs`), once nothing is open that may still bring their
-entry or their dead letter, and the log up to there has neither."""
+entry or their dead letter, and the log up to there has neither.
+
+A journal may be kept shorter than its inputs. Where a partition of it begins above 0, what is as old as the first
+record that is left there may have had an entry before that, and is not called lost. In which partition a thread lies is
+not asked: the youngest of these records counts for all."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -34,16 +39,29 @@ class Lost:
     count: int = 0
     _inputs: Undecided = field(init=False)
     _healed: Mapping[int, int] = field(default_factory=dict)
+    # When the first record that is left of each partition of the journal was written whose beginning is deleted. Until
+    # it is read, or where none is left, this moment: no later decision can be deleted yet.
+    _left_ms: dict[int, int] = field(default_factory=dict)
+    _unread: set[int] = field(default_factory=set)
     _open_until: dict[Place, dict[tuple[str, int], int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = {topic: name_of(self.settings, topic) for topic in TOPICS}
         firsts = {topic: first_offsets(self.settings.bootstrap, name) for topic, name in names.items()}
         self._inputs = Undecided({(topic, p): first for topic, of in firsts.items() for p, first in of.items()})
+        lows, now_ms = first_offsets(self.settings.bootstrap, name_of(self.settings, JOURNAL)), int(time.time() * 1000)
+        self._left_ms = {partition: now_ms for partition, low in lows.items() if low > 0}
+        self._unread = set(self._left_ms)
 
     def given(self, topic: str, record: Record, now: float) -> None:
         """An input was read."""
         self._inputs.given(topic, record.partition, record.offset, record.key, record.timestamp_ms, now)
+
+    def read(self, record: Record) -> None:
+        """A record of the journal was read, valid or not."""
+        if record.partition in self._unread:
+            self._unread.remove(record.partition)
+            self._left_ms[record.partition] = record.timestamp_ms
 
     def decided(self, entry: Entry, record: Record) -> None:
         """A valid entry was read."""
@@ -63,7 +81,11 @@ class Lost:
         written = {name_of(self.settings, topic) for topic in (JOURNAL, LETTERS)}
         stable = {place: stable for place, (stable, _) in ends.items() if place[0] in written}
         end = {place: end for place, (_, end) in ends.items() if place[0] in written}
-        suspects = self._inputs.passed_over(now)
+        since_ms = max(self._left_ms.values(), default=-1)
+        passed_over = self._inputs.passed_over(now)
+        suspects = {place: given for place, given in passed_over.items() if given.timestamp_ms > since_ms}
+        if not self._unread:
+            self._inputs.settle(passed_over.keys() - suspects.keys())
         self._open_until = {place: self._open_until.get(place, end) for place in suspects}
         certain = {
             place: given

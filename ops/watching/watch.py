@@ -85,6 +85,7 @@ class Watch:
 
     def _entry(self, record: Record) -> list[News]:
         told, cut = len(self.journal.voids), len(self.journal.cut)
+        self._lost.read(record)
         if (entry := self.journal.take(record)) is not None:
             self.entries += 1
             self._lost.decided(entry, record)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -269,6 +270,22 @@ def test_watch_takes_a_dead_letter_for_a_decision(kafka: FakeKafka) -> None:
             watch.take(record, 0.0)
     told = [news.record["offset"] for now in (PASSED_S, 99.0) for news in watch.look(now) if news.broken]
     assert (told, watch.counts(99.0)["lost"]) == ([1], 1)
+
+
+def test_watch_calls_nothing_lost_whose_entry_may_be_deleted(kafka: FakeKafka) -> None:
+    """Where a journal is kept shorter than its inputs: what is older than the first entry that is left. A record's time
+    is its place, here."""
+    for thread in "abcde":
+        kafka.add("agent-events", thread.encode(), b"v")
+    for offset in (0, 1, 2, 4):
+        kafka.add_entry(told_of(story("Ann")[0], offset, "abcde"[offset]))
+    kafka.cut("agent-decisions", 2)
+    watch = Watch(Settings(brokers=os.environ["THREADLOG_BROKERS"]))
+    for topic in ("agent-events", "agent-decisions"):
+        for record in kafka.topics[f"threadlog.{topic}"]:
+            watch.take(record, 0.0)
+    looks = [[news.record for news in watch.look(now) if news.broken] for now in (PASSED_S, 99.0)]
+    assert [[one["offset"] for one in look if one["alarm"] == "lost"] for look in looks] == [[3], []]
 
 
 def told_of(entry: Entry, offset: int, thread: str = "t") -> Entry:
