@@ -30,12 +30,15 @@ from wire.control import (
     ACCEPTED,
     CAUGHT_UP,
     CONVERSATION,
+    DROPPED,
     STARTED,
     STOPPED,
     Mark,
     ended,
     here,
+    is_dropped,
     last_mark,
+    last_of,
     plain_path,
     read_marks,
     refusal,
@@ -119,6 +122,14 @@ def remember(
     write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
 
 
+def drop(settings: Settings) -> None:
+    """Write down that no state of the conversation from before may be gone on from, so that whatever becomes of this,
+    the next start makes it anew from the journal; and what is caught up next is known for that. Raises KafkaException,
+    WireError."""
+    mark = Mark(DROPPED, CONVERSATION, "", "", {})
+    write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
+
+
 def cancel(settings: Settings, job: flink.Job, say: Say) -> None:
     """Cancel a job. Of the conversation it is written down which start has ended."""
     generation = generation_of(settings, job) if job.kind == CONVERSATION else 0  # asked while Flink knows the job
@@ -189,8 +200,11 @@ def ready(settings: Settings, layout: Layout, point: str, mine: records.Record, 
     `mine` names app and code, `run` submits a catch-up. Raises SubmitFailed, KafkaException, WireError."""
     held = bounds(settings.bootstrap, journal_of(settings))
     ends = {partition: high for partition, (_, high) in held.items()}
-    mark = last_mark(settings.bootstrap, settings.namespace, _codec(settings))
-    reason = refusal(point, mark, ends)
+    marks = read_marks(settings.bootstrap, settings.namespace, _codec(settings))
+    if point and is_dropped(marks):
+        say(f"  {point} may not be gone on from: the state of the {CONVERSATION} was to be made anew, and was not yet")
+        point = ""
+    reason = refusal(point, last_of(marks), ends)
     if not reason:
         return point
     if not any(ends.values()):
@@ -237,6 +251,8 @@ def _caught_up(
     """The savepoint of a catch-up from `point`, recorded. The job is gone afterwards, whatever comes of it."""
     generation, began = uuid.uuid4().hex[:12], time.monotonic()
     ends = {partition: high for partition, (_, high) in held.items()}
+    if not point:
+        drop(settings)
     job_id = run(point, catch_up_arguments(generation, held))
     try:
         _wait_read(settings, job_id, generation, say)
