@@ -4,6 +4,7 @@
                                                        ┌─► chain of each thread ──► void entries, at once
 journal, inputs, leases, read from their beginning ────┼─► inputs passed over ────► lost commits, once confirmed
                                                        └─► who renews a lease ────► nobody, or too many
+marks of starts ──────────────────────────────────────────────────────────────────► what a rebuild has healed
 stable ends of what the job writes in transactions ───────────────────────────────► a transaction that hangs
 committed offsets and what retention leaves ──────────────────────────────────────► a job that falls behind that
 Flink's REST ─────────────────────────────────────────────────────────────────────► a job that does not run
@@ -11,7 +12,7 @@ Flink's REST ──────────────────────�
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,11 +31,13 @@ from ops.watching.lost import JOURNAL, Lost
 from ops.watching.transactions import TOPICS as WRITTEN
 from ops.watching.transactions import Held
 from schemas.topics import topic_of
+from wire.control import TOPIC as CONTROL
+from wire.control import Written, last_rebuild, mark_in, read_marks
 from wire.frames import Record
 from wire.transactions import StableEnds
 
 LEASES = "agent-leases"
-FOLLOWED = (JOURNAL, LEASES, *INPUTS)
+FOLLOWED = (JOURNAL, LEASES, CONTROL, *INPUTS)
 # A restart of it takes less.
 BROKER_S = 15.0
 # What a broken history is told by: the state that goes on from it is not the journal's.
@@ -47,21 +50,28 @@ FOREIGN = "Find out who writes the journal beside the conversation"
 class News:
     """What is to be told: a line for a person, an object for a program, and whether the state must be made anew.
 
-    `place`: where the journal breaks, for a void entry."""
+    place   where the journal breaks, for a void entry
+    mark    where the last rebuild is told of by which this was judged, -1 for none
+    """
 
     line: str
     record: dict[str, Any]
     broken: bool = False
     place: tuple[int, int] | None = None
+    mark: int = -1
 
 
 @dataclass
 class Watch:
-    """All that is followed. Times are monotonic seconds, given by the caller."""
+    """All that is followed. Times are monotonic seconds, given by the caller.
+
+    `broken`: the void entries that were told of. Those before the last rebuild are `healed`: they are counted."""
 
     settings: Settings
     journal: Journal = field(init=False)
     entries: int = 0
+    broken: list[Void] = field(default_factory=list)
+    healed: int = 0
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.settings, from_snapshot=True)
@@ -71,6 +81,9 @@ class Watch:
         self._cut = set[int]()  # partitions of the journal that are known not to hold their threads' beginnings
         self._ends = StableEnds(self.settings.bootstrap, [name_of(self.settings, topic) for topic in WRITTEN])
         self._lost = Lost(self.settings, self.journal.codec)
+        self._marks = list[Written]()
+        self._rebuilt: Written | None = None
+        self.read_marks()
 
     def take(self, record: Record, now: float) -> list[News]:
         """Take the next record of any topic that is followed into account; what it tells."""
@@ -79,6 +92,8 @@ class Watch:
             self._leases.take(record, self.journal.codec, now)
         elif topic in INPUTS:
             self._lost.given(topic, record, now)
+        elif topic == CONTROL and (written := mark_in(record, self.journal.codec)) is not None:
+            self._mark(written)
         elif topic == JOURNAL:
             return self._entry(record)
         return []
@@ -89,7 +104,11 @@ class Watch:
         if (entry := self.journal.take(record)) is not None:
             self.entries += 1
             self._lost.decided(entry, record)
-        news = [of_void(void) for void in self.journal.voids[told:]]
+        ends = self._rebuilt.mark.journal if self._rebuilt else {}
+        broken = [void for void in self.journal.voids[told:] if void.offset >= ends.get(void.partition, 0)]
+        self.broken += broken
+        self.healed += len(self.journal.voids) - told - len(broken)
+        news = [of_void(void, self._judged_by) for void in broken]
         if len(self.journal.cut) > cut and record.partition not in self._cut:
             self._cut.add(record.partition)
             news.append(of_cut(record.partition, self.journal.lows[record.partition]))
@@ -102,7 +121,7 @@ class Watch:
             ends = self._ends.look()
             self._held.look(now, ends)
             found += self._held.wrong(now)
-            news += [of_lost(place, given) for place, given in self._lost.look(now, ends).items()]
+            news += [of_lost(*lost, self._judged_by) for lost in self._lost.look(now, ends).items()]
             found += self._lag.wrong(now)
         except KafkaException as error:
             do = "Its supervisor starts it again; `threadlog logs kafka` tells why it does not come"
@@ -111,14 +130,30 @@ class Watch:
             found = without_echo(found, wrong_jobs(self.settings))
         return news + [of_wrong(*told) for told in self._alarms.look(now, found)]
 
-    def healed(self, until: Mapping[int, int]) -> None:
-        """The state was made anew from the journal up to there, and inputs are decided from their beginning again."""
-        self._lost.healed(until)
+    def read_marks(self) -> None:
+        """Read what rebuilds have healed as of now. Raises KafkaException, RegistryUnavailable."""
+        for written in read_marks(self.settings.bootstrap, self.settings.namespace, self.journal.codec):
+            self._mark(written)
+
+    def _mark(self, written: Written) -> None:
+        """A mark of a start was read, perhaps for the second time."""
+        if self._marks and written.offset <= self._marks[-1].offset:
+            return
+        self._marks.append(written)
+        rebuilt = last_rebuild(self._marks)
+        if rebuilt is not None and rebuilt is not self._rebuilt:
+            self._lost.healed(rebuilt.mark.journal)
+        self._rebuilt = rebuilt
+
+    @property
+    def _judged_by(self) -> int:
+        return -1 if self._rebuilt is None else self._rebuilt.offset
 
     def counts(self, now: float) -> dict[str, Any]:
         """The figures of now, for a metric."""
         return {
             "entries": self.entries, "threads": len(self.journal.heads), "void": len(self.journal.voids),
+            "healed": self.healed,
             "cut": self.journal.cut.total(), "lost": self._lost.count, "held_s": round(self._held.oldest_s(now), 1),
             "alarms": len(self._alarms.told),
         }  # fmt: skip
@@ -133,7 +168,7 @@ def without_echo(found: Iterable[Wrong], jobs: list[Wrong]) -> list[Wrong]:
     return [*(wrong for wrong in found if not (down and wrong.kind == "lease")), *jobs]
 
 
-def of_void(void: Void) -> News:
+def of_void(void: Void, mark: int) -> News:
     """A void entry as news."""
     broken = void.reason.startswith(BROKEN)
     do = REBUILD if broken else FOREIGN
@@ -142,7 +177,7 @@ def of_void(void: Void) -> News:
         "reason": void.reason, "do": do,
     }  # fmt: skip
     line = f"ALARM {void.thread} at {void.partition}/{void.offset}: {void.reason}. {do}"
-    return News(line, record, broken, (void.partition, void.offset))
+    return News(line, record, broken, (void.partition, void.offset), mark)
 
 
 def of_cut(partition: int, low: int) -> News:
@@ -152,7 +187,7 @@ def of_cut(partition: int, low: int) -> News:
     return News(line, {"cut": True, "topic": JOURNAL, "partition": partition, "offset": low})
 
 
-def of_lost(place: Place, given: Given) -> News:
+def of_lost(place: Place, given: Given, mark: int) -> News:
     """A lost decision as news."""
     topic, partition, offset = place
     what = f"the decision on {topic} {partition}/{offset} was lost: a later input of that partition has its entry"
@@ -160,7 +195,7 @@ def of_lost(place: Place, given: Given) -> News:
         "alarm": "lost", "thread": given.thread, "topic": topic, "partition": partition, "offset": offset,
         "do": REBUILD,
     }  # fmt: skip
-    return News(f"ALARM {given.thread}: {what}. {REBUILD}", record, broken=True)
+    return News(f"ALARM {given.thread}: {what}. {REBUILD}", record, broken=True, mark=mark)
 
 
 def of_wrong(wrong: Wrong, lasted_s: float, over: bool) -> News:

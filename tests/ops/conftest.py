@@ -21,6 +21,7 @@ import ops.sending
 import ops.watching.lag
 import ops.watching.lost
 import ops.watching.watch
+import wire.control
 import wire.writing
 from tests.ops.audits import eventful, exported, paid, signed
 from tests.ops.fakes import FakeKafka, FakeProducer, FakeTopic
@@ -55,7 +56,7 @@ def kafka(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
         monkeypatch.setattr(module, "follow", fake.follow)
     for module in (ops.reading, ops.sending, ops.audit.collect):
         monkeypatch.setattr(module, "Registry", lambda url: fake.schemas)
-    for module in (ops.reading, ops.watching.lost):
+    for module in (ops.reading, ops.watching.lost, wire.control):
         monkeypatch.setattr(module, "read_topic", fake.read_topic)
     for module in (ops.audit.signing, ops.reading, ops.watching.lost):
         monkeypatch.setattr(module, "first_offsets", fake.first_offsets)

@@ -44,7 +44,12 @@ class FakeKafka:
         return self.add("agent-replies", thread.encode(), Codec(self.schemas).encode("threadlog.Reply", reply))
 
     def read_topic(
-        self, bootstrap: str, topic: str, first: Any = None, partitions: Container[int] | None = None
+        self,
+        bootstrap: str,
+        topic: str,
+        first: Any = None,
+        partitions: Container[int] | None = None,
+        missing: bool = False,
     ) -> Iterator[Record]:
         """All there is now."""
         yield from [r for r in self.topics.get(topic, []) if partitions is None or r.partition in partitions]

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from ops import http
 from ops.settings import Settings
@@ -21,12 +19,10 @@ from ops.watching.watch import Watch
 from schemas.codec import Codec, FixedSchemas
 from tests.ops.fakes import FakeKafka, objects, run
 from tests.ops.test_journal import story
-from threadlog.entry import Entry
 from wire.frames import Record, thread_in
 from wire.leases import HELD, OBSERVE_S, OVERTAKEN, RELEASED, TYPE
 
 WRONG = Wrong("job", "it does not run", "Start it", 10, "tools")
-LETTER = {"exception": b"history_cut", "topic": b"threadlog.agent-events", "partition": b"0"}
 JOURNAL, IDLE = ("threadlog.agent-decisions", 3), ("threadlog.agent-replies", 1)
 
 
@@ -232,80 +228,15 @@ def test_second_job_of_a_kind_is_wrong_and_each_is_looked_at(cluster: Flink) -> 
     ]
 
 
-@pytest.mark.parametrize("held", [False, True], ids=["ended", "open"])
-def test_watch_tells_of_a_lost_decision_before_the_thread_says_more(
-    kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch, held: bool
-) -> None:
-    """Once nothing is open that may still bring it. An entry that is void is there; it is told of as such."""
-    ends = kafka.stable_ends("", [])
-    monkeypatch.setattr("ops.watching.watch.StableEnds", lambda bootstrap, topics: ends)
-    mine, yours = story("Ann", "Bob", "Cid"), story("Dan")
-    for key in (b"u", b"t", b"t", b"t", b"v"):
-        kafka.add("agent-events", key, b"v")
-    watch = Watch(Settings(brokers="127.0.0.1:1"))
-    written = [told_of(mine[0], 1), told_of(mine[2], 3), told_of(yours[0], 4, "v")]  # lost: 0 of u, and 2 of t
-    records = [*kafka.topics["threadlog.agent-events"], *(kafka.add_entry(entry) for entry in written)]
-    told = [news.record["alarm"] for record in records for news in watch.take(record, 0.0)]
-    if held:
-        ends.held = {("threadlog.agent-decisions", 0): 2}
-    looks = [[news.record for news in watch.look(now) if news.broken] for now in (PASSED_S - 1, PASSED_S, 99.0)]
-    lost = [] if held else [("u", 0), ("t", 2)]
-    assert told == ["void"]
-    assert [(one["thread"], one["offset"]) for one in looks[1]] == lost
-    assert (looks[0], looks[2], watch.counts(99.0)["lost"]) == ([], [], len(lost))
-
-
-def test_watch_takes_a_dead_letter_for_a_decision(kafka: FakeKafka) -> None:
-    """Such as of a thread whose history is cut: it has no entry, and the stack is well. One that tells nothing does
-    not count."""
-    for key in (b"u", b"v", b"t"):
-        kafka.add("agent-events", key, b"v")
-    letter = [(f"__streams.errors.{name}", told) for name, told in LETTER.items()]
-    kafka.add("dead-letters", b"u", b"v", headers=[*letter, ("__streams.errors.offset", b"0")])
-    kafka.add("dead-letters", b"v", b"v", headers=[*letter, ("__streams.errors.offset", b"one")])
-    watch = Watch(Settings(brokers="127.0.0.1:1"))
-    kafka.add_entry(told_of(story("Ann")[0], 2))
-    for topic in ("agent-events", "agent-decisions"):
-        for record in kafka.topics[f"threadlog.{topic}"]:
-            watch.take(record, 0.0)
-    told = [news.record["offset"] for now in (PASSED_S, 99.0) for news in watch.look(now) if news.broken]
-    assert (told, watch.counts(99.0)["lost"]) == ([1], 1)
-
-
-def test_watch_calls_nothing_lost_whose_entry_may_be_deleted(kafka: FakeKafka) -> None:
-    """Where a journal is kept shorter than its inputs: what is older than the first entry that is left. A record's time
-    is its place, here."""
-    for thread in "abcde":
-        kafka.add("agent-events", thread.encode(), b"v")
-    for offset in (0, 1, 2, 4):
-        kafka.add_entry(told_of(story("Ann")[0], offset, "abcde"[offset]))
-    kafka.cut("agent-decisions", 2)
-    watch = Watch(Settings(brokers=os.environ["THREADLOG_BROKERS"]))
-    for topic in ("agent-events", "agent-decisions"):
-        for record in kafka.topics[f"threadlog.{topic}"]:
-            watch.take(record, 0.0)
-    looks = [[news.record for news in watch.look(now) if news.broken] for now in (PASSED_S, 99.0)]
-    assert [[one["offset"] for one in look if one["alarm"] == "lost"] for look in looks] == [[3], []]
-
-
-def told_of(entry: Entry, offset: int, thread: str = "t") -> Entry:
-    """The entry as if it were made of the input at that offset."""
-    return resealed(entry, thread=thread, input=replace(entry.input, topic="agent-events", partition=0, offset=offset))
-
-
-def resealed(entry: Entry, **changes: Any) -> Entry:
-    """Changed, and with the hash of what it says now."""
-    changed = replace(entry, **changes)
-    return replace(changed, hash=changed.computed_hash())
-
-
 def test_watch_tells_the_figures_of_now_when_asked(kafka: FakeKafka) -> None:
     """Objects with the same names as at the end."""
     for entry in story("Ann", "Bob"):
         kafka.add_entry(entry)
     counts = objects(run("--json", "watch", "--every", "0"))
     assert [one["entries"] for one in counts] == [0, 1, 2, 2]
-    assert {tuple(one) for one in counts} == {("entries", "threads", "void", "cut", "lost", "held_s", "alarms")}
+    assert {tuple(one) for one in counts} == {
+        ("entries", "threads", "void", "healed", "cut", "lost", "held_s", "alarms")
+    }
 
 
 def test_watch_looks_beside_what_it_reads(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch) -> None:
