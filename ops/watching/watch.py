@@ -31,6 +31,7 @@ from ops.watching.lost import JOURNAL, Lost
 from ops.watching.transactions import TOPICS as WRITTEN
 from ops.watching.transactions import Held
 from schemas.topics import topic_of
+from threadlog.following import BROKEN
 from wire.control import TOPIC as CONTROL
 from wire.control import Written, last_rebuild, mark_in, read_marks
 from wire.frames import Record
@@ -40,8 +41,6 @@ LEASES = "agent-leases"
 FOLLOWED = (JOURNAL, LEASES, CONTROL, *INPUTS)
 # A restart of it takes less.
 BROKER_S = 15.0
-# What a broken history is told by: the state that goes on from it is not the journal's.
-BROKEN = ("gap", "fork")
 REBUILD = "`threadlog watch --heal` makes the state anew, or `threadlog stop` and `threadlog start --rebuild`"
 FOREIGN = "Find out who writes the journal beside the conversation"
 
