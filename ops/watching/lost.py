@@ -90,7 +90,7 @@ class Lost:
         certain = {
             place: given
             for place, given in suspects.items()
-            if all(stable[p] >= until for p, until in self._open_until[place].items())
+            if all(stable.get(p, -1) >= until for p, until in self._open_until[place].items())
         }
         decided = self._decided(certain) if certain else set[Place]()
         self._inputs.settle(certain)

@@ -78,6 +78,27 @@ def test_watch_calls_nothing_lost_whose_entry_may_be_deleted(kafka: FakeKafka) -
     assert [[one["offset"] for one in look if one["alarm"] == "lost"] for look in looks] == [[3], []]
 
 
+def test_watch_waits_for_a_partition_that_the_broker_does_not_tell_of(
+    kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was open there may still bring the entry."""
+    for thread in "ab":
+        kafka.add("agent-events", thread.encode(), b"v")
+    records = [*kafka.topics["threadlog.agent-events"], kafka.add_entry(told_of(story("Ann")[0], 1, "b"))]
+    ends = kafka.stable_ends("", [])
+    monkeypatch.setattr("ops.watching.watch.StableEnds", lambda bootstrap, topics: ends)
+    watch = Watch(Settings(brokers="127.0.0.1:1"))
+    for record in records:
+        watch.take(record, 0.0)
+    ends.held = {("threadlog.agent-decisions", 0): 0}
+    told = dict(ends.look())
+    looks = []
+    for now, these in ((PASSED_S, told), (20.0, {}), (30.0, {place: (end, end) for place, (_, end) in told.items()})):
+        monkeypatch.setattr(ends, "look", lambda these=these: these)
+        looks.append([news.record["offset"] for news in watch.look(now) if news.broken])
+    assert looks == [[], [], [0]]
+
+
 def told_of(entry: Entry, offset: int, thread: str = "t") -> Entry:
     """The entry as if it were made of the input at that offset."""
     return resealed(entry, thread=thread, input=replace(entry.input, topic="agent-events", partition=0, offset=offset))
