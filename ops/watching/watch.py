@@ -75,7 +75,7 @@ class Watch:
     def __post_init__(self) -> None:
         self.journal = Journal(self.settings, from_snapshot=True)
         self._alarms, self._held = Alarms(), Held(self.settings.checkpoint_interval_ms)
-        self._leases = Leases(self.settings.parallelism)
+        self._leases = Leases()
         self._lag = Lag(self.settings, self.journal.codec)
         self._cut = set[int]()  # partitions of the journal that are known not to hold their threads' beginnings
         self._ends = StableEnds(self.settings.bootstrap, [name_of(self.settings, topic) for topic in WRITTEN])

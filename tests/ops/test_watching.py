@@ -73,16 +73,24 @@ def test_transaction_may_be_open_for_some_checkpoints() -> None:
     assert (held.wrong(99), len(held.wrong(100))) == ([], 1)
 
 
-def lease(holder: str, state: str = HELD, job: str = "conversation", ms: int = 1) -> Record:
+def lease(holder: str, state: str = HELD, job: str = "conversation", ms: int = 1, generation: int = 1) -> Record:
     schemas = FixedSchemas()
     value = Codec(schemas).encode(
-        TYPE, {"job": job, "holder": holder, "state": state, "place": f"host/{holder}", "time_ms": 1}
+        TYPE,
+        {
+            "job": job,
+            "holder": holder,
+            "state": state,
+            "place": f"host/{holder}",
+            "time_ms": 1,
+            "generation": generation,
+        },
     )
     return Record("threadlog.agent-leases", 0, 0, ms, job.encode(), value, [])
 
 
 def leases(*said: tuple[float, Record]) -> Leases:
-    made, codec = Leases(copies=1), Codec(FixedSchemas())
+    made, codec = Leases(), Codec(FixedSchemas())
     for now, record in said:
         made.take(record, codec, now)
     return made
@@ -98,17 +106,25 @@ def test_lease_that_nobody_renews_is_wrong() -> None:
 def test_lease_of_a_second_copy_is_wrong() -> None:
     """It says where each runs. One that follows on another is none as soon as the first is silent, which one that died
     without a word is before that is told."""
-    [wrong] = leases((0, lease("a")), (1, lease("b"))).wrong(2)
+    [wrong] = leases((0, lease("a")), (1, lease("b", generation=2))).wrong(2)
     assert (wrong.kind, wrong.fields["places"]) == ("copies", ["host/a", "host/b"])
     assert wrong.after_s > OBSERVE_S
-    assert leases((0, lease("a")), (6, lease("b"))).wrong(OBSERVE_S) == []
+    assert leases((0, lease("a")), (6, lease("b", generation=2))).wrong(OBSERVE_S) == []
+
+
+def test_leases_of_one_start_are_of_one_copy() -> None:
+    """However many subtasks it has: `threadlog start --parallelism` may have come since the watch began."""
+    assert leases((0, lease("a")), (1, lease("b"))).wrong(2) == []
 
 
 def test_lease_of_long_ago_is_history() -> None:
     """The topic is read from its beginning: who died without a word, or was overtaken, tells nothing of now."""
     old = [(0, lease("a")), (0, lease("b", OVERTAKEN))]
     assert leases(*old, (0, lease("c", ms=60_000))).wrong(1) == []
-    assert [wrong.where for wrong in leases(*old, (0, lease("c", ms=2_000))).wrong(1)] == ["", "overtaken"]
+    assert [wrong.where for wrong in leases(*old, (0, lease("c", ms=2_000, generation=2))).wrong(1)] == [
+        "",
+        "overtaken",
+    ]
 
 
 def test_copy_that_was_overtaken_and_tries_again_is_wrong() -> None:
