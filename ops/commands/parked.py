@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ops.context import Context, Trouble, pass_context
+from ops.printable import printable
 from ops.reading import Journal
 from ops.sending import Sender
 from threadlog.entry import Entry
@@ -61,7 +62,7 @@ def list_(ctx: Context) -> None:
     journal = Journal(ctx.settings, from_snapshot=True)
     runs = parked(journal)
     for run in runs.values():
-        ctx.say(f"{run['thread']}  run {run['run_id'][:12]}  {run['type']}: {run['message']}")
+        ctx.say(printable(f"{run['thread']}  run {run['run_id'][:12]}  {run['type']}: {run['message']}"))
         ctx.emit(**run)
     if not runs:
         ctx.say("No run is parked.")

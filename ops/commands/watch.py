@@ -11,6 +11,7 @@ import click
 from confluent_kafka import KafkaException
 
 from ops.context import Context, Trouble, pass_context
+from ops.printable import printable
 from ops.reading import check_broker, name_of, whole_topic
 from ops.settings import Settings
 from ops.stack import lifecycle
@@ -80,7 +81,7 @@ def _watch(
             told = now
             _tell_counts(ctx, watch, now)
         for one in news:
-            ctx.say(one.line)
+            ctx.say(printable(one.line))
             ctx.emit(**one.record)
         if healer is not None:
             if broken := [one for one in news if one.broken]:
