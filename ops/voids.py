@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ops.context import Trouble
+from ops.printable import printable
 
 VOIDS_SHOWN = 5
 
@@ -25,7 +26,7 @@ def complain(voids: Sequence[Void], count: int) -> None:
     """Raises Trouble when there are void entries: `count` of them, of which these are shown."""
     if not count:
         return
-    told = [f"  {v.thread} at {v.partition}/{v.offset}: {v.reason}" for v in voids[:VOIDS_SHOWN]]
+    told = [printable(f"  {v.thread} at {v.partition}/{v.offset}: {v.reason}") for v in voids[:VOIDS_SHOWN]]
     more = count - len(told)
     lines = "\n".join([*told, *([f"  and {more} more"] if more else [])])
     raise Trouble(

@@ -27,6 +27,10 @@ from threadlog.limits import Limits
 from threadlog.snapshots import state_before
 from threadlog.state import GENESIS, Patch, Small, State, evolve, read_patch
 
+# By what the reasons begin of entries that belong to another history: the state that goes on from them is not the
+# journal's.
+BROKEN = ("gap", "fork")
+
 Standing = Literal["applied", "repeat", "void"]
 
 
@@ -98,7 +102,8 @@ def catch_up(state: State, head: Head, entry: Entry, limits: Limits, cut: bool =
     """Follow one entry of a journal that has been read up to `head`.
 
     An entry that the state is made of is valid and changes nothing. Raises NotOfThisJournal where the journal has
-    another entry than the one that the state was left with: it would go on on a fork.
+    another entry than the one that the state was left with: it would go on on a fork. So it is where the state was made
+    of an entry that is void, or where a void one goes on from it: it holds decisions whose commit was lost.
 
     `cut`: the first entries of the journal may be gone, so that the first that is left of a thread begins it. A state
     that lacks what is gone stays as it is until a snapshot comes; so long the head is ahead of it."""
@@ -107,9 +112,11 @@ def catch_up(state: State, head: Head, entry: Entry, limits: Limits, cut: bool =
     if before == stands:
         return advance(state, entry, limits)
     standing, reason = judge(entry, thread, before)
+    after = Head(entry.seq, entry.hash)
+    if standing == "void" and reason.startswith(BROKEN) and stands in (after, Head(entry.seq - 1, entry.prev)):
+        raise NotOfThisJournal(thread, stands.seq)
     if standing != "applied":
         return Followed(standing, reason, head)
-    after = Head(entry.seq, entry.hash)
     if before.seq <= stands.seq:
         if before.seq == stands.seq or (after.seq == stands.seq and after != stands):
             raise NotOfThisJournal(thread, stands.seq)

@@ -19,18 +19,21 @@ from schemas.cloudevents import root_traceparent, write_headers
 from schemas.codec import Codec
 from schemas.errors import Unreadable, WireError
 from schemas.topics import kafka_name
+from wire.frames import Record
 from wire.kafka import bounds, read_topic
 from wire.writing import Writing
 
 TOPIC, TYPE, SOURCE = "agent-control", "threadlog.Control", "/threadlog/start"
 # What a mark tells: a start has a generation; a job was stopped with a savepoint; a state has followed the journal to
 # its end; a job was ended without a savepoint; inputs that are lost are gone on without.
+# `dropped`: no state from before may be gone on from, because it is not the journal's, or shall be made anew.
 # `branching`, then `branched`: the namespace is a branch, whose history is being copied, or is whole; and these are the
 # tools with an effect that it may use.
 STARTED, STOPPED, CAUGHT_UP, ENDED, ACCEPTED = "started", "stopped", "caught_up", "ended", "accepted"
-BRANCHING, BRANCHED = "branching", "branched"
+DROPPED, BRANCHING, BRANCHED = "dropped", "branching", "branched"
 CONVERSATION, TOOLS = "conversation", "tools"
 _POINTS = frozenset({STOPPED, CAUGHT_UP})
+_STATES = frozenset({*_POINTS, DROPPED})
 # Whoever refuses knows not whose cluster it is, so both ways are told: the local stack's, and that of one's own.
 NEXT = (
     "`threadlog start` (local stack), or the catch-up that `threadlog pack --job catchup` prints, brings a state up to "
@@ -123,14 +126,21 @@ def read_marks(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSA
     """Every mark of a job in the order of the log. Raises KafkaException, RegistryUnavailable."""
     topic, found = kafka_name(namespace, TOPIC), list[Written]()
     for record in read_topic(bootstrap, topic, missing=True):
-        try:
-            type_, _, data = codec.decode(record.value)
-        except Unreadable:  # the topic is kept for ever, and so is what somebody else wrote there
-            continue
-        if type_ == TYPE and data["job"] == job:
-            journal = {int(partition): end for partition, end in data["journal"].items()}
-            found.append(Written(record.offset, record.timestamp_ms, Mark(**{**data, "journal": journal})))
+        if (written := mark_in(record, codec, job)) is not None:
+            found.append(written)
     return found
+
+
+def mark_in(record: Record, codec: Codec, job: str = CONVERSATION) -> Written | None:
+    """The mark of a job that a record of the topic is; None for another. Raises RegistryUnavailable."""
+    try:
+        type_, _, data = codec.decode(record.value)
+    except Unreadable:  # the topic is kept for ever, and so is what somebody else wrote there
+        return None
+    if type_ != TYPE or data["job"] != job:
+        return None
+    journal = {int(partition): end for partition, end in data["journal"].items()}
+    return Written(record.offset, record.timestamp_ms, Mark(**{**data, "journal": journal}))
 
 
 def last_mark(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSATION, what: str = "") -> Mark | None:
@@ -142,8 +152,27 @@ def last_mark(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSAT
 
 def last_of(marks: Sequence[Written], what: str = "") -> Mark | None:
     """As `last_mark`, of marks that were read."""
-    wanted = {what} if what else _POINTS
-    return next((one.mark for one in reversed(marks) if one.mark.what in wanted), None)
+    wanted = {what} if what else _STATES
+    found = next((one.mark for one in reversed(marks) if one.mark.what in wanted), None)
+    return None if found is None or (found.what == DROPPED and not what) else found
+
+
+def is_dropped(marks: Sequence[Written]) -> bool:
+    """Whether the next state must be made from the journal alone."""
+    return next((one.mark.what for one in reversed(marks) if one.mark.what in _STATES), "") == DROPPED
+
+
+def last_rebuild(marks: Sequence[Written]) -> Written | None:
+    """The newest mark of a state that was made from the journal alone: what was void or lost before its ends is healed.
+    None before the first. A state that was brought up to the journal's end may be one that holds what the journal
+    lacks."""
+    found, before = None, ""
+    for one in marks:
+        if one.mark.what == CAUGHT_UP and before == DROPPED:
+            found = one
+        if one.mark.what in _STATES:
+            before = one.mark.what
+    return found
 
 
 def branch_of(bootstrap: str, namespace: str, codec: Codec) -> Mark | None:

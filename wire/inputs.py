@@ -167,13 +167,15 @@ def _decided(bootstrap: str, namespace: str, codec: Codec) -> Iterable[tuple[Pla
         if came.topic in TOPICS:  # a timer comes from none
             yield (came.topic, came.partition), came.offset + 1
     for record in read_topic(bootstrap, kafka_name(namespace, "dead-letters")):
-        yield from _letter(record, namespace)
+        if (place := place_in_letter(record, namespace)) is not None:
+            topic, partition, offset = place
+            yield (topic, partition), offset + 1
 
 
-def _letter(record: Record, namespace: str) -> Iterable[tuple[Place, int]]:
+def place_in_letter(record: Record, namespace: str) -> tuple[str, int, int] | None:
+    """Topic, partition and offset of what a dead letter is of; None where it does not say."""
     told = {name: value.decode("utf-8", "replace") for name, value in record.headers if value is not None}
     try:
-        topic, partition, offset = topic_of(namespace, told[_TOPIC]), int(told[_PARTITION]), int(told[_OFFSET])
+        return topic_of(namespace, told[_TOPIC]), int(told[_PARTITION]), int(told[_OFFSET])
     except (LookupError, ValueError):
-        return
-    yield (topic, partition), offset + 1
+        return None

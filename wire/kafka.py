@@ -247,11 +247,15 @@ class TopicReader:
                     yield record
                 if record.offset >= offset:
                     break
+            else:
+                partition = -1  # its end was reached, of which nobody tells again
 
     def _from_here(self, offset: int) -> Iterator[Record]:
         until = time.monotonic() + _STALLED_S
         while time.monotonic() < until:
             message = self._reader.poll(_POLL_S)
+            if message is not None and _tells_end(message):
+                return
             if message is not None and message.error() is None:
                 yield to_record(message)
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nothing at offset {offset} for {_STALLED_S:g} s"))

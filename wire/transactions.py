@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from wire.kafka import SILENT, read_topic
@@ -52,9 +52,13 @@ class StableEnds:
         self._topics = list(topics)
 
     def look(self) -> dict[Place, tuple[int, int]]:
-        """For each partition the last stable offset and an end that was there before. Raises KafkaException."""
+        """For each partition the last stable offset and an end that was there before. Raises KafkaException, also where
+        one of the topics is not there, as with a broker that has just come up: its partitions are not told as none."""
         known = self._admin.list_topics(timeout=_ASK_S).topics
-        places = [TopicPartition(t, p) for t in self._topics if t in known for p in known[t].partitions]
+        for topic in self._topics:
+            if topic not in known or known[topic].error is not None or not known[topic].partitions:
+                raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"{topic} is not there"))
+        places = [TopicPartition(t, p) for t in self._topics for p in known[t].partitions]
         ends = self._latest(places, IsolationLevel.READ_UNCOMMITTED)
         stable = self._latest(places, IsolationLevel.READ_COMMITTED)
         return {place: (stable[place], end) for place, end in ends.items()}

@@ -16,6 +16,7 @@ from ops.index.opened import index, no_refresh
 from ops.index.source import journal
 from ops.index.states import states_at
 from ops.index.voids import void_entries
+from ops.printable import printable
 from ops.reading import codec_of
 from ops.voids import complain
 
@@ -42,7 +43,7 @@ def _tell_decision(ctx: Context, one: dict[str, Any]) -> None:
     at = datetime.fromtimestamp(one["time_ms"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     reason = f": {one['reason']}" if one["reason"] else ""
     what = f"{one['kind']} {one['input_type'] or one['input_id']}"
-    ctx.say(f"{one['seq']:>5}  {at}  {what}  {one['verdict']}{reason}")
+    ctx.say(printable(f"{one['seq']:>5}  {at}  {what}  {one['verdict']}{reason}"))
     ctx.emit(decision=one["seq"], **{name: value for name, value in one.items() if name != "seq"})
 
 
@@ -66,7 +67,7 @@ def command(ctx: Context, thread: str, first: int, second: int, everything: bool
         _tell_decision(ctx, one)
     found = [d for d in differences(states[first], states[second]) if everything or not d.is_bookkeeping]
     for difference in found:
-        ctx.say(line(difference))
+        ctx.say(printable(line(difference)))
         ctx.emit(path=list(difference.path), change=difference.change, before=difference.before, after=difference.after)
     if not found:
         ctx.say("The state is the same.")

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ops.context import Context, Trouble, pass_context
+from ops.printable import printable
 from ops.reading import Journal
 from ops.sending import Sender
 from threadlog.entry import Entry
@@ -61,7 +62,7 @@ def list_(ctx: Context) -> None:
     journal = Journal(ctx.settings, from_snapshot=True)
     runs = parked(journal)
     for run in runs.values():
-        ctx.say(f"{run['thread']}  run {run['run_id'][:12]}  {run['type']}: {run['message']}")
+        ctx.say(printable(f"{run['thread']}  run {run['run_id'][:12]}  {run['type']}: {run['message']}"))
         ctx.emit(**run)
     if not runs:
         ctx.say("No run is parked.")
@@ -71,14 +72,15 @@ def list_(ctx: Context) -> None:
 def _command(ctx: Context, thread: str, action: str, reason: str) -> None:
     journal = Journal(ctx.settings, thread, from_snapshot=True)
     run = parked(journal).get(thread)
-    journal.complain()
     if run is None:
+        journal.complain()
         raise Trouble(f"Thread {thread!r} has no parked run.", "`threadlog parked list` names those that have.")
     with Sender(ctx.settings) as sender:
         data = {"run_id": run["run_id"], "action": action, "who": getpass.getuser(), "reason": reason}
         id = sender.send(thread, "threadlog.RunCommand", data)
     ctx.say(f"Asked to {action} run {run['run_id'][:12]}; `threadlog show {thread}` tells what became of it.")
     ctx.emit(thread=thread, action=action, event_id=id)
+    journal.complain()
 
 
 @command.command("retry")

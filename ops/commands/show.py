@@ -16,6 +16,7 @@ from ops.index.opened import index
 from ops.index.source import journal as log_of
 from ops.index.states import states_at
 from ops.index.voids import void_entries
+from ops.printable import printable
 from ops.reading import Journal, codec_of, whole_topic
 from ops.voids import complain
 from schemas.codec import Codec
@@ -70,12 +71,12 @@ def _effect(effect: dict[str, Any]) -> str:
 
 
 def _tell(ctx: Context, entry: Entry, codec: Codec) -> None:
-    ctx.say(f"{entry.seq:>4}  {_time(entry.time_ms)}  {_cause(entry, codec)}")
+    ctx.say(printable(f"{entry.seq:>4}  {_time(entry.time_ms)}  {_cause(entry, codec)}"))
     reason = f": {entry.reason}" if entry.reason else ""
-    ctx.say(f"      {entry.verdict}{reason}")
+    ctx.say(printable(f"      {entry.verdict}{reason}"))
     for effect in json.loads(entry.effects):
         if line := _effect(effect):
-            ctx.say(f"        → {line}")
+            ctx.say(printable(f"        → {line}"))
 
 
 def _tell_cut(ctx: Context, first: Entry, left_out: int) -> None:
@@ -92,12 +93,12 @@ def _state_at(ctx: Context, thread: str, seq: int, refresh: bool) -> None:
         voids = void_entries(db, thread)
     core = state["core"]
     ctx.emit(thread=thread, seq=seq, time_ms=core["now"], state=state, hash=digest(state))
-    ctx.say(f"{thread} after decision {seq}, {_time(core['now'])}")
+    ctx.say(f"{printable(thread)} after decision {seq}, {_time(core['now'])}")
     for section, values in state.items():
         if section not in ("core", *_NOT_TOLD) and values:
             ctx.say(f"  {section}")
             for key, value in values.items():
-                ctx.say(f"    {key}: {json.dumps(value, ensure_ascii=False)}")
+                ctx.say(printable(f"    {key}: {json.dumps(value, ensure_ascii=False)}"))
     complain(voids, len(voids))
 
 

@@ -8,13 +8,19 @@ from typing import Any
 import click
 
 from ops.columns import print_columns
-from ops.context import Context, pass_context
+from ops.context import Context, Trouble, pass_context
 from ops.index import queries
 from ops.index.opened import index, no_refresh
 
 
 def _cell(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value
+
+
+def _check_names(columns: list[str]) -> None:
+    """Raises Trouble where an object would lack a column, because another has its name."""
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+        raise Trouble(f"Several columns have the name {', '.join(twice)}.", "Name each of them with AS.")
 
 
 @click.command("sql")
@@ -32,6 +38,7 @@ def command(ctx: Context, query: str | None, limit: int, seconds: float, no_refr
         return
     with index(ctx, not no_refresh) as db:
         answer = queries.ask(db, query, limit, seconds)
+        _check_names(answer.columns if ctx.json else [])
         voids = db.execute("SELECT count(*) FROM voids").fetchone()[0]
     for row in answer.rows:
         ctx.emit(**{name: _cell(value) for name, value in zip(answer.columns, row, strict=True)})

@@ -22,16 +22,17 @@ from wire.control import CAUGHT_UP, CONVERSATION, STOPPED
 )
 @click.option("--record", metavar="URI", default="", help="Stop nothing; `flink stop` of the conversation left this.")
 @click.option("--caught-up", is_flag=True, help="With --record: it was the catch-up that was stopped.")
+@click.option("--rebuilt", is_flag=True, help="As --caught-up, of one that began from nothing.")
 @pass_context
-def command(ctx: Context, job: str, record: str, caught_up: bool) -> None:
+def command(ctx: Context, job: str, record: str, caught_up: bool, rebuilt: bool) -> None:
     """Stop the jobs with savepoints; write down where the journal ended, so that a start may go on from there.
 
     A replay in the cluster, `--job replay`, is cancelled, and goes on from its last checkpoint."""
     if record:
-        _record(ctx, record, CAUGHT_UP if caught_up else STOPPED)
+        _record(ctx, record, CAUGHT_UP if caught_up or rebuilt else STOPPED, rebuilt)
         return
-    if caught_up:
-        raise Trouble("--caught-up says what a savepoint is of.", "Give its URI with --record.")
+    if caught_up or rebuilt:
+        raise Trouble("--caught-up and --rebuilt say what a savepoint is of.", "Give its URI with --record.")
     checks.check_ours(ctx.settings)
     with lifecycle.alone(ctx.settings.state_dir, ctx.say):
         _stop(ctx, job)
@@ -60,11 +61,13 @@ def _pause(ctx: Context, layout: Layout) -> None:
         ctx.say("No replay was running.")
 
 
-def _record(ctx: Context, savepoint: str, what: str) -> None:
+def _record(ctx: Context, savepoint: str, what: str, rebuilt: bool) -> None:
     """For a cluster of one's own, whose jobs are stopped by other means."""
     check_broker(ctx.settings)
     if CONVERSATION in _live(ctx.settings):
         raise Trouble("The conversation runs: its journal moves on.", "Stop it first, then record what that left.")
+    if rebuilt:
+        starting.drop(ctx.settings)
     starting.remember(ctx.settings, what, "", savepoint, records.Record(CONVERSATION, "", ctx.settings.app, ""))
     ctx.say(f"Recorded: a start may go on from {savepoint} as long as the journal stays as it is.")
     ctx.emit(what=what, savepoint=savepoint)

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from ops.context import Context, pass_context
+from ops.printable import printable
 from ops.reading import as_json, codec_of, name_of, whole_topic
 from wire.frames import Record
 from wire.kafka import follow
@@ -19,10 +20,11 @@ from wire.kafka import follow
 
 def _show(ctx: Context, record: dict[str, Any], headers: bool) -> None:
     body = record.get("unreadable") or json.dumps(record.get("data"), ensure_ascii=False)
-    ctx.say(f"{record['partition']}/{record['offset']}  {record['key']}  {record.get('type', '?')}  {body}")
+    line = f"{record['partition']}/{record['offset']}  {record['key']}  {record.get('type', '?')}  {body}"
+    ctx.say(printable(line))
     if headers:
         for name, value in record["headers"].items():
-            ctx.say(f"    {name}: {value}")
+            ctx.say(printable(f"    {name}: {value}"))
     ctx.emit(**record)
 
 

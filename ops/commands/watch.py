@@ -11,12 +11,15 @@ import click
 from confluent_kafka import KafkaException
 
 from ops.context import Context, Trouble, pass_context
+from ops.printable import printable
 from ops.reading import check_broker, name_of, whole_topic
 from ops.settings import Settings
 from ops.stack import checks
-from ops.stack.healing import Healer, Unhealed
+from ops.stack.healing import Cause, Healer, Unhealed
+from ops.voids import complain
 from ops.watching.jobs import ALARMS
-from ops.watching.watch import FOLLOWED, JOURNAL, News, Watch
+from ops.watching.lost import JOURNAL
+from ops.watching.watch import FOLLOWED, News, Watch
 from schemas.errors import WireError
 from wire.frames import Record
 from wire.kafka import follow
@@ -43,7 +46,8 @@ def command(ctx: Context, once: bool, heal: bool, every: float | None) -> None:
     """Follow the journal and tell of every entry that does not continue its thread: a gap, a fork, a changed entry.
 
     Without --once also of decisions that were lost, transactions that hang, and jobs that do not run, and when that is
-    over. Ends with code 1 if the journal was broken, with --once at its end, otherwise at Ctrl-C."""
+    over. Ends with code 1 if the journal was broken, with --once at its end, otherwise at Ctrl-C; what a rebuild has
+    healed since does not count."""
     if once and heal:
         raise Trouble("--once ends at the journal's end, --heal goes on.", "Give one of the two.")
     check_broker(ctx.settings)
@@ -52,15 +56,16 @@ def command(ctx: Context, once: bool, heal: bool, every: float | None) -> None:
     if not once and not ctx.settings.is_local:
         ctx.say(f"No JobManager is asked, for Kafka is not the local stack's: no alarms {', '.join(ALARMS)}.")
         ctx.emit(not_watched=list(ALARMS))
-    watch, healer = Watch(ctx.settings), Healer(ctx.settings, ctx.say) if heal else None
+    watch, healer = Watch(ctx.settings), _healer(ctx) if heal else None
     with contextlib.suppress(KeyboardInterrupt):
         _watch(ctx, watch, healer, _records(ctx.settings, once), every)
     counts = watch.counts(time.monotonic())
-    ctx.say(f"{watch.entries} entries of {counts['threads']} threads are valid, {counts['void']} void.")
+    told = f", {watch.healed} of them healed by the last rebuild" if watch.healed else ""
+    ctx.say(f"{watch.entries} entries of {counts['threads']} threads are valid, {counts['void']} void{told}.")
     if cut := len(watch.journal.cut):
         ctx.say(f"Of {cut} threads the beginning is deleted; {counts['cut']} entries lie before their next snapshot.")
     ctx.emit(**counts)
-    watch.journal.complain()
+    complain(watch.broken, len(watch.broken))
 
 
 def _watch(
@@ -80,10 +85,12 @@ def _watch(
             told = now
             _tell_counts(ctx, watch, now)
         for one in news:
-            ctx.say(one.line)
+            ctx.say(printable(one.line))
             ctx.emit(**one.record)
-        if healer is not None and (broken := [one for one in news if one.broken]):
-            _heal(ctx, watch, healer, broken)
+        if healer is not None:
+            if broken := [one for one in news if one.broken]:
+                healer.pending = healer.pending or Cause(broken[0].record["alarm"], broken[0].place, broken[0].mark)
+            _heal(ctx, watch, healer)
 
 
 def _tell_counts(ctx: Context, watch: Watch, now: float) -> None:
@@ -92,19 +99,23 @@ def _tell_counts(ctx: Context, watch: Watch, now: float) -> None:
     ctx.emit(**counts)
 
 
-def _heal(ctx: Context, watch: Watch, healer: Healer, broken: list[News]) -> None:
-    """Repair what these tell of, at once, unless that is done. The watch goes on, whatever comes of it."""
+def _healer(ctx: Context) -> Healer:
+    def begun(cause: Cause) -> None:
+        ctx.say("Healing: the conversation is stopped and its state made anew from the journal.")
+        ctx.emit(heal="begun", cause=cause.alarm)
+
+    return Healer(ctx.settings, ctx.say, begun)
+
+
+def _heal(ctx: Context, watch: Watch, healer: Healer) -> None:
+    """Repair what is pending, at once, unless that is done. The watch goes on, whatever comes of it."""
     began = time.monotonic()
     try:
-        cause = next((one for one in broken if healer.is_new(one.place)), None)
-        if cause is None:
-            return
-        healer.may(began)
-        ctx.say("Healing: the conversation is stopped and its state made anew from the journal.")
-        ctx.emit(heal="begun", cause=cause.record["alarm"])
-        watch.healed(healer.heal(cause.place, began))
-        ctx.emit(heal="done", seconds=round(time.monotonic() - began, 1))
-    except (Unhealed, KafkaException, WireError) as error:
+        if healer.heal(began):
+            ctx.emit(heal="done", seconds=round(time.monotonic() - began, 1))
+            with contextlib.suppress(KafkaException, WireError):  # it is read with the other topics, too
+                watch.read_marks()
+    except Unhealed as error:
         if healer.is_news(str(error)):
             ctx.say(f"ALARM not healed: {error}")
             ctx.emit(heal="failed", reason=str(error))

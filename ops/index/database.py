@@ -26,8 +26,16 @@ REBUILD = "`threadlog index rebuild` makes it anew from the log."
 
 
 def path_of(settings: Settings) -> Path:
-    """Where the index of these settings lies."""
-    return settings.state_dir / FOLDER / FILE
+    """Where the index of these settings lies: one of each namespace, for a branch is asked beside its original."""
+    return settings.state_dir / FOLDER / settings.namespace / FILE
+
+
+def remove_older(settings: Settings) -> None:
+    """Remove what an older version left, which had one index for whatever namespace was asked last."""
+    for name in (FILE, f"{FILE}-wal", f"{FILE}-shm", "lock"):
+        path = settings.state_dir / FOLDER / name
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -24,5 +24,6 @@ def journal(settings: Settings) -> Iterator[TopicReader]:
 
 def bring_up_to_date(settings: Settings, anew: bool = False, tell: Tell | None = None) -> Progress:
     """The index with all that the journal holds now. Raises Trouble without a broker, RegistryUnavailable."""
+    database.remove_older(settings)
     with journal(settings) as log:
         return refresh(database.path_of(settings), settings.namespace, log, codec_of(settings), anew, tell)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far the Kafka sources of a savepoint are: the one thing in it that is of use outside of Flink.
+"""Whether a savepoint is there, and how far its Kafka sources are: the one thing in it that is of use outside of Flink.
 
 The offsets that a job commits with its checkpoints lag behind what it is stopped with: those of the last one are not
 waited for. Flink's connector writes a split as its topic, with two bytes for the length before it, then the partition
@@ -43,3 +43,10 @@ def _splits(data: bytes, topic: str) -> Iterable[tuple[int, int]]:
             if end == _ENDLESS and partition >= 0 and offset >= 0:  # below 0: where to begin is not settled yet
                 yield partition, offset
         at = data.find(name, at + 1)
+
+
+def is_there(point: str) -> bool:
+    """Whether a savepoint exists; of one that lies on no disk of this machine Flink itself will tell."""
+    if not point.startswith(("file:", "/")):
+        return bool(point)
+    return (Path(plain_path(point)) / "_metadata").is_file()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -22,7 +21,7 @@ from ops.context import Trouble
 from ops.settings import Settings
 from ops.stack import flink, records
 from ops.stack.layout import Layout
-from ops.stack.savepoints import source_offsets
+from ops.stack.savepoints import is_there, source_offsets
 from schemas.codec import Codec
 from schemas.errors import WireError
 from schemas.topics import kafka_name
@@ -30,13 +29,15 @@ from wire.control import (
     ACCEPTED,
     CAUGHT_UP,
     CONVERSATION,
+    DROPPED,
     STARTED,
     STOPPED,
     Mark,
     ended,
     here,
+    is_dropped,
     last_mark,
-    plain_path,
+    last_of,
     read_marks,
     refusal,
     write_mark,
@@ -119,6 +120,14 @@ def remember(
     write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
 
 
+def drop(settings: Settings) -> None:
+    """Write down that no state of the conversation from before may be gone on from, so that whatever becomes of this,
+    the next start makes it anew from the journal; and what is caught up next is known for that. Raises KafkaException,
+    WireError."""
+    mark = Mark(DROPPED, CONVERSATION, "", "", {})
+    write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
+
+
 def cancel(settings: Settings, job: flink.Job, say: Say) -> None:
     """Cancel a job. Of the conversation it is written down which start has ended."""
     generation = generation_of(settings, job) if job.kind == CONVERSATION else 0  # asked while Flink knows the job
@@ -178,21 +187,17 @@ def what_is_left(settings: Settings, point: str, kind: str) -> str:
     return point if is_there(point) else ""
 
 
-def is_there(point: str) -> bool:
-    """Whether a savepoint exists; of one that lies on no disk of this machine Flink itself will tell."""
-    if not point.startswith(("file:", "/")):
-        return bool(point)
-    return (Path(plain_path(point)) / "_metadata").is_file()
-
-
 def ready(settings: Settings, layout: Layout, point: str, mine: records.Record, run: Run, say: Say) -> str:
     """Where the live job starts so that it goes on from the journal's end: `point`, or what a catch-up from it leaves.
 
     `mine` names app and code, `run` submits a catch-up. Raises SubmitFailed, KafkaException, WireError."""
     held = bounds(settings.bootstrap, journal_of(settings))
     ends = {partition: high for partition, (_, high) in held.items()}
-    mark = last_mark(settings.bootstrap, settings.namespace, _codec(settings))
-    reason = refusal(point, mark, ends)
+    marks = read_marks(settings.bootstrap, settings.namespace, _codec(settings))
+    if point and is_dropped(marks):
+        say(f"  {point} may not be gone on from: the state of the {CONVERSATION} was to be made anew, and was not yet")
+        point = ""
+    reason = refusal(point, last_of(marks), ends)
     if not reason:
         return point
     if not any(ends.values()):
@@ -239,6 +244,8 @@ def _caught_up(
     """The savepoint of a catch-up from `point`, recorded. The job is gone afterwards, whatever comes of it."""
     generation, began = uuid.uuid4().hex[:12], time.monotonic()
     ends = {partition: high for partition, (_, high) in held.items()}
+    if not point:
+        drop(settings)
     job_id = run(point, catch_up_arguments(generation, held))
     try:
         _wait_read(settings, job_id, generation, say)

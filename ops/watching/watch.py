@@ -4,6 +4,7 @@
                                                        ┌─► chain of each thread ──► void entries, at once
 journal, inputs, leases, read from their beginning ────┼─► inputs passed over ────► lost commits, once confirmed
                                                        └─► who renews a lease ────► nobody, or too many
+marks of starts ──────────────────────────────────────────────────────────────────► what a rebuild has healed
 stable ends of what the job writes in transactions ───────────────────────────────► a transaction that hangs
 committed offsets and what retention leaves ──────────────────────────────────────► a job that falls behind that
 Flink's REST ─────────────────────────────────────────────────────────────────────► a job that does not run
@@ -11,7 +12,7 @@ Flink's REST ──────────────────────�
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,64 +24,66 @@ from ops.settings import Settings
 from ops.voids import Void
 from ops.watching.alarms import Alarms, Wrong
 from ops.watching.inputs import TOPICS as INPUTS
-from ops.watching.inputs import Given, Place, Undecided
+from ops.watching.inputs import Given, Place
 from ops.watching.jobs import wrong_jobs
 from ops.watching.lag import Lag
 from ops.watching.leases import Leases
+from ops.watching.lost import JOURNAL, Lost
 from ops.watching.transactions import TOPICS as WRITTEN
 from ops.watching.transactions import Held
-from schemas.errors import Unreadable
 from schemas.topics import topic_of
-from threadlog.entry import Entry
+from threadlog.following import BROKEN
+from wire.control import TOPIC as CONTROL
+from wire.control import Written, last_rebuild, mark_in, read_marks
 from wire.frames import Record
-from wire.journal import entry_of
-from wire.kafka import first_offsets, offsets_since, read_topic
 from wire.transactions import StableEnds
 
-JOURNAL, LEASES = "agent-decisions", "agent-leases"
-FOLLOWED = (JOURNAL, LEASES, *INPUTS)
+LEASES = "agent-leases"
+FOLLOWED = (JOURNAL, LEASES, CONTROL, *INPUTS)
 # A restart of it takes less.
 BROKER_S = 15.0
-# What a broken history is told by: the state that goes on from it is not the journal's.
-BROKEN = ("gap", "fork")
 FOREIGN = "Find out who writes the journal beside the conversation"
-
-Ends = Mapping[tuple[str, int], tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class News:
     """What is to be told: a line for a person, an object for a program, and whether the state must be made anew.
 
-    `place`: where the journal breaks, for a void entry."""
+    place   where the journal breaks, for a void entry
+    mark    where the last rebuild is told of by which this was judged, -1 for none
+    """
 
     line: str
     record: dict[str, Any]
     broken: bool = False
     place: tuple[int, int] | None = None
+    mark: int = -1
 
 
 @dataclass
 class Watch:
-    """All that is followed. Times are monotonic seconds, given by the caller."""
+    """All that is followed. Times are monotonic seconds, given by the caller.
+
+    `broken`: the void entries that were told of. Those before the last rebuild are `healed`: they are counted."""
 
     settings: Settings
     journal: Journal = field(init=False)
     entries: int = 0
-    lost: int = 0
+    broken: list[Void] = field(default_factory=list)
+    healed: int = 0
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.settings, from_snapshot=True)
         self._hints = hints(self.settings)
         self._alarms, self._held = Alarms(), Held(self.settings.checkpoint_interval_ms)
-        self._leases = Leases(self.settings.parallelism, hints=self._hints)
+        self._leases = Leases(hints=self._hints)
         self._lag = Lag(self.settings, self.journal.codec)
-        self._healed, self._open_until = dict[int, int](), dict[Place, dict[int, int]]()
         self._cut = set[int]()  # partitions of the journal that are known not to hold their threads' beginnings
         self._ends = StableEnds(self.settings.bootstrap, [name_of(self.settings, topic) for topic in WRITTEN])
-        names = {topic: name_of(self.settings, topic) for topic in INPUTS}
-        firsts = {topic: first_offsets(self.settings.bootstrap, name) for topic, name in names.items()}
-        self._inputs = Undecided({(topic, p): first for topic, of in firsts.items() for p, first in of.items()})
+        self._lost = Lost(self.settings, self.journal.codec)
+        self._marks = list[Written]()
+        self._rebuilt: Written | None = None
+        self.read_marks()
 
     def take(self, record: Record, now: float) -> list[News]:
         """Take the next record of any topic that is followed into account; what it tells."""
@@ -88,53 +91,28 @@ class Watch:
         if topic == LEASES:
             self._leases.take(record, self.journal.codec, now)
         elif topic in INPUTS:
-            self._inputs.given(topic, record.partition, record.offset, record.key, record.timestamp_ms, now)
+            self._lost.given(topic, record, now)
+        elif topic == CONTROL and (written := mark_in(record, self.journal.codec)) is not None:
+            self._mark(written)
         elif topic == JOURNAL:
             return self._entry(record)
         return []
 
     def _entry(self, record: Record) -> list[News]:
         told, cut = len(self.journal.voids), len(self.journal.cut)
+        self._lost.read(record)
         if (entry := self.journal.take(record)) is not None:
             self.entries += 1
-            if (place := place_of(entry)) is not None:
-                self._inputs.decided(*place, counts=record.offset >= self._healed.get(record.partition, 0))
-        news = [of_void(void, self._hints.rebuild) for void in self.journal.voids[told:]]
+            self._lost.decided(entry, record)
+        ends = self._rebuilt.mark.journal if self._rebuilt else {}
+        broken = [void for void in self.journal.voids[told:] if void.offset >= ends.get(void.partition, 0)]
+        self.broken += broken
+        self.healed += len(self.journal.voids) - told - len(broken)
+        news = [of_void(void, self._judged_by, self._hints.rebuild) for void in broken]
         if len(self.journal.cut) > cut and record.partition not in self._cut:
             self._cut.add(record.partition)
             news.append(of_cut(record.partition, self.journal.lows[record.partition]))
         return news
-
-    def _passed_over(self, now: float, ends: Ends) -> list[News]:
-        """The inputs whose decision is lost, each told once.
-
-        What was open when the suspicion arose has ended since, and the journal up to there has no entry of it."""
-        name = name_of(self.settings, JOURNAL)
-        stable = {p: stable for (topic, p), (stable, _) in ends.items() if topic == name}
-        end = {p: end for (topic, p), (_, end) in ends.items() if topic == name}
-        suspects = self._inputs.passed_over(now)
-        self._open_until = {place: self._open_until.get(place, end) for place in suspects}
-        certain = {
-            place: given
-            for place, given in suspects.items()
-            if all(stable[p] >= until for p, until in self._open_until[place].items())
-        }
-        decided = self._decided(certain) if certain else set[Place]()
-        self._inputs.settle(certain)
-        lost = {place: given for place, given in certain.items() if place not in decided}
-        self.lost += len(lost)
-        return [of_lost(place, given, self._hints.rebuild) for place, given in sorted(lost.items())]
-
-    def _decided(self, suspects: dict[Place, Given]) -> set[Place]:
-        """Those of them of which any entry was made, by the whole journal as of now."""
-        name, found = name_of(self.settings, JOURNAL), set()
-        first = min(given.timestamp_ms for given in suspects.values())
-        for record in read_topic(self.settings.bootstrap, name, offsets_since(self.settings.bootstrap, name, first)):
-            try:
-                found.add(place_of(entry_of(record.value, self.journal.codec)))
-            except Unreadable:
-                continue
-        return {place for place in suspects if place in found}
 
     def look(self, now: float) -> list[News]:
         """What is wrong beside the records, and what no longer is."""
@@ -143,7 +121,9 @@ class Watch:
             ends = self._ends.look()
             self._held.look(now, ends)
             found += self._held.wrong(now)
-            news += self._passed_over(now, ends)
+            news += [
+                of_lost(*lost, self._judged_by, self._hints.rebuild) for lost in self._lost.look(now, ends).items()
+            ]
             found += self._lag.wrong(now)
         except KafkaException as error:
             what = f"The broker does not answer ({error.args[0].str()})"
@@ -152,23 +132,33 @@ class Watch:
             found = without_echo(found, wrong_jobs(self.settings))
         return news + [of_wrong(*told) for told in self._alarms.look(now, found)]
 
-    def healed(self, until: Mapping[int, int]) -> None:
-        """The state was made anew from the journal up to there, and inputs are decided from their beginning again."""
-        self._healed = dict(until)
-        self._inputs.reached.clear()
+    def read_marks(self) -> None:
+        """Read what rebuilds have healed as of now. Raises KafkaException, RegistryUnavailable."""
+        for written in read_marks(self.settings.bootstrap, self.settings.namespace, self.journal.codec):
+            self._mark(written)
+
+    def _mark(self, written: Written) -> None:
+        """A mark of a start was read, perhaps for the second time."""
+        if self._marks and written.offset <= self._marks[-1].offset:
+            return
+        self._marks.append(written)
+        rebuilt = last_rebuild(self._marks)
+        if rebuilt is not None and rebuilt is not self._rebuilt:
+            self._lost.healed(rebuilt.mark.journal)
+        self._rebuilt = rebuilt
+
+    @property
+    def _judged_by(self) -> int:
+        return -1 if self._rebuilt is None else self._rebuilt.offset
 
     def counts(self, now: float) -> dict[str, Any]:
         """The figures of now, for a metric."""
         return {
             "entries": self.entries, "threads": len(self.journal.heads), "void": len(self.journal.voids),
-            "cut": self.journal.cut.total(), "lost": self.lost, "held_s": round(self._held.oldest_s(now), 1),
+            "healed": self.healed,
+            "cut": self.journal.cut.total(), "lost": self._lost.count, "held_s": round(self._held.oldest_s(now), 1),
             "alarms": len(self._alarms.told),
         }  # fmt: skip
-
-
-def place_of(entry: Entry) -> Place | None:
-    """Where the log holds what was decided on; None for what is no record, such as a timer."""
-    return None if entry.kind == "timer" else (entry.input.topic, entry.input.partition, entry.input.offset)
 
 
 def without_echo(found: Iterable[Wrong], jobs: list[Wrong]) -> list[Wrong]:
@@ -180,7 +170,7 @@ def without_echo(found: Iterable[Wrong], jobs: list[Wrong]) -> list[Wrong]:
     return [*(wrong for wrong in found if not (down and wrong.kind == "lease")), *jobs]
 
 
-def of_void(void: Void, rebuild: str) -> News:
+def of_void(void: Void, mark: int, rebuild: str) -> News:
     """A void entry as news."""
     broken = void.reason.startswith(BROKEN)
     do = rebuild if broken else FOREIGN
@@ -189,7 +179,7 @@ def of_void(void: Void, rebuild: str) -> News:
         "reason": void.reason, "do": do,
     }  # fmt: skip
     line = f"ALARM {void.thread} at {void.partition}/{void.offset}: {void.reason}. {do}"
-    return News(line, record, broken, (void.partition, void.offset))
+    return News(line, record, broken, (void.partition, void.offset), mark)
 
 
 def of_cut(partition: int, low: int) -> News:
@@ -199,7 +189,7 @@ def of_cut(partition: int, low: int) -> News:
     return News(line, {"cut": True, "topic": JOURNAL, "partition": partition, "offset": low})
 
 
-def of_lost(place: Place, given: Given, rebuild: str) -> News:
+def of_lost(place: Place, given: Given, mark: int, rebuild: str) -> News:
     """A lost decision as news."""
     topic, partition, offset = place
     what = f"the decision on {topic} {partition}/{offset} was lost: a later input of that partition has its entry"
@@ -207,7 +197,7 @@ def of_lost(place: Place, given: Given, rebuild: str) -> News:
         "alarm": "lost", "thread": given.thread, "topic": topic, "partition": partition, "offset": offset,
         "do": rebuild,
     }  # fmt: skip
-    return News(f"ALARM {given.thread}: {what}. {rebuild}", record, broken=True)
+    return News(f"ALARM {given.thread}: {what}. {rebuild}", record, broken=True, mark=mark)
 
 
 def of_wrong(wrong: Wrong, lasted_s: float, over: bool) -> News:

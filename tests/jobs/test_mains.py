@@ -39,10 +39,10 @@ def did() -> Did:
 
 def test_catch_up_begins_only_where_no_copy_runs(did: Did, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has the conversation's sinks, and would end the transactions of one that runs: it asks before it is built."""
-    answers = {"parse_catch_up": ARGS, "acquaint": None, "alone": {}, "build": did}
+    answers = {"parse_catch_up": ARGS, "acquaint": None, "alone": {}, "reaches_the_end": None, "build": did}
     did.patch(monkeypatch, catchup, answers)
     catchup.main()
-    assert [one[0] for one in did] == ["parse_catch_up", "acquaint", "alone", "build", "execute"]
+    assert [one[0] for one in did] == ["parse_catch_up", "acquaint", "alone", "reaches_the_end", "build", "execute"]
     assert did[-1] == ("execute", "ns.catchup")
 
 

@@ -51,6 +51,7 @@ class FakeKafka:
         topic: str,
         first: Mapping[int, int] | None = None,
         partitions: Container[int] | None = None,
+        missing: bool = False,
     ) -> Iterator[Record]:
         """All there is now, or what is from the offsets `first` on."""
         wanted = [r for r in self.topics.get(topic, []) if partitions is None or r.partition in partitions]

@@ -3,24 +3,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
+from confluent_kafka import KafkaError, KafkaException
 
 from ops import http
-from ops.settings import Settings
-from ops.stack import checks, flink, healing, records
-from ops.stack.healing import HEALS_MAX, Healer, Unhealed
+from ops.settings import Settings, remember
+from ops.stack import flink, healing, records, starting
+from ops.stack.healing import AGAIN_S, HEALS_MAX, Cause, Healer, Unhealed
 from ops.stack.layout import Layout
 from ops.stack.submit import SubmitFailed
-from tests.ops.fakes import FakeKafka, objects, run
-from tests.ops.test_journal import story
-from wire.control import CAUGHT_UP, Mark
+from wire.control import ACCEPTED, CAUGHT_UP, DROPPED, STARTED, STOPPED, Mark, Written
 
-MARK = Mark(CAUGHT_UP, "conversation", "a" * 32, "file:/s/1", {0: 7})
+DROP = Mark(DROPPED, "conversation", "", "", {})
+STOP = Mark(STOPPED, "conversation", "a" * 32, "file:/s/1", {0: 7})
+START = Mark(STARTED, "conversation", "", "file:/s/1", {0: 7}, generation=2)
+
+
+def rebuilt(*ends: int) -> list[Mark]:
+    """What rebuilds up to there, and the starts after them, leave in agent-control."""
+    made = [[DROP, Mark(CAUGHT_UP, "conversation", "a" * 32, "file:/s/1", {0: end}), START] for end in ends]
+    return [mark for marks in made for mark in marks]
+
+
+VOID, LOST = Cause("void", (0, 9)), Cause("lost")
 RUNS = flink.Job("conversation", "c" * 32, "RUNNING", {"total": 2, "running": 2})
 COPY = flink.Job("conversation", "d" * 32, "RESTARTING", {})
 ENDED = flink.Job("conversation", "e" * 32, "FAILED", {})
@@ -32,15 +42,20 @@ class Cluster:
     """What is asked of Flink, in order, and what it answers."""
 
     settings: Settings
-    mark: Mark | None = None
+    marks: list[Mark] = field(default_factory=list)
     jobs: list[flink.Job] = field(default_factory=lambda: [RUNS, TOOLS, ENDED])
     did: list[Any] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     refuses_stop: bool = False
-    fails: str = ""
+    fails: Exception | None = None
+    parallelism: int = 0
 
-    def healer(self) -> Healer:
-        return Healer(self.settings, self.said.append)
+    def healer(self, cause: Cause | None = None) -> Healer:
+        """With something to repair."""
+        return Healer(self.settings, self.said.append, pending=cause or VOID)
+
+    def read(self, bootstrap: str, namespace: str, codec: Any) -> list[Written]:
+        return [Written(at, 0, mark) for at, mark in enumerate(self.marks)]
 
     def stop(self, settings: Settings, job: flink.Job, folder: str) -> str:
         if self.refuses_stop:
@@ -50,9 +65,10 @@ class Cluster:
 
     def ready(self, settings: Settings, layout: Layout, app: str, points: Any, packed: Any, say: Any) -> Any:
         if self.fails:
-            raise SubmitFailed(self.fails)
+            raise self.fails
         self.did.append(("ready", app, points, packed[1]))
-        self.mark = replace(MARK, journal={0: 20})
+        self.parallelism = settings.parallelism
+        self.marks += rebuilt(20)
         return {"conversation": "file:/s/rebuilt"}
 
     def begin(self, settings: Settings, layout: Layout, app: str, points: Any, packed: Any, say: Any) -> Any:
@@ -67,7 +83,8 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     layout.jobs.mkdir()
     records.write(layout, records.Record("conversation", RUNS.id, "m:app", "c0de"))
     made = Cluster(Settings(state_dir=tmp_path))
-    monkeypatch.setattr(healing, "last_mark", lambda bootstrap, namespace, codec, what: made.mark)
+    monkeypatch.setattr(healing, "read_marks", made.read)
+    monkeypatch.setattr(starting, "write_mark", lambda bootstrap, namespace, codec, mark: made.marks.append(mark))
     monkeypatch.setattr(healing, "ready_points", made.ready)
     monkeypatch.setattr(healing, "begin", made.begin)
     monkeypatch.setattr(flink, "jobs", lambda settings: made.jobs)
@@ -78,127 +95,150 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 def test_heal_stops_rebuilds_and_starts_the_code_that_ran(cluster: Cluster) -> None:
-    """From no state at all; what the stop left is written down nowhere, so no start goes on from it."""
-    assert cluster.healer().heal((0, 9), now=0) == {0: 20}
+    """From no state at all; before the stop it is written down that none may be gone on from."""
+    healer = cluster.healer()
+    assert (healer.heal(now=0), healer.healed, healer.pending) == (True, {0: 20}, None)
     assert cluster.did == [
         "stop",
         ("ready", "m:app", {"conversation": ""}, "c0de"),
         ("begin", "file:/s/rebuilt", "c0de"),
     ]
-    record = records.read(Layout(cluster.settings.state_dir), "conversation")
-    assert record is not None and record.savepoint == ""
+    assert cluster.marks[0] == DROP
+    assert healer.heal(now=999) is False
+
+
+def test_heal_of_a_branch_goes_by_what_the_branch_ran(cluster: Cluster) -> None:
+    """Not by what the stack's own namespace runs, whose records lie beside."""
+    remember(cluster.settings)
+    cluster.settings = dataclasses.replace(cluster.settings, namespace="branch")
+    with pytest.raises(Unhealed, match="nothing tells which code ran"):
+        cluster.healer().heal(now=0)
+    folder = cluster.settings.state_dir
+    (folder / "code" / "f00d").mkdir()
+    records.write(Layout(folder, "branch"), records.Record("conversation", RUNS.id, "other:app", "f00d"))
+    cluster.healer().heal(now=0)
+    assert cluster.did[1] == ("ready", "other:app", {"conversation": ""}, "f00d")
 
 
 def test_heal_cancels_what_cannot_be_stopped(cluster: Cluster) -> None:
     """Its state is dropped anyway; a job that is gone needs neither."""
     cluster.refuses_stop = True
-    cluster.healer().heal((0, 9), now=0)
+    cluster.healer().heal(now=0)
     assert cluster.did[0] == "cancel"
-    cluster.did, cluster.jobs, cluster.mark = [], [], None
-    cluster.healer().heal((0, 9), now=0)
+    cluster.did, cluster.jobs, cluster.marks = [], [], []
+    cluster.healer().heal(now=0)
     assert [one[0] for one in cluster.did] == ["ready", "begin"]
 
 
 def test_heal_ends_each_copy_of_the_conversation(cluster: Cluster) -> None:
     """One that stays would decide beside what the heal starts, and the rebuild is refused while it runs."""
     cluster.jobs = [RUNS, COPY]
-    cluster.healer().heal((0, 9), now=0)
+    cluster.healer().heal(now=0)
     assert cluster.did[:2] == ["stop", "stop"]
 
 
-def test_heal_does_nothing_about_what_is_healed(cluster: Cluster) -> None:
-    """The mark of a catch-up says up to where the state was the journal's, be it another watch's."""
-    cluster.mark = MARK
+@pytest.mark.parametrize("cause", [VOID, LOST], ids=["void", "lost"])
+def test_heal_does_nothing_about_what_is_healed(cluster: Cluster, cause: Cause) -> None:
+    """By another watch, or by a person, while this one waited for them: a rebuild since then, and a start."""
+    cluster.marks = [STOP, *rebuilt(12)]
+    healer = cluster.healer(cause)
+    assert (healer.heal(now=0), healer.pending, cluster.did) == (False, None, [])
+
+
+@pytest.mark.parametrize(
+    ("cause", "marks"),
+    [
+        (VOID, rebuilt(7)),
+        (replace(LOST, mark=1), rebuilt(12)),
+        (VOID, [Mark(CAUGHT_UP, "conversation", "", "file:/s/1", {0: 12}), START]),
+        (VOID, rebuilt(12)[:-1]),
+    ],
+    ids=["void behind it", "lost since", "caught up from a state", "not started"],
+)
+def test_heal_is_done_where_no_rebuild_has_done_it(cluster: Cluster, cause: Cause, marks: list[Mark]) -> None:
+    """A state that was caught up may hold what the journal lacks; a rebuild that was not started is none."""
+    cluster.marks = marks
+    assert cluster.healer(cause).heal(now=0) is True
+
+
+def test_heal_starts_nothing_that_a_person_has_stopped(cluster: Cluster) -> None:
+    """It is done when the conversation runs again, on what it was stopped with."""
+    cluster.marks = [START, STOP, Mark(ACCEPTED, "conversation", "", "", {})]
     healer = cluster.healer()
-    assert [healer.is_new((0, offset)) for offset in (6, 7)] == [False, True]
-    cluster.mark = replace(MARK, journal={0: 12})
-    assert (healer.heal((0, 9), now=0), cluster.did) == ({0: 12}, [])
+    with pytest.raises(Unhealed, match="was stopped, and is left so"):
+        healer.heal(now=0)
+    cluster.marks.append(START)
+    assert (healer.heal(now=1), cluster.did) == (False, [])
+    assert healer.heal(now=AGAIN_S) is True
+
+
+def test_heal_runs_with_the_parallelism_of_now(cluster: Cluster) -> None:
+    """`threadlog start --parallelism` may have come since the watch began."""
+    remember(dataclasses.replace(cluster.settings, parallelism=2))
+    cluster.healer().heal(now=0)
+    assert (cluster.settings.parallelism, cluster.parallelism) == (1, 2)
 
 
 def test_heal_is_done_again_only_if_it_helped(cluster: Cluster) -> None:
     """A valid entry after it is what helping means."""
     healer = cluster.healer()
-    healer.may(0)
-    healer.heal((0, 9), now=0)
+    healer.heal(now=0)
+    healer.pending = Cause("void", (0, 99))
     healer.valid(0, 19)
     with pytest.raises(Unhealed, match="the last repair has not helped"):
-        healer.may(1)
+        healer.heal(now=1)
     healer.valid(0, 20)
-    healer.may(1)
+    assert healer.heal(now=1 + AGAIN_S) is True
 
 
 def test_heal_is_done_a_few_times_an_hour(cluster: Cluster) -> None:
     """Whatever comes of it."""
     healer = cluster.healer()
     for number in range(HEALS_MAX):
-        healer.may(number)
-        healer.heal((0, 99), now=number)
+        healer.pending = Cause("void", (0, 99))
+        assert healer.heal(now=number) is True
         healer.valid(0, 100)
+    healer.pending = Cause("void", (0, 99))
     with pytest.raises(Unhealed, match=f"{HEALS_MAX} repairs within 60 minutes"):
-        healer.may(HEALS_MAX)
-    healer.may(3_601)
+        healer.heal(now=HEALS_MAX)
+    assert healer.heal(now=3_601) is True
 
 
-def test_heal_that_fails_says_that_nothing_runs(cluster: Cluster, tmp_path: Path) -> None:
-    """And one that cannot know what ran stops nothing."""
-    cluster.fails = "Another copy of the job writes threadlog: stop that one first."
-    with pytest.raises(Unhealed, match="nothing decides now: Another copy"):
-        cluster.healer().heal((0, 9), now=0)
-    cluster.did.clear()
+@pytest.mark.parametrize(
+    "error",
+    [
+        SubmitFailed("Another copy"),
+        http.HttpError("u", 503, "not ready"),
+        KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_heal_that_fails_is_tried_again(cluster: Cluster, error: Exception) -> None:
+    """After a while, and a few times; in the meantime every start makes the state anew."""
+    cluster.fails = error
+    healer = cluster.healer()
+    with pytest.raises(Unhealed, match=r"nothing decides now: .*; it is tried again"):
+        healer.heal(now=0)
+    assert (cluster.did, [mark.what for mark in cluster.marks]) == (["stop"], [DROPPED])
+    assert healer.heal(now=1) is False
+    cluster.fails = None
+    assert (healer.heal(now=AGAIN_S), healer.pending) == (True, None)
+
+
+def test_heal_that_fails_is_tried_a_few_times_an_hour(cluster: Cluster) -> None:
+    """Then a person is needed."""
+    cluster.fails = SubmitFailed("Another copy")
+    healer, told = cluster.healer(), list[str]()
+    for number in range(HEALS_MAX + 1):
+        with pytest.raises(Unhealed) as raised:
+            healer.heal(now=number * AGAIN_S)
+        told.append(str(raised.value))
+    assert [line.startswith("nothing decides now") for line in told] == [True] * HEALS_MAX + [False]
+
+
+def test_heal_that_cannot_know_what_ran_stops_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    """The conversation decides on, and a person is told what to do."""
     (tmp_path / "code" / "c0de").rmdir()
     with pytest.raises(Unhealed, match="nothing tells which code ran"):
-        cluster.healer().heal((0, 9), now=0)
-    assert cluster.did == []
-
-
-@pytest.fixture
-def healers(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """`watch --heal` over a Kafka in memory; the repairs that were begun."""
-    begun: list[Any] = []
-
-    def heal(self: Healer, place: Any, now: float) -> Any:
-        begun.append(place)
-        self.healed, self.progress = {0: 4}, False
-        return self.healed
-
-    monkeypatch.setattr(checks, "check_ours", lambda settings: None)
-    monkeypatch.setattr(healing, "last_mark", lambda bootstrap, namespace, codec, what: None)
-    monkeypatch.setattr(healing, "codec_of", lambda settings: None)
-    monkeypatch.setattr(Healer, "heal", heal)
-    return begun
-
-
-def test_watch_heals_a_gap_once(kafka: FakeKafka, healers: list[Any]) -> None:
-    """What else is void of before the repair is told, and needs none."""
-    one = story("Ann", "Bob", "Cid", "Dan", "Eve")
-    for entry in (one[0], one[2], one[3], one[4], one[1]):
-        kafka.add_entry(entry)
-    told = objects_of(run("--json", "watch", "--heal"))
-    assert healers == [(0, 1)]
-    assert [line["heal"] for line in told if "heal" in line] == ["begun", "done"]
-    assert [line["offset"] for line in told if line.get("alarm") == "void"] == [1, 2, 3]
-
-
-def test_watch_that_heals_gives_up_in_words(kafka: FakeKafka, healers: list[Any]) -> None:
-    """Once, however many entries are void after the repair."""
-    one = story("Ann", "Bob", "Cid", "Dan", "Eve", "Fay")
-    for entry in (one[0], *one[2:], one[5]):
-        kafka.add_entry(entry)
-    told = objects_of(run("--json", "watch", "--heal"))
-    assert [line["heal"] for line in told if "heal" in line] == ["begun", "done", "failed"]
-    assert "has not helped" in next(line["reason"] for line in told if line.get("heal") == "failed")
-
-
-def test_watch_heals_nothing_that_somebody_else_wrote(kafka: FakeKafka, healers: list[Any]) -> None:
-    """A foreign record breaks no chain, so the state is the journal's."""
-    kafka.add_entry(story("Ann")[0])
-    kafka.add("agent-decisions", b"t", b"nonsense")
-    told = objects_of(run("--json", "watch", "--heal"))
-    assert (healers, [line["alarm"] for line in told if "alarm" in line]) == ([], ["void"])
-
-
-def objects_of(result: Any) -> list[dict[str, Any]]:
-    """The lines of a command that ends with code 1, because the journal is broken."""
-    assert result.exit_code == 1
-    result.exit_code = 0
-    return objects(result)
+        cluster.healer().heal(now=0)
+    assert (cluster.did, cluster.marks) == ([], [])

@@ -31,7 +31,7 @@ def test_hints_for_ones_own_cluster_name_nothing_of_the_local_stack() -> None:
     """Nor the other way about: there each of them is a command of the local stack."""
     assert [hint for hint in astuple(OWN) if OF_THE_STACK.search(hint)] == []
     assert len([hint for hint in astuple(LOCAL) if OF_THE_STACK.search(hint)]) == len(astuple(LOCAL))
-    assert Leases(copies=1, hints=OWN).wrong(0)[0].do == OWN.start
+    assert Leases(hints=OWN).wrong(0)[0].do == OWN.start
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,14 @@ def test_sql_answers_with_its_columns(journal: dict[str, Desk]) -> None:
     assert (told.exit_code, "More than 2 rows" in told.stderr) == (0, True)
 
 
+def test_sql_drops_no_column_of_an_object(journal: dict[str, Desk]) -> None:
+    """Two columns of one name are refused where the name must tell them apart; a table shows both."""
+    query = "SELECT 1 AS a, 2 AS b, 3 AS a"
+    told = run("sql", query, "--json")
+    assert (told.exit_code, told.stdout, "Several columns have the name a." in told.stderr) == (1, "", True)
+    assert run("sql", query).stdout.split() == ["a", "b", "a", "1", "2", "3"]
+
+
 WRITES = [
     "DELETE FROM decisions", "INSERT INTO voids VALUES (1, 2, 'a', 'b')", "UPDATE threads SET state = 'idle'",
     "DROP TABLE decisions", "CREATE TABLE mine (x)", "ATTACH 'other.db' AS other", "PRAGMA writable_schema = 1",

@@ -94,6 +94,17 @@ def test_cut_thread_is_let_go_on(kafka: FakeKafka, action: str) -> None:
     assert run("parked", "list").stdout == "No run is parked.\n"
 
 
+@pytest.mark.parametrize("action", ["abandon", "retry"])
+def test_broken_thread_is_let_go_on(kafka: FakeKafka, action: str) -> None:
+    """A person's word is sent; what is void is told afterwards. Void entries stay for ever, repaired or not."""
+    made = parked()
+    fill(kafka, [*made.journal, made.journal[0]])
+    told = run("parked", action, "t")
+    assert (told.exit_code, "Void and left out, 1:" in told.stderr) == (1, True)
+    [sent] = kafka.topics["threadlog.agent-events"]
+    assert Codec(kafka.schemas).decode(sent.value)[2]["action"] == action
+
+
 @pytest.mark.parametrize("more", [[], ["--once"]], ids=["for ever", "once"])
 def test_cut_journal_is_watched(kafka: FakeKafka, more: list[str]) -> None:
     """What is deleted of a partition is told once for all its threads, without an alarm; what they lack is counted."""

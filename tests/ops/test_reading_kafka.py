@@ -133,6 +133,20 @@ def test_reader_finds_records_by_their_places(use: Any) -> None:
     assert (fake.leaps, fake.closed) == ([5, 5_000], True)
 
 
+def test_reader_of_places_that_are_all_gone_ends(use: Any) -> None:
+    """Retention has emptied the partition: its end is told of, once for each time that it is read."""
+
+    class Emptied(Polled):
+        def poll(self, timeout: float) -> Any:
+            told, self.told = getattr(self, "told", 0), len(self.leaps)
+            eof = SimpleNamespace(error=lambda: KafkaError(KafkaError._PARTITION_EOF), offset=lambda: 9)
+            return eof if told < len(self.leaps) else None
+
+    use(Emptied(low=9, high=9))
+    with kafka.TopicReader("b", "t") as reader:
+        assert list(reader.at([(0, 2), (0, 3), (1, 2)])) == []
+
+
 def test_read_topic_that_is_not_there_is_an_error(use: Any) -> None:
     """Kafka's own word for it; unless it is asked for as one that may be missing."""
     use(FakeConsumer())

@@ -16,7 +16,7 @@ from ops.stack import flink, records, starting, submit
 from ops.stack.layout import Layout
 from ops.stack.starting import SubmitFailed, ready
 from tests.ops.fakes import FakeKafka, objects, run
-from wire.control import CAUGHT_UP, STOPPED, Mark
+from wire.control import CAUGHT_UP, DROPPED, STOPPED, Mark, Written
 
 POINT, LEFT = "file:/s/1", "file:/s/caught-up"
 MARK = Mark(STOPPED, "conversation", "a" * 32, POINT, {0: 7})
@@ -61,6 +61,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
         starting, "settled_ends", lambda bootstrap, topic: {p: high for p, (_, high) in made.held.items()}
     )
     monkeypatch.setattr(starting, "last_mark", lambda bootstrap, namespace, codec: made.mark)
+    monkeypatch.setattr(
+        starting, "read_marks", lambda bootstrap, namespace, codec: [Written(0, 0, made.mark)] if made.mark else []
+    )
     monkeypatch.setattr(starting, "write_mark", lambda bootstrap, namespace, codec, mark: made.written.append(mark))
     monkeypatch.setattr(
         starting, "committed", lambda bootstrap, namespace, job: {f"of-{job}/0": 3, "tool-results/0": 9}
@@ -91,7 +94,8 @@ def test_start_from_anywhere_else_catches_up(cluster: Cluster, point: str) -> No
     assert cluster.go(point) == LEFT
     [(began, [_, generation, _, _, _, until])] = cluster.runs
     assert (began, until, len(generation)) == (point, "0:9", 12)
-    [mark] = cluster.written
+    *dropped, mark = cluster.written
+    assert [one.what for one in dropped] == ([] if point else [DROPPED])
     assert (mark.what, mark.savepoint, mark.journal, mark.app, mark.code) == (CAUGHT_UP, LEFT, {0: 9}, "m:app", "code")
     assert ("rebuilding" if not point else "catching up") in cluster.said[0]
 
@@ -122,8 +126,17 @@ def test_start_from_a_state_of_another_history_rebuilds(cluster: Cluster) -> Non
     cluster.failures = [OTHER]
     assert cluster.go("file:/s/fork") == LEFT
     assert [point for point, _ in cluster.runs] == ["file:/s/fork", ""]
+    assert [mark.what for mark in cluster.written] == [DROPPED, CAUGHT_UP]
     assert cluster.cancelled == ["job-1"]
     assert any("thread 't' stands at seq 3: rebuilding" in line for line in cluster.said)
+
+
+def test_start_from_a_state_that_was_dropped_rebuilds(cluster: Cluster) -> None:
+    """A repair was broken off in the middle: what was found is the state that is not the journal's."""
+    cluster.mark = Mark(DROPPED, "conversation", "", "", {})
+    assert cluster.go("file:/s/void") == LEFT
+    assert [point for point, _ in cluster.runs] == [""]
+    assert any("file:/s/void may not be gone on from" in line for line in cluster.said)
 
 
 def test_start_beside_another_writer_is_refused(cluster: Cluster) -> None:
@@ -220,7 +233,9 @@ def test_stop_of_the_conversation_is_recorded(
         }
 
 
-@pytest.mark.parametrize(("more", "what"), [([], STOPPED), (["--caught-up"], CAUGHT_UP)])
+@pytest.mark.parametrize(
+    ("more", "what"), [([], STOPPED), (["--caught-up"], CAUGHT_UP), (["--rebuilt"], CAUGHT_UP)], ids=str
+)
 def test_stop_by_other_means_is_recorded(
     kafka: FakeKafka, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, more: list[str], what: str
 ) -> None:
@@ -228,10 +243,12 @@ def test_stop_by_other_means_is_recorded(
     live: dict[str, flink.Job] = {}
     monkeypatch.setattr(flink, "live_jobs", lambda settings: live)
     assert objects(run("--json", "stop", "--record", "s3://b/s", *more)) == [{"what": what, "savepoint": "s3://b/s"}]
-    assert [(mark.what, mark.savepoint, mark.journal) for mark in cluster.written] == [(what, "s3://b/s", {0: 9})]
+    *dropped, mark = cluster.written
+    assert [one.what for one in dropped] == ([DROPPED] if more == ["--rebuilt"] else [])
+    assert (mark.what, mark.savepoint, mark.journal) == (what, "s3://b/s", {0: 9})
     live["conversation"] = flink.Job("conversation", "c", "RUNNING", {})
     told = run("stop", "--record", "s3://b/s", *more)
-    assert (told.exit_code, "The conversation runs" in told.stderr, len(cluster.written)) == (1, True, 1)
+    assert (told.exit_code, "The conversation runs" in told.stderr, cluster.written) == (1, True, [*dropped, mark])
 
 
 def test_pack_tells_the_line_of_a_catch_up(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from ops.index import database, queries
+from ops.settings import Settings
+from ops.stack.layout import Layout
 from tests.ops.fakes import FakeKafka, FakeTopic, objects, run
 from tests.ops.indexes import bring, names, records, thread
 from tests.threadlog.desk import Desk
@@ -108,17 +111,37 @@ def test_queries_need_no_broker_if_told(alone: Path) -> None:
     assert (told.exit_code, told.stderr.splitlines()[0]) == (1, "Error: There is no index yet.")
     told = run("threads")
     assert (told.exit_code, "No broker listens" in told.stderr) == (1, True)
-    bring(alone / ".threadlog" / database.FOLDER / database.FILE, FakeTopic(records([thread("a", 0).journal])))
+    bring(database.path_of(Settings(state_dir=alone / ".threadlog")), FakeTopic(records([thread("a", 0).journal])))
     assert names("--no-refresh") == ["a"]
+    other = database.path_of(Settings(state_dir=alone / ".threadlog", namespace="other"))
+    other.parent.mkdir()
+    shutil.copy(database.path_of(Settings(state_dir=alone / ".threadlog")), other)
     told = run("--namespace", "other", "threads", "--no-refresh")
     assert (told.exit_code, "The index is of threadlog, not of other." in told.stderr) == (1, True)
+
+
+def test_each_namespace_has_an_index_of_its_own(journal: dict[str, Desk], alone: Path, kafka: FakeKafka) -> None:
+    """A branch is asked beside its original, and neither makes the other's anew. What an older version left is removed
+    when one is brought up to date, and with the stack."""
+    folder = alone / ".threadlog" / database.FOLDER
+    folder.mkdir(parents=True)
+    for name in (database.FILE, "lock"):
+        (folder / name).write_text("of an older version")
+    kafka.topics["lock.agent-decisions"] = kafka.topics["threadlog.agent-decisions"][:1]
+    assert len(names()) == 4
+    assert len(objects(run("--namespace", "lock", "threads", "--json"))) == 1
+    assert len(names("--no-refresh")) == 4
+    assert "made anew" not in run("threads").stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["lock", "threadlog"]
+    Layout(alone / ".threadlog").remove()
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("junk", [b"", b"no database at all" * 500], ids=["empty", "junk"])
 def test_queries_make_an_index_that_is_none_anew(journal: dict[str, Desk], alone: Path, junk: bytes) -> None:
     """A file that something else has written over is a cache that is lost, no more."""
     names()
-    path = alone / ".threadlog" / database.FOLDER / database.FILE
+    path = database.path_of(Settings(state_dir=alone / ".threadlog"))
     for suffix in ("-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
     path.write_bytes(junk)

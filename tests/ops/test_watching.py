@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from ops import http
 from ops.settings import Settings
@@ -20,7 +19,6 @@ from ops.watching.watch import Watch
 from schemas.codec import Codec, FixedSchemas
 from tests.ops.fakes import FakeKafka, objects, run
 from tests.ops.test_journal import story
-from threadlog.entry import Entry
 from wire.frames import Record, thread_in
 from wire.leases import HELD, OBSERVE_S, OVERTAKEN, RELEASED, TYPE
 
@@ -75,16 +73,24 @@ def test_transaction_may_be_open_for_some_checkpoints() -> None:
     assert (held.wrong(99), len(held.wrong(100))) == ([], 1)
 
 
-def lease(holder: str, state: str = HELD, job: str = "conversation", ms: int = 1) -> Record:
+def lease(holder: str, state: str = HELD, job: str = "conversation", ms: int = 1, generation: int = 1) -> Record:
     schemas = FixedSchemas()
     value = Codec(schemas).encode(
-        TYPE, {"job": job, "holder": holder, "state": state, "place": f"host/{holder}", "time_ms": 1}
+        TYPE,
+        {
+            "job": job,
+            "holder": holder,
+            "state": state,
+            "place": f"host/{holder}",
+            "time_ms": 1,
+            "generation": generation,
+        },
     )
     return Record("threadlog.agent-leases", 0, 0, ms, job.encode(), value, [])
 
 
 def leases(*said: tuple[float, Record]) -> Leases:
-    made, codec = Leases(copies=1), Codec(FixedSchemas())
+    made, codec = Leases(), Codec(FixedSchemas())
     for now, record in said:
         made.take(record, codec, now)
     return made
@@ -100,17 +106,25 @@ def test_lease_that_nobody_renews_is_wrong() -> None:
 def test_lease_of_a_second_copy_is_wrong() -> None:
     """It says where each runs. One that follows on another is none as soon as the first is silent, which one that died
     without a word is before that is told."""
-    [wrong] = leases((0, lease("a")), (1, lease("b"))).wrong(2)
+    [wrong] = leases((0, lease("a")), (1, lease("b", generation=2))).wrong(2)
     assert (wrong.kind, wrong.fields["places"]) == ("copies", ["host/a", "host/b"])
     assert wrong.after_s > OBSERVE_S
-    assert leases((0, lease("a")), (6, lease("b"))).wrong(OBSERVE_S) == []
+    assert leases((0, lease("a")), (6, lease("b", generation=2))).wrong(OBSERVE_S) == []
+
+
+def test_leases_of_one_start_are_of_one_copy() -> None:
+    """However many subtasks it has: `threadlog start --parallelism` may have come since the watch began."""
+    assert leases((0, lease("a")), (1, lease("b"))).wrong(2) == []
 
 
 def test_lease_of_long_ago_is_history() -> None:
     """The topic is read from its beginning: who died without a word, or was overtaken, tells nothing of now."""
     old = [(0, lease("a")), (0, lease("b", OVERTAKEN))]
     assert leases(*old, (0, lease("c", ms=60_000))).wrong(1) == []
-    assert [wrong.where for wrong in leases(*old, (0, lease("c", ms=2_000))).wrong(1)] == ["", "overtaken"]
+    assert [wrong.where for wrong in leases(*old, (0, lease("c", ms=2_000, generation=2))).wrong(1)] == [
+        "",
+        "overtaken",
+    ]
 
 
 def test_copy_that_was_overtaken_and_tries_again_is_wrong() -> None:
@@ -230,40 +244,6 @@ def test_second_job_of_a_kind_is_wrong_and_each_is_looked_at(cluster: Flink) -> 
     ]
 
 
-@pytest.mark.parametrize("held", [False, True], ids=["ended", "open"])
-def test_watch_tells_of_a_lost_decision_before_the_thread_says_more(
-    kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch, held: bool
-) -> None:
-    """Once nothing is open that may still bring it. An entry that is void is there; it is told of as such."""
-    ends = kafka.stable_ends("", [])
-    monkeypatch.setattr("ops.watching.watch.StableEnds", lambda bootstrap, topics: ends)
-    mine, yours = story("Ann", "Bob", "Cid"), story("Dan")
-    for key in (b"u", b"t", b"t", b"t", b"v"):
-        kafka.add("agent-events", key, b"v")
-    watch = Watch(Settings(brokers="127.0.0.1:1"))
-    written = [told_of(mine[0], 1), told_of(mine[2], 3), told_of(yours[0], 4, "v")]  # lost: 0 of u, and 2 of t
-    records = [*kafka.topics["threadlog.agent-events"], *(kafka.add_entry(entry) for entry in written)]
-    told = [news.record["alarm"] for record in records for news in watch.take(record, 0.0)]
-    if held:
-        ends.held = {("threadlog.agent-decisions", 0): 2}
-    looks = [[news.record for news in watch.look(now) if news.broken] for now in (PASSED_S - 1, PASSED_S, 99.0)]
-    lost = [] if held else [("u", 0), ("t", 2)]
-    assert told == ["void"]
-    assert [(one["thread"], one["offset"]) for one in looks[1]] == lost
-    assert (looks[0], looks[2], watch.lost) == ([], [], len(lost))
-
-
-def told_of(entry: Entry, offset: int, thread: str = "t") -> Entry:
-    """The entry as if it were made of the input at that offset."""
-    return resealed(entry, thread=thread, input=replace(entry.input, topic="agent-events", partition=0, offset=offset))
-
-
-def resealed(entry: Entry, **changes: Any) -> Entry:
-    """Changed, and with the hash of what it says now."""
-    changed = replace(entry, **changes)
-    return replace(changed, hash=changed.computed_hash())
-
-
 def test_watch_tells_the_figures_of_now_when_asked(kafka: FakeKafka) -> None:
     """Objects with the same names as at the end."""
     for entry in story("Ann", "Bob"):
@@ -271,7 +251,9 @@ def test_watch_tells_the_figures_of_now_when_asked(kafka: FakeKafka) -> None:
     unwatched, *counts = objects(run("--json", "watch", "--every", "0"))
     assert unwatched == {"not_watched": list(jobs.ALARMS)}
     assert [one["entries"] for one in counts] == [0, 1, 2, 2]
-    assert {tuple(one) for one in counts} == {("entries", "threads", "void", "cut", "lost", "held_s", "alarms")}
+    assert {tuple(one) for one in counts} == {
+        ("entries", "threads", "void", "healed", "cut", "lost", "held_s", "alarms")
+    }
 
 
 def test_watch_looks_beside_what_it_reads(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ops.stack import flink
-from ops.stack.layout import Layout
+from ops.stack.layout import layout_of
 from ops.stack.submit import pack, stop_jobs, submit
 from ops.watching.jobs import restarts
 from tests.stack import chaos
@@ -41,7 +41,7 @@ def world(empty: World) -> World:
 
 def code(world: World, name: str) -> Path:
     """A copy of the code that is submitted, to change something in it."""
-    layout = Layout(world.settings.state_dir)
+    layout = layout_of(world.settings)
     folder, _ = pack(layout, world.settings.app)
     return shutil.copytree(folder, layout.state / "code" / name, dirs_exist_ok=True)
 
@@ -90,7 +90,7 @@ def test_two_copies_are_told_of_and_what_they_void_is_healed(world: World, tmp_p
 def test_two_copies_started_at_once_are_refused_or_seen(empty: World, tmp_path: Path) -> None:
     """Neither finds the other's lease, when both ask at the same moment. Where both were let in, the watch tells of two
     copies, and of what they void; with one of them ended, a repair leaves one valid entry for each input."""
-    world, layout = empty, Layout(empty.settings.state_dir)
+    world, layout = empty, layout_of(empty.settings)
     folder, _ = pack(layout, world.settings.app)
     submit(world.settings, layout, world.settings.app, list(flink.JOBS), print, find=lambda *_: "")
     stop_jobs(world.settings, layout, ["conversation"], print)
@@ -153,7 +153,7 @@ def failures(world: World) -> list[str]:
 def test_start_beside_a_copy_that_flink_brings_back_is_refused(world: World) -> None:
     """It has found nobody who renews a lease, and before it has written its mark the first is there again."""
     world.wait_replied([world.go("look pay")])
-    stop_jobs(world.settings, Layout(world.settings.state_dir), ["conversation"], print)
+    stop_jobs(world.settings, layout_of(world.settings), ["conversation"], print)
     world.cli("--namespace", world.settings.namespace, "start", "--job", "conversation")
     before, point, copy = world.attempts(), mark(world.settings).savepoint, code(world, "brought-back")
     guard = copy / "udfs" / "start_guard.py"

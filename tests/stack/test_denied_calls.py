@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from ops.stack.layout import Layout
+from ops.stack.layout import layout_of
 from ops.stack.submit import submit
 from tests.stack import chaos
 from tests.stack.world import World, fresh, wait_until
@@ -21,7 +21,7 @@ APART_MS = 10_000  # checkpoints of the tools job: the refusal and the kill lie 
 def test_refused_calls_are_not_repeated_after_a_crash(empty: World) -> None:
     """Two agents heard "it did not happen" and have asked under new keys: the old ones, one in flight and one waiting
     by the checkpoint, are not tried again, although the service would take them now."""
-    gate, layout = fresh("refused"), Layout(empty.settings.state_dir)
+    gate, layout = fresh("refused"), layout_of(empty.settings)
     for kind, apart_ms in (("conversation", 200), ("tools", APART_MS)):
         settings = replace(empty.settings, checkpoint_interval_ms=apart_ms)
         submit(settings, layout, settings.app, [kind], print, find=lambda *_: "")

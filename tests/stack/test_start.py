@@ -19,7 +19,7 @@ from ops import http
 from ops.reading import Journal, codec_of, whole_topic
 from ops.settings import Settings
 from ops.stack import flink, lifecycle, records
-from ops.stack.layout import Layout
+from ops.stack.layout import Layout, layout_of
 from ops.stack.submit import client_environment, pack, run_command, stop_jobs
 from tests.stack.follower import reasons
 from tests.stack.test_restore import check_all_end, open_work
@@ -160,7 +160,7 @@ def test_an_older_savepoint_forks_the_journal_without_the_guard(world: World) ->
     stop_jobs(world.settings, Layout(world.settings.state_dir), list(flink.JOBS), print)
     settings = dataclasses.replace(world.settings, namespace="unguarded")
     lifecycle.ensure_wire(settings, print)
-    layout = Layout(settings.state_dir)
+    layout = layout_of(settings)
     folder, _ = pack(layout, settings.app)
     unguarded = shutil.copytree(folder, layout.state / "code" / "unguarded", dirs_exist_ok=True)
     job = unguarded / "jobs" / "conversation.py"
@@ -216,7 +216,7 @@ def fork(world: World, settings: Settings, folder: Path) -> list[Event]:
     send(70)
     send(10, "stamp")
     wait_until("all are decided", lambda: decided(120))
-    stop_jobs(settings, Layout(settings.state_dir), ["conversation"], print)
+    stop_jobs(settings, layout_of(settings), ["conversation"], print)
     assert flink_run(settings, folder, older).returncode == 0
     time.sleep(1)
     send(20)
@@ -246,7 +246,7 @@ from wire.journal import entry_of
 def pay_for_valid_entries_alone(world: World, settings: Settings, folder: Path) -> None:
     """A tools job that begins with nothing runs what the valid entries of a forked journal ask for, and tells of the
     void ones; the same job without its gate runs what they ask for."""
-    layout, (valid, void) = Layout(settings.state_dir), effects_asked(settings)
+    layout, (valid, void) = layout_of(settings), effects_asked(settings)
     assert len(valid) == len(void) == 10 and not valid & void.keys()
 
     def paid() -> set[str]:

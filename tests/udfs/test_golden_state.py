@@ -15,6 +15,7 @@ from tests.udfs.test_tool_queue import Operator as Tools
 from threadlog.state import MAPS
 from threadlog.upcasting import newest
 from udfs.attempts import result_of
+from udfs.backlog import HELD_MS
 
 
 def restored(form: str, patch: pytest.MonkeyPatch) -> Operator:
@@ -41,7 +42,7 @@ def test_golden_state_goes_on_where_it_was(form: str, monkeypatch: pytest.Monkey
     [call] = [ask for ask in stored["near"]["asks"].values() if ask["effect"] == "keyed"]
     main, _ = operator.give(operator.log.result(call, "r-1"))
     assert "ns.dead-letters" not in topics(main)
-    main, [read] = operator.flink.fire(operator.flink.now_ms + 2_000)
+    main, [read] = operator.flink.fire(operator.flink.now_ms + HELD_MS)
     assert replies(operator, main) == ["paid r-1"]
     assert json.loads(operator.data(read)["args"]) == {"what": "o-2"}
 

@@ -5,112 +5,19 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.codec import OURS
 from schemas.errors import RegistryUnavailable, UnknownSchema
+from tests.udfs.around import ARGS, POINT, Around, Ended, mark
 from threadlog import App, Event, Thread
 from udfs import start_guard
 from udfs.start_guard import Start
-from wire.control import ACCEPTED, BRANCHED, BRANCHING, CAUGHT_UP, ENDED, STARTED, STOPPED, Mark, Overtaken, Written
-from wire.frames import Record
-from wire.inputs import Gap, Looked
-from wire.leases import Found
-
-POINT = "file:/s/1"
-OTHER = Mark(ACCEPTED, "conversation", "", "", {})
-ARGS: Any = Namespace(bootstrap="b", registry="http://r", namespace="ns", app="a:app")
-
-
-class Ended(BaseException):
-    """The process would have ended."""
-
-
-@dataclass
-class Around:
-    """What broker and lease say; which start was taken, and why the process ended."""
-
-    point: str = POINT
-    mark: Mark | None = None
-    journal: dict[int, int] = field(default_factory=lambda: {0: 7})
-    place: str = ""
-    other: str = ""
-    gaps: list[Gap] = field(default_factory=list)
-    first: str = ""
-    broken: Exception | None = None
-    taken: list[Mark] = field(default_factory=list)
-    why: str = ""
-    looked: int | None = None
-    asked: list[str] = field(default_factory=list)
-    joined: str = ""
-    branch: Mark | None = None
-    written: list[Mark] = field(default_factory=list)
-
-    def tell(self, what: Any, name: str = "") -> Any:
-        self.asked += [name] if name else []
-        if self.broken is not None:
-            raise self.broken
-        return what
-
-    def read(self) -> list[Written]:
-        """The marks, of which the last, at offset 12, is no place to go on from."""
-        found = [Written(11, 0, self.mark), Written(12, 0, OTHER)] if self.mark else []
-        return self.tell(found, "marks")
-
-    def under_way(self, marks: list[Written]) -> str:
-        return self.tell(self.other, "under way")
-
-    def take(self, bootstrap: str, namespace: str, codec: Any, mark: Mark, looked: int | None = None) -> int:
-        self.looked = looked
-        if self.first:
-            raise Overtaken(self.first)
-        self.asked.append("take")
-        self.taken.append(mark)
-        return 5
-
-    def admit(self) -> str:
-        """Why it ended; "" where it goes on."""
-        try:
-            self.start = start_guard.admit(ARGS)
-        except Ended:
-            ended = [Mark(ENDED, "conversation", "", "", {}, generation=5)] if self.taken else []
-            assert self.written == ended
-            return self.why
-        return ""
-
-
-@pytest.fixture
-def around(monkeypatch: pytest.MonkeyPatch) -> Around:
-    made = Around()
-
-    def refuse(reason: str, job: str = "conversation") -> NoReturn:
-        made.why = f"{job}: {reason}"
-        raise Ended
-
-    monkeypatch.setattr(start_guard, "refuse", refuse)
-    monkeypatch.setattr(start_guard, "StreamExecutionEnvironment", SimpleNamespace(get_execution_environment=str))
-    monkeypatch.setattr(start_guard, "restored_from", lambda env: made.point)
-    monkeypatch.setattr(start_guard, "read_marks", lambda *given: made.read())
-    monkeypatch.setattr(start_guard, "journal_ends", lambda *given: made.tell(made.journal, "journal"))
-    monkeypatch.setattr(start_guard, "living", lambda *given: made.tell(Found(made.place, {0: 9}), "lease"))
-    monkeypatch.setattr(
-        start_guard, "joined", lambda *given: made.tell(made.joined if given[-1] == {0: 9} else "", "joined")
-    )
-    monkeypatch.setattr(start_guard, "branch_of", lambda *given: made.tell(made.branch))
-    monkeypatch.setattr(start_guard, "write_mark", lambda b, ns, codec, mark: made.written.append(mark))
-    monkeypatch.setattr(start_guard, "under_way", lambda bootstrap, namespace, codec, marks: made.under_way(marks))
-    monkeypatch.setattr(start_guard, "look", lambda *given: Looked({"agent-events/0": 4}, made.gaps))
-    monkeypatch.setattr(start_guard, "take", made.take)
-    return made
-
-
-def mark(what: str, savepoint: str = POINT) -> Mark:
-    return Mark(what, "conversation", "", savepoint, {0: 7})
+from wire.control import CAUGHT_UP, STARTED, STOPPED, Mark
+from wire.inputs import Gap
 
 
 def test_guard_lets_a_stopped_job_go_on(around: Around) -> None:
@@ -289,40 +196,3 @@ def test_guard_ends_a_start_with_schemas_that_nobody_registered(around: Around) 
 
 async def nothing(thread: Thread, event: Event) -> None:
     """An agent that decides nothing."""
-
-
-def test_catch_up_that_does_not_reach_the_journals_end_is_refused(
-    around: Around, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its line was made before the job that then died: the start behind it would decide again what it has not read."""
-    asked, behind = [], [Record("ns.agent-decisions", 1, 9, 0, b"t", b"", [])]
-
-    def read_topic(bootstrap: str, topic: str, first: dict[int, int]) -> Iterable[Record]:
-        asked.append((topic, first))
-        return iter(behind)
-
-    monkeypatch.setattr(start_guard, "read_topic", read_topic)
-    args = Namespace(**vars(ARGS), journal_end={0: 7, 1: 8})
-    with pytest.raises(Ended):
-        start_guard.reaches_the_end(args)
-    assert "the journal has moved on since this line was made (partition 1 has a record at offset 9)" in around.why
-    behind.clear()
-    start_guard.reaches_the_end(args)
-    assert asked == [("ns.agent-decisions", {0: 7, 1: 8})] * 2
-
-
-def test_inputs_that_have_lost_their_end_are_refused(around: Around, monkeypatch: pytest.MonkeyPatch) -> None:
-    short = Looked({}, [], [Gap("agent-events", 0, 5, 9)])
-    monkeypatch.setattr(start_guard, "look", lambda *given: short)
-    around.mark = mark(STOPPED)
-    assert "inputs end before what was handled of them" in around.admit()
-    assert around.taken == []
-
-
-def test_branch_that_is_only_half_made_is_not_started(around: Around) -> None:
-    """A part of a history is another history. One that is whole starts."""
-    around.mark = mark(CAUGHT_UP)
-    around.branch = Mark(BRANCHING, "tools", "", "", {}, branch_of="o")
-    assert "it is a branch of o, and making it has not ended" in around.admit()
-    around.branch = Mark(BRANCHED, "tools", "", "", {}, branch_of="o")
-    assert around.admit() == ""

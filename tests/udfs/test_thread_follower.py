@@ -166,6 +166,17 @@ def test_follower_refuses_a_state_of_another_history(stood: int) -> None:
         following.read(ours)
 
 
+@pytest.mark.parametrize("stood", [3, 4], ids=["goes on", "made of it"])
+def test_follower_refuses_a_state_that_is_ahead_of_its_journal(stood: int) -> None:
+    """It holds a decision whose commit was lost: the entry that it was made of, or the one after it, is void."""
+    ours, _ = forked()
+    ahead = Following()
+    ahead.read(ours[:stood])
+    following = Following(ahead.flink, "g2")
+    with pytest.raises(NotOfThisJournal, match=f"thread 't' stands at seq {stood}"):
+        following.read([ours[0], ours[3]])
+
+
 def test_follower_takes_a_later_fork_for_none_of_the_state() -> None:
     """A void entry may stand before the valid one of its number, and after it."""
     ours, theirs = forked()
@@ -234,7 +245,7 @@ def test_follower_takes_over_timers_of_an_older_state(monkeypatch: pytest.Monkey
     """A timer that the restored state had armed does not fire in a catch-up either, and is not lost."""
     live, _ = decided(monkeypatch)
     following = Following(live.flink, "g2")
-    assert following.flink.due("t-1") == [BEGAN_MS + 3_000]
+    assert following.flink.due("t-1") == [BEGAN_MS + HOLD_MS]  # not its 3 s: it was armed in the first five of a job
     Following.clock_ms = BEGAN_MS + 60_000
     assert following.flink.fire(BEGAN_MS + 60_000) == ([], [])
     assert following.flink.due("t-1") == [BEGAN_MS + 60_000 + HOLD_MS]

@@ -20,6 +20,7 @@ from wire.control import (
     BRANCHED,
     BRANCHING,
     CAUGHT_UP,
+    DROPPED,
     ENDED,
     NEXT,
     STARTED,
@@ -121,6 +122,20 @@ def test_marks_of_a_start_are_no_place_to_go_on_from(topic: FakeBroker) -> None:
         control.write_mark("b", "ns", codec, mark)
     found = control.last_mark("b", "ns", codec)
     assert found is not None and (found.what, found.savepoint) == (STOPPED, POINT)
+
+
+def test_state_that_was_dropped_is_no_place_to_go_on_from(topic: FakeBroker) -> None:
+    """Nor is any from before. What is caught up next is made of the journal alone, and a start may go on from it."""
+    codec = Codec(FixedSchemas())
+    caught_up = Mark(CAUGHT_UP, "conversation", "", "file:/s/3", {0: 9})
+    told = []
+    for mark in (MARK, caught_up, Mark(DROPPED, "conversation", "", "", {}), caught_up, caught_up):
+        control.write_mark("b", "ns", codec, mark)
+        marks = control.read_marks("b", "ns", codec)
+        rebuilt = control.last_rebuild(marks)
+        told.append((control.last_of(marks) is None, control.is_dropped(marks), rebuilt and rebuilt.offset))
+    whole, dropped = (False, False, None), (True, True, None)
+    assert told == [whole, whole, dropped, (False, False, 3), (False, False, 3)]
 
 
 def test_marks_of_an_older_version_are_read(topic: FakeBroker) -> None:

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import struct
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from wire import transactions
 from wire.frames import Record
-from wire.transactions import Open, open_transactions
+from wire.transactions import Open, StableEnds, open_transactions
 
 
 def record(name: str, state: int | None, at: int = 0, version: int = 0) -> Record:
@@ -52,3 +55,25 @@ def test_transactions_of_others_are_not(log: list[Record]) -> None:
     log += [record("n-conversation2-0-0", 1), record("m-conversation-0-0", 1)]
     log += [Record("__transaction_state", 0, 1, 1, b"\0\1\0\1x", b"", []), Record("__t", 0, 1, 1, None, None, [])]
     assert found() == []
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        None,
+        SimpleNamespace(error=None, partitions={}),
+        SimpleNamespace(error=KafkaError(KafkaError.LEADER_NOT_AVAILABLE), partitions={0: None}),
+    ],
+    ids=["not there", "no partitions", "no leader"],
+)
+def test_stable_ends_are_told_of_all_topics_or_of_none(monkeypatch: pytest.MonkeyPatch, broken: Any) -> None:
+    """Of a topic that the broker does not know yet it is not told that nothing is open."""
+    topics: dict[str, Any] = {"a": SimpleNamespace(error=None, partitions={0: None, 1: None})}
+    ends = StableEnds("b:1", ["a", "b"])
+    monkeypatch.setattr(ends, "_admin", SimpleNamespace(list_topics=lambda timeout: SimpleNamespace(topics=topics)))
+    monkeypatch.setattr(ends, "_latest", lambda places, isolation: {(one.topic, one.partition): 7 for one in places})
+    topics |= {} if broken is None else {"b": broken}
+    with pytest.raises(KafkaException, match="b is not there"):
+        ends.look()
+    topics["b"] = SimpleNamespace(error=None, partitions={0: None})
+    assert ends.look() == {("a", 0): (7, 7), ("a", 1): (7, 7), ("b", 0): (7, 7)}
