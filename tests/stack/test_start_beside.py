@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import subprocess
 
+import pytest
+
 from ops.settings import Settings
 from ops.stack import flink
 from ops.stack.layout import Layout
@@ -38,6 +40,7 @@ def test_catch_up_is_refused_while_the_conversation_runs(world: World) -> None:
     assert flink.CATCH_UP not in flink.live_jobs(world.settings)
 
 
+@pytest.mark.chaos
 def test_conversation_is_refused_while_a_catch_up_runs(world: World) -> None:
     """Even from where it was stopped, with nothing decided since; once the catch-up has ended it goes on from there."""
     world.cli("stop", "--job", "conversation")
