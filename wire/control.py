@@ -33,7 +33,6 @@ STARTED, STOPPED, CAUGHT_UP, ENDED, ACCEPTED = "started", "stopped", "caught_up"
 DROPPED, BRANCHING, BRANCHED = "dropped", "branching", "branched"
 CONVERSATION, TOOLS = "conversation", "tools"
 _POINTS = frozenset({STOPPED, CAUGHT_UP})
-_STATES = frozenset({*_POINTS, DROPPED})
 # Whoever refuses knows not whose cluster it is, so both ways are told: the local stack's, and that of one's own.
 NEXT = (
     "`threadlog start` (local stack), or the catch-up that `threadlog pack --job catchup` prints, brings a state up to "
@@ -152,26 +151,28 @@ def last_mark(bootstrap: str, namespace: str, codec: Codec, job: str = CONVERSAT
 
 def last_of(marks: Sequence[Written], what: str = "") -> Mark | None:
     """As `last_mark`, of marks that were read."""
-    wanted = {what} if what else _STATES
-    found = next((one.mark for one in reversed(marks) if one.mark.what in wanted), None)
-    return None if found is None or (found.what == DROPPED and not what) else found
+    if what:
+        return next((one.mark for one in reversed(marks) if one.mark.what == what), None)
+    return None if is_dropped(marks) else next((one.mark for one in reversed(marks) if one.mark.what in _POINTS), None)
 
 
 def is_dropped(marks: Sequence[Written]) -> bool:
-    """Whether the next state must be made from the journal alone."""
-    return next((one.mark.what for one in reversed(marks) if one.mark.what in _STATES), "") == DROPPED
+    """Whether the next state must be made from the journal alone. A job that was stopped meanwhile has left the very
+    state that was dropped."""
+    told = (one.mark.what for one in reversed(marks) if one.mark.what in (CAUGHT_UP, DROPPED))
+    return next(told, "") == DROPPED
 
 
 def last_rebuild(marks: Sequence[Written]) -> Written | None:
     """The newest mark of a state that was made from the journal alone: what was void or lost before its ends is healed.
     None before the first. A state that was brought up to the journal's end may be one that holds what the journal
     lacks."""
-    found, before = None, ""
+    found, dropped = None, False
     for one in marks:
-        if one.mark.what == CAUGHT_UP and before == DROPPED:
-            found = one
-        if one.mark.what in _STATES:
-            before = one.mark.what
+        if one.mark.what == DROPPED:
+            dropped = True
+        elif one.mark.what == CAUGHT_UP:
+            found, dropped = (one if dropped else found), False
     return found
 
 

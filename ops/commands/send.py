@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ops.context import Context, Trouble, pass_context
+from ops.printable import printable
 from ops.reading import as_json, check_broker, codec_of, name_of
 from ops.sending import SOURCE, Sender, stable_id
 from wire.kafka import follow
@@ -121,10 +122,11 @@ def _tell(ctx: Context, record: dict[str, Any], waiting: dict[str, str]) -> None
     """Say what a record says of an event that is waited for: a reply, or that there will be none."""
     data = record.get("data", {})
     if record.get("type") == "threadlog.Reply" and waiting.pop(data["event_id"], None) is not None:
-        ctx.say(f"{data['thread']}: {data['text']}")
+        lines = [printable(line) for line in data["text"].split("\n")]
+        ctx.say(f"{printable(data['thread'])}: " + "\n".join(lines))
         ctx.emit(reply=data["text"], thread=data["thread"], event_id=data["event_id"])
     elif record.get("type") == "threadlog.Decision" and data["verdict"] in UNANSWERED:
         came = data["input"]
         if came["source"] == SOURCE and waiting.pop(came["id"], None) is not None:
-            ctx.say(f"{data['thread']}: no reply, {data['verdict']}: {data['reason']}")
+            ctx.say(printable(f"{data['thread']}: no reply, {data['verdict']}: {data['reason']}"))
             ctx.emit(verdict=data["verdict"], reason=data["reason"], thread=data["thread"], event_id=came["id"])

@@ -88,8 +88,9 @@ def _watch(
             ctx.say(printable(one.line))
             ctx.emit(**one.record)
         if healer is not None:
-            if broken := [one for one in news if one.broken]:
-                healer.pending = healer.pending or Cause(broken[0].record["alarm"], broken[0].place, broken[0].mark)
+            for one in news:
+                if one.broken:
+                    healer.broke(Cause(one.record["alarm"], one.place, one.mark))
             _heal(ctx, watch, healer)
 
 

@@ -6,11 +6,11 @@ on entries that are void, or lost, is decided once more.
 What runs afterwards is what ran before: the code that was submitted last, from its copy, not what lies in the checkout.
 
 Whether it is done is asked of `agent-control`, under the lock: a rebuild since then, and a start after it, is a repair,
-whoever made it. One that fails in the middle is tried again; until it is done every start makes the state anew, because
-nothing from before may be gone on from (`starting.drop`).
+whoever made it. One that fails in the middle is tried again until it is done; until then every start makes the state
+anew, because nothing from before may be gone on from (`starting.drop`).
 
-It is bounded. A second repair needs a valid entry since the first, and there are few in an hour: a journal that breaks
-again and again has a cause that no repair removes, such as a second writer."""
+Repairs that are done are bounded. A second one needs a valid entry since the first, and there are few in an hour: a
+journal that breaks again and again has a cause that no repair removes, such as a second writer."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from schemas.errors import WireError
 from wire.control import ACCEPTED, CONVERSATION, STARTED, STOPPED, Written, last_rebuild, read_marks
 
 HEALS_MAX, HEALS_S = 3, 3600.0
-# What failed because something restarts is past by then.
-AGAIN_S = 20.0
+# What failed because something restarts is past by then; what fails again and again is tried ever more seldom.
+AGAIN_S, AGAIN_S_MAX = 20.0, 300.0
 BY_HAND = "see what writes the journal, then `threadlog stop` and `threadlog start --rebuild`"
 
 Say = Callable[[str], None]
@@ -70,17 +70,26 @@ class Cause:
 class Healer:
     """Repairs the journal of one namespace, again only if that helped. Times are monotonic seconds.
 
-    `begun`: is told when a repair begins. `pending`: what is not repaired yet."""
+    `begun`: is told when a repair begins. `pending`: what is not repaired yet, the last of each kind and partition: a
+    rebuild that repairs it has repaired those before. `failed`: tries since the last repair that came to its end.
+    `stopped`: whether the last of them has stopped the conversation."""
 
     settings: Settings
     say: Say
     begun: Callable[[Cause], None] = lambda cause: None
-    pending: Cause | None = None
+    pending: dict[tuple[str, int], Cause] = field(default_factory=dict)
+    failed: int = 0
+    stopped: bool = False
     healed: Ends = field(default_factory=dict)
     progress: bool = True
     times: deque[float] = field(default_factory=deque)
     due: float = 0.0
     said: str = ""
+
+    def broke(self, cause: Cause) -> None:
+        """Something makes a repair necessary."""
+        key = cause.alarm, -1 if cause.place is None else cause.place[0]
+        self.pending[key] = max(self.pending.get(key, cause), cause, key=lambda one: (one.place or (0, 0), one.mark))
 
     def valid(self, partition: int, offset: int) -> None:
         """A valid entry was read."""
@@ -104,39 +113,43 @@ class Healer:
         """Repair what is pending, if it is time for that; whether it was repaired here. What fails stays pending.
 
         Raises Unhealed."""
-        if self.pending is None or now < self.due:
+        if not self.pending or now < self.due:
             return False
         try:
             with lifecycle.alone(self.settings.state_dir, self.say):
-                done = self._heal(self.pending, now)
+                done = self._heal(now)
         except (SubmitFailed, http.HttpError, KafkaException, WireError) as error:
-            self.due = now + AGAIN_S
+            self.failed += 1
+            self.due = now + min(AGAIN_S * 2 ** (self.failed - 1), AGAIN_S_MAX)
             told = error.args[0].str() if isinstance(error, KafkaException) else error
-            down = "nothing decides now: " if now in self.times else ""
+            down = "nothing decides now: " if self.stopped else ""
             raise Unhealed(f"{down}{told}; it is tried again, or {BY_HAND}") from error
         except Unhealed:
             self.due = now + AGAIN_S
             raise
-        self.pending = None
+        self.pending.clear()
         return done
 
-    def _heal(self, cause: Cause, now: float) -> bool:
+    def _heal(self, now: float) -> bool:
         marks = self._marks()
-        if cause.is_healed(marks):
+        is_stopped = next((one.mark.what for one in reversed(marks) if one.mark.what != ACCEPTED), "") == STOPPED
+        left = [cause for cause in self.pending.values() if not cause.is_healed(marks)]
+        # A start that was written down may have failed behind that; nobody but this one would try it again.
+        if not left and (is_stopped or CONVERSATION in flink.live_jobs(self.settings)):
             return False
-        if next((one.mark.what for one in reversed(marks) if one.mark.what != ACCEPTED), "") == STOPPED:
+        if is_stopped:
             raise Unhealed("the conversation was stopped, and is left so; `threadlog start --rebuild` repairs it")
         self.may(now)
         layout = layout_of(self.settings)
         known = records.read(layout, CONVERSATION)
         if known is None or not (layout.state / "code" / known.code).is_dir():
             raise Unhealed(f"nothing tells which code ran in {layout.state}; `threadlog start --rebuild` with the app")
-        self.times.append(now)
-        self.begun(cause)
+        self.begun((left or list(self.pending.values()))[0])
         self._rebuild(layout, known)
+        self.times.append(now)
         if (rebuilt := last_rebuild(self._marks())) is not None:
             self.healed = rebuilt.mark.journal
-        self.progress = False
+        self.progress, self.failed, self.stopped = False, 0, False
         return True
 
     def _marks(self) -> list[Written]:
@@ -148,6 +161,7 @@ class Healer:
         now = changed(self.settings, {"parallelism": remembered(self.settings.state_dir).get("parallelism")})
         starting.drop(now)
         stop(now, layout, self.say)
+        self.stopped = True
         points = ready_points(now, layout, known.app, {CONVERSATION: ""}, packed, self.say)
         begin(now, layout, known.app, points, packed, self.say)
         if flink.wait_running(now, [CONVERSATION], RUNNING_S):

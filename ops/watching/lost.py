@@ -61,7 +61,7 @@ class Lost:
         """A record of the journal was read, valid or not."""
         if record.partition in self._unread:
             self._unread.remove(record.partition)
-            self._left_ms[record.partition] = record.timestamp_ms
+            self._left_ms[record.partition] = min(self._left_ms[record.partition], record.timestamp_ms)
 
     def decided(self, entry: Entry, record: Record) -> None:
         """A valid entry was read."""

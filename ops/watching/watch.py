@@ -104,15 +104,20 @@ class Watch:
         if (entry := self.journal.take(record)) is not None:
             self.entries += 1
             self._lost.decided(entry, record)
-        ends = self._rebuilt.mark.journal if self._rebuilt else {}
-        broken = [void for void in self.journal.voids[told:] if void.offset >= ends.get(void.partition, 0)]
+        broken = self._unhealed(self.journal.voids[told:])
         self.broken += broken
-        self.healed += len(self.journal.voids) - told - len(broken)
         news = [of_void(void, self._judged_by, self._hints.rebuild) for void in broken]
         if len(self.journal.cut) > cut and record.partition not in self._cut:
             self._cut.add(record.partition)
             news.append(of_cut(record.partition, self.journal.lows[record.partition]))
         return news
+
+    def _unhealed(self, voids: list[Void]) -> list[Void]:
+        """Those of them that no rebuild has healed; the others are counted."""
+        ends = self._rebuilt.mark.journal if self._rebuilt else {}
+        left = [void for void in voids if void.offset >= ends.get(void.partition, 0)]
+        self.healed += len(voids) - len(left)
+        return left
 
     def look(self, now: float) -> list[News]:
         """What is wrong beside the records, and what no longer is."""
@@ -142,10 +147,11 @@ class Watch:
         if self._marks and written.offset <= self._marks[-1].offset:
             return
         self._marks.append(written)
-        rebuilt = last_rebuild(self._marks)
-        if rebuilt is not None and rebuilt is not self._rebuilt:
-            self._lost.healed(rebuilt.mark.journal)
+        rebuilt, before = last_rebuild(self._marks), self._rebuilt
         self._rebuilt = rebuilt
+        if rebuilt is not None and rebuilt is not before:
+            self._lost.healed(rebuilt.mark.journal)
+            self.broken = self._unhealed(self.broken)
 
     @property
     def _judged_by(self) -> int:

@@ -52,7 +52,9 @@ class Cluster:
 
     def healer(self, cause: Cause | None = None) -> Healer:
         """With something to repair."""
-        return Healer(self.settings, self.said.append, pending=cause or VOID)
+        made = Healer(self.settings, self.said.append)
+        made.broke(cause or VOID)
+        return made
 
     def read(self, bootstrap: str, namespace: str, codec: Any) -> list[Written]:
         return [Written(at, 0, mark) for at, mark in enumerate(self.marks)]
@@ -97,7 +99,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
 def test_heal_stops_rebuilds_and_starts_the_code_that_ran(cluster: Cluster) -> None:
     """From no state at all; before the stop it is written down that none may be gone on from."""
     healer = cluster.healer()
-    assert (healer.heal(now=0), healer.healed, healer.pending) == (True, {0: 20}, None)
+    assert (healer.heal(now=0), healer.healed, healer.pending) == (True, {0: 20}, {})
     assert cluster.did == [
         "stop",
         ("ready", "m:app", {"conversation": ""}, "c0de"),
@@ -142,7 +144,7 @@ def test_heal_does_nothing_about_what_is_healed(cluster: Cluster, cause: Cause) 
     """By another watch, or by a person, while this one waited for them: a rebuild since then, and a start."""
     cluster.marks = [STOP, *rebuilt(12)]
     healer = cluster.healer(cause)
-    assert (healer.heal(now=0), healer.pending, cluster.did) == (False, None, [])
+    assert (healer.heal(now=0), healer.pending, cluster.did) == (False, {}, [])
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ def test_heal_is_done_again_only_if_it_helped(cluster: Cluster) -> None:
     """A valid entry after it is what helping means."""
     healer = cluster.healer()
     healer.heal(now=0)
-    healer.pending = Cause("void", (0, 99))
+    healer.broke(Cause("void", (0, 99)))
     healer.valid(0, 19)
     with pytest.raises(Unhealed, match="the last repair has not helped"):
         healer.heal(now=1)
@@ -195,10 +197,10 @@ def test_heal_is_done_a_few_times_an_hour(cluster: Cluster) -> None:
     """Whatever comes of it."""
     healer = cluster.healer()
     for number in range(HEALS_MAX):
-        healer.pending = Cause("void", (0, 99))
+        healer.broke(Cause("void", (0, 99)))
         assert healer.heal(now=number) is True
         healer.valid(0, 100)
-    healer.pending = Cause("void", (0, 99))
+    healer.broke(Cause("void", (0, 99)))
     with pytest.raises(Unhealed, match=f"{HEALS_MAX} repairs within 60 minutes"):
         healer.heal(now=HEALS_MAX)
     assert healer.heal(now=3_601) is True
@@ -222,18 +224,50 @@ def test_heal_that_fails_is_tried_again(cluster: Cluster, error: Exception) -> N
     assert (cluster.did, [mark.what for mark in cluster.marks]) == (["stop"], [DROPPED])
     assert healer.heal(now=1) is False
     cluster.fails = None
-    assert (healer.heal(now=AGAIN_S), healer.pending) == (True, None)
+    assert (healer.heal(now=AGAIN_S), healer.pending) == (True, {})
 
 
-def test_heal_that_fails_is_tried_a_few_times_an_hour(cluster: Cluster) -> None:
-    """Then a person is needed."""
+def test_heal_that_fails_is_tried_until_it_is_done(cluster: Cluster) -> None:
+    """Ever more seldom; only what came to its end counts as a repair that was of no use."""
     cluster.fails = SubmitFailed("Another copy")
-    healer, told = cluster.healer(), list[str]()
-    for number in range(HEALS_MAX + 1):
-        with pytest.raises(Unhealed) as raised:
-            healer.heal(now=number * AGAIN_S)
-        told.append(str(raised.value))
-    assert [line.startswith("nothing decides now") for line in told] == [True] * HEALS_MAX + [False]
+    healer, now, pauses = cluster.healer(), 0.0, list[float]()
+    for _ in range(2 * HEALS_MAX):
+        with pytest.raises(Unhealed, match="nothing decides now"):
+            healer.heal(now)
+        pauses.append(healer.due - now)
+        now = healer.due
+    assert pauses == [20, 40, 80, 160, 300, 300]
+    cluster.fails = None
+    assert healer.heal(now) is True
+
+
+def test_heal_that_stopped_nothing_does_not_say_that_nothing_decides(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(settings: Settings) -> list[flink.Job]:
+        raise http.HttpError("u", 503, "restarting")
+
+    monkeypatch.setattr(flink, "jobs", away)
+    with pytest.raises(Unhealed) as raised:
+        cluster.healer().heal(now=0)
+    assert "restarting" in str(raised.value)
+    assert "nothing decides" not in str(raised.value)
+
+
+def test_heal_whose_start_failed_behind_its_mark_is_tried_again(cluster: Cluster) -> None:
+    """The job's `main()` has written down its start, and nothing runs: no other watch and no person will do it."""
+    cluster.marks, cluster.jobs = [START, STOP, *rebuilt(12)], [ENDED]
+    assert cluster.healer().heal(now=0) is True
+    assert [one[0] for one in cluster.did] == ["ready", "begin"]
+
+
+def test_heal_of_the_last_cause_is_one_of_those_before(cluster: Cluster) -> None:
+    """A rebuild that a person made may have repaired the first, and not what came behind it."""
+    healer = cluster.healer()
+    healer.broke(Cause("void", (0, 15)))
+    healer.broke(Cause("void", (0, 11)))
+    cluster.marks = [START, *rebuilt(12)]
+    assert (healer.heal(now=0), healer.pending) == (True, {})
 
 
 def test_heal_that_cannot_know_what_ran_stops_nothing(cluster: Cluster, tmp_path: Path) -> None:

@@ -124,6 +124,19 @@ def test_marks_of_a_start_are_no_place_to_go_on_from(topic: FakeBroker) -> None:
     assert found is not None and (found.what, found.savepoint) == (STOPPED, POINT)
 
 
+def test_stop_of_what_was_dropped_is_no_place_to_go_on_from(topic: FakeBroker) -> None:
+    """A repair was broken off before it stopped the job; whoever stops it then has the very state that was dropped."""
+    codec = Codec(FixedSchemas())
+    dropped, caught_up = Mark(DROPPED, "conversation", "", "", {}), Mark(CAUGHT_UP, "conversation", "", "file:/s/3", {})
+    for mark in (dropped, MARK):
+        control.write_mark("b", "ns", codec, mark)
+    marks = control.read_marks("b", "ns", codec)
+    assert (control.is_dropped(marks), control.last_of(marks), control.last_rebuild(marks)) == (True, None, None)
+    control.write_mark("b", "ns", codec, caught_up)
+    marks = control.read_marks("b", "ns", codec)
+    assert (control.is_dropped(marks), control.last_rebuild(marks)) == (False, marks[-1])
+
+
 def test_state_that_was_dropped_is_no_place_to_go_on_from(topic: FakeBroker) -> None:
     """Nor is any from before. What is caught up next is made of the journal alone, and a start may go on from it."""
     codec = Codec(FixedSchemas())
