@@ -170,12 +170,11 @@ def changed(settings: Settings, given: Mapping[str, Any]) -> Settings:
     return dataclasses.replace(settings, **_check(values))
 
 
-def _whole(settings: Settings) -> Settings:
-    """The settings, if they fit together. Raises SettingsError."""
+def check_jobs(settings: Settings) -> None:
+    """Raises SettingsError where jobs could not run as they are set: only whoever begins one need know."""
     if (wanted := settings.parallelism) > settings.partitions:
         has = f"expected at most {settings.partitions}, the setting `partitions`: more would have nothing to read"
         raise SettingsError([f"parallelism = {wanted}, {has}"])
-    return settings
 
 
 def _check(values: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
@@ -207,4 +206,4 @@ def load(overrides: Mapping[str, Any], environ: Mapping[str, str], folder: Path)
         given.update({key: (place, value) for key, value in values.items()})
     state_dir = (folder / Path(str(given.get("state_dir", ("", DEFAULTS["state_dir"]))[1]))).resolve()
     kept = {key: ("state folder", value) for key, value in remembered(state_dir).items()}
-    return _whole(Settings(**{**_check({**kept, **given}), "state_dir": state_dir}))
+    return Settings(**{**_check({**kept, **given}), "state_dir": state_dir})

@@ -113,7 +113,8 @@ def catch_up(state: State, head: Head, entry: Entry, limits: Limits, cut: bool =
         return advance(state, entry, limits)
     standing, reason = judge(entry, thread, before)
     after = Head(entry.seq, entry.hash)
-    if standing == "void" and reason.startswith(BROKEN) and stands in (after, Head(entry.seq - 1, entry.prev)):
+    is_of_it = stands != Head() and stands in (after, Head(entry.seq - 1, entry.prev))
+    if standing == "void" and reason.startswith(BROKEN) and is_of_it:
         raise NotOfThisJournal(thread, stands.seq)
     if standing != "applied":
         return Followed(standing, reason, head)

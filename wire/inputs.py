@@ -70,13 +70,21 @@ def look(bootstrap: str, namespace: str, codec: Codec, job: str) -> Looked:
     known = progress(bootstrap, f"{namespace}.{job}", [kafka_name(namespace, topic) for topic in INPUTS[job]])
     held = {(topic_of(namespace, topic), p): (low, high) for (topic, p), (_, low, high) in known.items()}
     reached = {(topic_of(namespace, topic), p): at for (topic, p), (at, _, _) in known.items() if at >= 0}
-    if _open(held, reached):
+    # With a topic that is deleted the broker forgets what was committed of it.
+    unknown = job == CONVERSATION and any(place not in reached for place in held)
+    if unknown or _open(held, reached):
         for written in read_marks(bootstrap, namespace, codec, job):
             _further(reached, (_place(name, offset) for name, offset in written.mark.inputs.items()))
     if job == CONVERSATION and _open(held, reached):
         _further(reached, _decided(bootstrap, namespace, codec))
     reckoned = {f"{t}/{p}": max(low, reached.get((t, p), 0)) for (t, p), (low, _) in held.items()}
-    return Looked(reckoned, _gaps(held, reached), _short(held, reached) if job == CONVERSATION else [])
+    short = _short(held, reached) if job == CONVERSATION else []
+    if short:  # of a job that runs more may have been written, and committed, since the ends were read
+        now = progress(bootstrap, f"{namespace}.{job}", sorted({kafka_name(namespace, gap.topic) for gap in short}))
+        short = _short(
+            {(topic_of(namespace, topic), p): (low, high) for (topic, p), (_, low, high) in now.items()}, reached
+        )
+    return Looked(reckoned, _gaps(held, reached), short)
 
 
 def committed(bootstrap: str, namespace: str, job: str) -> dict[str, int]:

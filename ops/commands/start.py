@@ -13,7 +13,7 @@ from ops.retention import mismatches
 from ops.settings import Settings, changed
 from ops.stack import checks, flink, lifecycle, records, starting
 from ops.stack.layout import Layout, layout_of
-from ops.stack.submit import RECOVERY_S, submit
+from ops.stack.submit import RUNNING_S, submit
 from ops.stack.take_over import take_over
 from wire.control import CONVERSATION
 
@@ -82,13 +82,13 @@ def _start(
         ctx.emit(**asdict(mismatch))
         ctx.say(f"  {mismatch}")
     ids = submit(settings, layout, settings.app, missing, ctx.say, savepoint, find=find) if missing else {}
-    if failing := flink.wait_running(settings, [kind for kind in wanted if kind in live], RECOVERY_S):
+    for kind in wanted:
+        ctx.emit(job=kind, id=ids.get(kind) or live[kind].id, started=kind in ids)
+    if failing := flink.wait_running(settings, [kind for kind in wanted if kind in live], RUNNING_S):
         raise Trouble(
             f"{' and '.join(failing)} is there and does not come to run:\n{flink.causes(settings, failing)}",
             "Mend what it says, or `threadlog start --take-over` ends it and begins anew.",
         )
-    for kind in wanted:
-        ctx.emit(job=kind, id=ids.get(kind) or live[kind].id, started=kind in ids)
     ctx.say("Running: " + ", ".join(wanted))
 
 

@@ -33,6 +33,7 @@ from wire.control import ACCEPTED, CONVERSATION, STARTED, STOPPED, Written, last
 HEALS_MAX, HEALS_S = 3, 3600.0
 # What failed because something restarts is past by then; what fails again and again is tried ever more seldom.
 AGAIN_S, AGAIN_S_MAX = 20.0, 300.0
+SAVEPOINT_S = 60  # a copy that has none by then is cancelled: it decides on what is void
 BY_HAND = "see what writes the journal, then `threadlog stop` and `threadlog start --rebuild`"
 
 Say = Callable[[str], None]
@@ -116,8 +117,11 @@ class Healer:
         if not self.pending or now < self.due:
             return False
         try:
-            with lifecycle.alone(self.settings.state_dir, self.say):
+            with lifecycle.alone(self.settings.state_dir, self.say, waits=False):
                 done = self._heal(now)
+        except lifecycle.Busy:  # a watch that waited for a rebuild of hours would tell of nothing meanwhile
+            self.due = now + AGAIN_S
+            return False
         except (SubmitFailed, http.HttpError, KafkaException, WireError) as error:
             self.failed += 1
             self.due = now + min(AGAIN_S * 2 ** (self.failed - 1), AGAIN_S_MAX)
@@ -184,7 +188,7 @@ def stop(settings: Settings, layout: Layout, say: Say) -> None:
 
 def _end(settings: Settings, layout: Layout, job: flink.Job, say: Say) -> None:
     try:
-        flink.stop_with_savepoint(settings, job, f"file://{layout.savepoints}")
+        flink.stop_with_savepoint(settings, job, f"file://{layout.savepoints}", SAVEPOINT_S)
         say(f"  {CONVERSATION} stopped; its state is not the journal's and is dropped")
     except http.HttpError as error:
         say(f"  {CONVERSATION} could not be stopped with a savepoint ({error.text[:200]}) and is cancelled")

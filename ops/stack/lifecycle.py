@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ops import http
-from ops.settings import TASKMANAGERS_MAX, Settings, changed, remember, remembered
+from ops.settings import TASKMANAGERS_MAX, Settings, changed, check_jobs, remember, remembered
 from ops.stack import flink, health, ports, processes, records
 from ops.stack.checks import StackFailed as StackFailed
 from ops.stack.checks import check_built, check_local, check_namespace, check_place, check_room, check_same
@@ -36,16 +36,22 @@ SAVEPOINT_S = 60  # a job that has none by then goes on from its last checkpoint
 Say = Callable[[str], None]
 
 
+class Busy(Exception):
+    """Another command changes the stack just now."""
+
+
 @contextmanager
-def alone(state: Path, say: Say) -> Iterator[None]:
+def alone(state: Path, say: Say, waits: bool = True) -> Iterator[None]:
     """One at a time per state folder changes the stack, or which of its jobs run; a second one says that it waits.
 
-    Two starts at once would each find no job, and begin one."""
+    Two starts at once would each find no job, and begin one. Raises Busy instead of waiting, if it is not to."""
     state.mkdir(parents=True, exist_ok=True)
     with open(state / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except BlockingIOError as error:
+            if not waits:
+                raise Busy from error
             say(f"  another command changes the stack in {state}; waiting for its end")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -150,6 +156,7 @@ def up(settings: Settings, say: Say, with_jobs: bool = True) -> None:
     check_built()
     layout = Layout(settings.state_dir)
     check_local(settings)
+    check_jobs(settings)
     check_place(layout)
     began = time.monotonic()
     if with_jobs:

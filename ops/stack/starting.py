@@ -121,11 +121,9 @@ def remember(
 
 
 def drop(settings: Settings) -> None:
-    """Write down that no state of the conversation from before may be gone on from, so that whatever becomes of this,
-    the next start makes it anew from the journal; and what is caught up next is known for that. Raises KafkaException,
-    WireError."""
-    mark = Mark(DROPPED, CONVERSATION, "", "", {})
-    write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
+    """Write down that no state of the conversation from before may be gone on from: whatever becomes of this, the next
+    start makes it anew, and what is caught up next is known for that. Raises KafkaException, WireError."""
+    write_mark(settings.bootstrap, settings.namespace, _codec(settings), Mark(DROPPED, CONVERSATION, "", "", {}))
 
 
 def cancel(settings: Settings, job: flink.Job, say: Say) -> None:
@@ -206,11 +204,12 @@ def ready(settings: Settings, layout: Layout, point: str, mine: records.Record, 
     say(f"  {reason.partition(';')[0]}: {'catching up' if point else 'rebuilding the state from the journal'}")
     if cut := {partition for partition, (low, _) in held.items() if low > 0}:
         _tell_cut(settings, cut, say)
-    try:
-        return _caught_up(settings, layout, point, mine, held, run, say)
-    except OtherHistory as error:
-        say(f"  {error}: rebuilding the state from the journal")
-        return _caught_up(settings, layout, "", mine, held, run, say)
+    for begin in dict.fromkeys((point, "")):
+        try:
+            return _caught_up(settings, layout, begin, mine, held, run, say)
+        except OtherHistory as error:
+            say(f"  {error}" + (": rebuilding the state from the journal" if begin else ""))
+    raise SubmitFailed("conversation: what the journal holds makes no state that goes on from its end")
 
 
 def _tell_cut(settings: Settings, cut: set[int], say: Say) -> None:
@@ -244,10 +243,10 @@ def _caught_up(
     """The savepoint of a catch-up from `point`, recorded. The job is gone afterwards, whatever comes of it."""
     generation, began = uuid.uuid4().hex[:12], time.monotonic()
     ends = {partition: high for partition, (_, high) in held.items()}
-    if not point:
-        drop(settings)
     job_id = run(point, catch_up_arguments(generation, held))
     try:
+        if not point:  # not before it has been let in: a state that is good stays one to go on from
+            drop(settings)
         _wait_read(settings, job_id, generation, say)
         job = flink.Job(flink.CATCH_UP, job_id, "RUNNING", {})
         savepoint = flink.stop_with_savepoint(settings, job, f"file://{layout.savepoints}")

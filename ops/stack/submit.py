@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ops import http
-from ops.settings import Settings, remember_app
+from ops.settings import Settings, check_jobs, remember_app
 from ops.stack import archives, flink, health, records, starting, versions
 from ops.stack.code import app_digest, check, pack
 from ops.stack.layout import FLINK, Layout
@@ -41,7 +41,8 @@ Say = Callable[[str], None]
 
 
 def arguments(settings: Settings, spec: str, folder: Path, checkpoints: str) -> list[str]:
-    """What the jobs' `main()` is told: jobs read neither settings nor environment. `checkpoints` is a URI."""
+    """What the jobs' `main()` is told, which reads no settings. `checkpoints` is a URI. Raises SettingsError."""
+    check_jobs(settings)
     return [
         *("--app", spec),
         *("--namespace", settings.namespace),
@@ -85,15 +86,9 @@ def run_job(
     command = [*run_command(settings, layout, spec, kind, folder, point), *more]
     try:
         done = subprocess.run(
-            command,
-            env=client_environment(layout, kind),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=CLIENT_S,
-            check=False,
-        )
+            command, env=client_environment(layout, kind), cwd=folder, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, timeout=CLIENT_S, check=False,
+        )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise SubmitFailed(f"{kind}: `flink run` did not end within {CLIENT_S} s") from error
     (layout.logs / f"submit-{kind}.log").write_text(done.stdout + done.stderr)

@@ -20,6 +20,7 @@ from wire.leases import living
 from wire.registry import Registry
 
 _POLL_S = 1.0
+_SAVEPOINT_S = 60  # what has none by then is cancelled
 
 
 def take_over(settings: Settings, layout: Layout, kinds: list[str], say: Say) -> None:
@@ -30,7 +31,7 @@ def take_over(settings: Settings, layout: Layout, kinds: list[str], say: Say) ->
         _wait_begun(settings, say)
         end_catch_ups(settings, say)
     running = [job.kind for job in _live(settings, kinds) if job.is_running]
-    stop_jobs(settings, layout, running, say)
+    stop_jobs(settings, layout, running, say, _SAVEPOINT_S)
     for job in _live(settings, kinds):
         starting.cancel(settings, job, say)
         say(f"  {job.kind} {job.id} was cancelled; its checkpoints stay")

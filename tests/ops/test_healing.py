@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from ops import http
 from ops.settings import Settings, remember
-from ops.stack import flink, healing, records, starting
+from ops.stack import flink, healing, lifecycle, records, starting
 from ops.stack.healing import AGAIN_S, HEALS_MAX, Cause, Healer, Unhealed
 from ops.stack.layout import Layout
 from ops.stack.submit import SubmitFailed
@@ -59,7 +59,7 @@ class Cluster:
     def read(self, bootstrap: str, namespace: str, codec: Any) -> list[Written]:
         return [Written(at, 0, mark) for at, mark in enumerate(self.marks)]
 
-    def stop(self, settings: Settings, job: flink.Job, folder: str) -> str:
+    def stop(self, settings: Settings, job: flink.Job, folder: str, within_s: float) -> str:
         if self.refuses_stop:
             raise http.HttpError("u", 500, "no checkpoint can be taken")
         self.did.append("stop")
@@ -259,6 +259,14 @@ def test_heal_whose_start_failed_behind_its_mark_is_tried_again(cluster: Cluster
     cluster.marks, cluster.jobs = [START, STOP, *rebuilt(12)], [ENDED]
     assert cluster.healer().heal(now=0) is True
     assert [one[0] for one in cluster.did] == ["ready", "begin"]
+
+
+def test_heal_does_not_wait_for_another_command(cluster: Cluster) -> None:
+    """A rebuild by hand may take hours, in which the watch goes on telling."""
+    healer = cluster.healer()
+    with lifecycle.alone(cluster.settings.state_dir, print):
+        assert (healer.heal(now=0), cluster.did, healer.due) == (False, [], AGAIN_S)
+    assert healer.heal(now=AGAIN_S) is True
 
 
 def test_heal_of_the_last_cause_is_one_of_those_before(cluster: Cluster) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from ops.settings import CHECKS, SettingsError, load
+from ops.settings import CHECKS, SettingsError, check_jobs, load
 from ops.stack import flink, lifecycle
 from ops.stack.layout import Layout
 from tests.ops.fakes import run
@@ -132,7 +132,7 @@ def test_up_refuses_a_stack_that_is_too_small_for_its_jobs(
     assert (told.exit_code, said in told.stderr, way_out in told.stderr) == (1, True, True), told.stderr
 
 
-def test_parallelism_is_limited_by_the_partitions(alone: Path) -> None:
+def test_parallelism_is_limited_by_the_partitions(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a cluster of one's own it may be as high as the jobs allow; beyond the partitions nothing is left to read."""
     for given, words in (
         ({"parallelism": 32, "partitions": 32}, ""),
@@ -141,8 +141,13 @@ def test_parallelism_is_limited_by_the_partitions(alone: Path) -> None:
         ({"parallelism": 32}, "parallelism = 32, expected at most 8, the setting `partitions`"),
     ):
         if not words:
-            assert load(given, {}, alone).parallelism == given["parallelism"]
+            check_jobs(load(given, {}, alone))
             continue
         with pytest.raises(SettingsError, match=words):
-            load(given, {}, alone)
+            check_jobs(load(given, {}, alone))
+    monkeypatch.setenv("THREADLOG_PARALLELISM", "12")
+    for command in ("up", "pack"):
+        told = run(command)
+        assert (told.exit_code, "the setting `partitions`" in told.stderr) == (1, True), command
+    assert "partitions" not in run("show", "t").stderr  # who begins no job need not know
     assert CHECKS["parallelism"](MAX_PARALLELISM) is None and CHECKS["parallelism"](MAX_PARALLELISM + 1)

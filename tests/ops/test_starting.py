@@ -131,6 +131,25 @@ def test_start_from_a_state_of_another_history_rebuilds(cluster: Cluster) -> Non
     assert any("thread 't' stands at seq 3: rebuilding" in line for line in cluster.said)
 
 
+def test_rebuild_that_finds_another_history_is_told_in_a_sentence(cluster: Cluster) -> None:
+    cluster.failures = [OTHER, OTHER]
+    with pytest.raises(SubmitFailed, match="makes no state that goes on from its end"):
+        cluster.go("file:/s/fork")
+    assert cluster.cancelled == ["job-1", "job-2"]
+
+
+def test_rebuild_that_is_not_let_in_drops_no_state(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of the conversation runs elsewhere: its checkpoints, and what it is stopped with, stay to go on from."""
+
+    def refused(self: Cluster, point: str, more: list[str]) -> str:
+        raise SubmitFailed("a copy of it runs")
+
+    monkeypatch.setattr(Cluster, "run", refused)
+    with pytest.raises(SubmitFailed):
+        cluster.go("")
+    assert cluster.written == []
+
+
 def test_start_from_a_state_that_was_dropped_rebuilds(cluster: Cluster) -> None:
     """A repair was broken off in the middle: what was found is the state that is not the journal's."""
     cluster.mark = Mark(DROPPED, "conversation", "", "", {})

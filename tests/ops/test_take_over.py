@@ -42,7 +42,7 @@ class Cluster:
         self.done.append(f"{how} {job.id}")
         self.jobs.remove(job)
 
-    def stop_jobs(self, settings: Settings, layout: Layout, kinds: list[str], say: Any) -> list[str]:
+    def stop_jobs(self, settings: Settings, layout: Layout, kinds: list[str], say: Any, s: float) -> list[str]:
         for job in [job for job in self.jobs if job.kind in kinds and job.is_running]:
             if job.id == "stubborn":
                 return [job.kind]
@@ -131,7 +131,7 @@ def submitted(alone: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) ->
 
     begun(alone / ".threadlog")
     monkeypatch.setattr(start, "submit", submit)
-    monkeypatch.setattr(start, "RECOVERY_S", 0)
+    monkeypatch.setattr(start, "RUNNING_S", 0)
     monkeypatch.setattr(flink, "causes", lambda settings, kinds: "  the reason")
     monkeypatch.setattr(start, "mismatches", lambda settings: [Mismatch("agent-events", -1, 5)])
     monkeypatch.setattr(start, "take_over", lambda s, layout, kinds, say: cluster.jobs.clear())

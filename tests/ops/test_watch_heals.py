@@ -25,7 +25,7 @@ def healers(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     begun: list[Any] = []
 
     def rebuild(self: Healer, layout: Layout, known: records.Record) -> None:
-        begun.append(self.pending)
+        begun.extend(self.pending.values())
         for mark in rebuilt(4):
             write(mark)
 

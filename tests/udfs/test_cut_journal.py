@@ -113,3 +113,13 @@ def test_live_operator_fires_no_timer_of_what_it_lacks(monkeypatch: pytest.Monke
     assert len(following.flink.due("t")) == 1
     assert Live(app_of(slow), following.flink, monkeypatch).at(BEGAN_MS + 10**9) == []
     assert following.flink.due("t") == []
+
+
+def test_follower_without_a_snapshot_yet_leaves_out_what_comes_again(
+    long: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its state is made of nothing, so of no other history: else no state could ever be made of such a journal."""
+    following = Following(cut=True)
+    following.read([*long.journal[1:3], long.journal[0], *long.journal[3:]])
+    assert "seq 1 was told before" in capsys.readouterr().err
+    assert following.state() == dump(state_of(long.journal))

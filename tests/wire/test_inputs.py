@@ -68,8 +68,9 @@ def test_inputs_that_are_there_are_not_lost(log: Log) -> None:
     """Nothing else is asked: not behind what the job has handled, and not before anything was ever deleted."""
     log.at("agent-events", 7, 7)
     log.at("agent-events", 9, 7, partition=1)
-    log.at("human-feedback", -1001, 0)
     assert (log.gaps(), log.asked) == ([], [])
+    log.at("human-feedback", -1001, 0)
+    assert (log.gaps(), log.asked) == ([], ["marks"])
 
 
 def test_inputs_that_were_deleted_unhandled_are_lost(log: Log) -> None:
@@ -175,6 +176,29 @@ def test_inputs_that_end_before_what_was_handled_are_another_topics(log: Log) ->
     log.at("agent-events", -1001, 3, 5)
     log.marks = [mark(STOPPED, agent_events=9)]
     assert look("b", "ns", CODEC, "conversation").short == [Gap("agent-events", 0, 5, 9)]
+
+
+def test_topic_that_was_made_anew_is_known_by_the_marks(log: Log) -> None:
+    """With the old one the broker has forgotten what was committed of it."""
+    log.at("agent-events", -1001, 0, 5)
+    log.marks = [mark(STARTED, agent_events=9)]
+    assert look("b", "ns", CODEC, "conversation").short == [Gap("agent-events", 0, 5, 9)]
+
+
+def test_inputs_that_grow_meanwhile_are_not_short(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends are read before what is committed: of a job that runs, that may be more by then."""
+    log.at("agent-events", 7, 0, 5)
+    asked, before = [], log.progress
+
+    def progress(*given: Any) -> Any:
+        asked.append(given[2])
+        if len(asked) == 2:
+            log.at("agent-events", 8, 0, 8)
+        return before(*given)
+
+    monkeypatch.setattr(inputs, "progress", progress)
+    assert look("b", "ns", CODEC, "conversation").short == []
+    assert asked[1] == ["ns.agent-events"]
 
 
 def test_tools_do_not_ask_how_far_the_journal_was(log: Log) -> None:
