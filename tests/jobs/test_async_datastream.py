@@ -16,10 +16,12 @@ import sys
 from pathlib import Path
 
 import pyflink
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.chaos
 def test_async_datastream_loses_elements_whose_coroutines_raise() -> None:
     """Two of four elements are lost, and the job ends as finished without a word."""
     home = Path(pyflink.__file__).parent
