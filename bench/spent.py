@@ -85,7 +85,8 @@ def shares(collapsed: str) -> dict[str, float]:
     for line in collapsed.splitlines():
         stack, _, count = line.rpartition(" ")
         thread = stack.partition(";")[0].strip("[]")
-        kind = next((kind for kind, pattern in THREADS if re.search(pattern, thread)), f"other: {thread[:30]}")
+        other = "other: " + re.sub(r"[- ]*\d* tid=.*", "", thread)[:40]
+        kind = next((kind for kind, pattern in THREADS if re.search(pattern, thread)), other)
         samples[kind] += int(count)
     return {kind: count / samples.total() for kind, count in samples.most_common() if count >= samples.total() / 200}
 

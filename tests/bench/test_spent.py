@@ -35,6 +35,7 @@ def test_samples_are_told_by_the_kind_of_their_thread() -> None:
     collapsed = "[threads -> (committed-cut, at-once-cut) (1/1)#0 tid=7];a;b 70\n[C2 CompilerThread0];c 30\n"
     kinds = spent.shares(collapsed)
     assert kinds == {"operators: source chain, Python, sinks": 0.7, "compiler": 0.3}
+    assert list(spent.shares("[executor-Fetch tid=13263];a 1\n[executor-Fetch tid=4];b 1")) == ["other: executor-Fetch"]
     text = spent.threads_table({"conversation": (kinds, 1.0), "broker": ({"compiler": 1.0}, None)})
     assert "| compiler | 30.0%, 0.300 ms | 100.0% |" in text
     assert "| operators: source chain, Python, sinks | 70.0%, 0.700 ms |  |" in text
