@@ -60,7 +60,10 @@ class Tasks:
         asked = ",".join(f"{state}TimeMsPerSecond" for state in STATES)
         while not self._over.wait(LOOK_S):
             for one in vertices:
-                told = http.call(f"{self._url}/vertices/{one['id']}/subtasks/metrics?get={asked}")
+                try:
+                    told = http.call(f"{self._url}/vertices/{one['id']}/subtasks/metrics?get={asked}")
+                except http.HttpError:  # a JobManager that is busy is asked again
+                    continue
                 kept = self.seen.setdefault(one["name"], {state: [] for state in STATES})
                 for state, value in ((value["id"].removesuffix("TimeMsPerSecond"), value["avg"]) for value in told):
                     kept[state].append(value)
@@ -68,12 +71,12 @@ class Tasks:
     def rows(self) -> list[tuple[str, ...]]:
         """Of each task its name and the share of its time in each state."""
         return [
-            (f"{self.job}: {short(name)}", *(f"{median(values[state]) / 1000:.0%}" for state in STATES))
+            (f"{self.job}: {task_name(name)}", *(f"{median(values[state]) / 1000:.0%}" for state in STATES))
             for name, values in self.seen.items()
         ]
 
 
-def short(name: str) -> str:
+def task_name(name: str) -> str:
     """A task's name; of a chain its first operator's."""
     first, *more = name.split(" -> ")
     return first + " and what is chained to it" * bool(more)
