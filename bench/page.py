@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.axes import AXES
 from bench.figures import short
+from bench.sheet import row
 
 Told = dict[str, Any]
 
@@ -126,7 +127,7 @@ def table(points: list[Told], columns: Iterable[Column], notes: bool) -> str:
     heads = [points[0]["unit"], *(column.heading for column in columns), *(["note"] if notes else [])]
     rows = [heads, ["---:"] * (len(columns) + 1) + ["---"] * notes]
     rows += [[x(p), *(cell(p, column) for column in columns), *([note(p)] if notes else [])] for p in points]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return "".join(map(row, rows))
 
 
 def tables(points: list[Told], axes: Iterable[str]) -> str:

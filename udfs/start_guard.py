@@ -43,7 +43,7 @@ from wire.control import (
     write_mark,
 )
 from wire.generations import last, take, under_way
-from wire.inputs import NEXT, look, sentence, short_sentence
+from wire.inputs import look, why_not
 from wire.journal import TOPIC as JOURNAL
 from wire.kafka import read_topic
 from wire.leases import joined, living
@@ -99,10 +99,8 @@ def begun(args: Namespace, mark: Mark, known: int | None = None) -> int:
     codec = _codec(args)
     try:
         looked = look(args.bootstrap, args.namespace, codec, mark.job)
-        if looked.short:
-            refuse(short_sentence(looked.short), mark.job)
-        if looked.gaps:
-            refuse(f"{sentence(looked.gaps)}; {NEXT}", mark.job)
+        if trouble := why_not(looked):
+            refuse(trouble, mark.job)
         whole = Mark(mark.what, mark.job, "", mark.savepoint, mark.journal, mark.app, inputs=looked.reached)
         return take(args.bootstrap, args.namespace, codec, whole, known)
     except Overtaken as error:

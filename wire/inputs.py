@@ -95,11 +95,15 @@ def committed(bootstrap: str, namespace: str, job: str) -> dict[str, int]:
 
 def check(bootstrap: str, namespace: str, codec: Codec, job: str) -> None:
     """Raises LostInputs where inputs of the job are lost; KafkaException, RegistryUnavailable."""
-    looked = look(bootstrap, namespace, codec, job)
+    if trouble := why_not(look(bootstrap, namespace, codec, job)):
+        raise LostInputs(f"{job}: {trouble}")
+
+
+def why_not(looked: Looked) -> str:
+    """Why a job may not go on from there, in words; "" where it may."""
     if looked.short:
-        raise LostInputs(f"{job}: {short_sentence(looked.short)}")
-    if looked.gaps:
-        raise LostInputs(f"{job}: {sentence(looked.gaps)}; {NEXT}")
+        return short_sentence(looked.short)
+    return f"{sentence(looked.gaps)}; {NEXT}" if looked.gaps else ""
 
 
 def sentence(gaps: list[Gap]) -> str:
