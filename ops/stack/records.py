@@ -17,7 +17,8 @@ from ops.stack.layout import Layout
 
 @dataclass(frozen=True)
 class Record:
-    """One submission. `began_from` is where it started; `savepoint` is set when it was stopped properly afterwards.
+    """One submission. `began_from` is where it started; `savepoint` is set when it was stopped properly afterwards, or
+    when a catch-up has left one for the start that comes next.
 
     `versions`: those of the code's agents, as NAME/VERSION; of the conversation only. `more`: what the job was told
     besides, each option with its value; of the replay only."""

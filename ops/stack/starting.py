@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
 
 from confluent_kafka import KafkaException
 
@@ -20,6 +20,7 @@ from ops import http
 from ops.context import Trouble
 from ops.settings import Settings
 from ops.stack import flink, records
+from ops.stack.catch_up import OtherHistory, Say, SubmitFailed, wait_read
 from ops.stack.layout import Layout
 from ops.stack.savepoints import ahead, is_there, source_offsets
 from schemas.codec import Codec
@@ -47,28 +48,15 @@ from wire.journal import without_beginning
 from wire.kafka import bounds, read_topic, settled_ends
 from wire.registry import Registry
 
-# A catch-up that does not come to run within this cannot run here; a rebuild may then take hours.
-RUNNING_S = 90
-POLL_S, TELL_S = 0.25, 10
 # A long catch-up saves its state seldom: nobody waits for its transactions, and each save costs; its end waits for one.
 LONG_ENTRIES, LONG_INTERVAL_MS = 50_000, 5_000
 NAMED_MAX = 3
-OTHER_HISTORY = "is not of this journal"
 
-Say = Callable[[str], None]
 Run = Callable[[str, list[str]], str]
-
-
-class SubmitFailed(Exception):
-    """A job could not be stopped, submitted or did not come to run; the message says which and what was printed."""
 
 
 class Declined(SubmitFailed):
     """Flink has looked at a job's graph and does not take it: nothing of that start runs, or will."""
-
-
-class OtherHistory(Exception):
-    """The state that a catch-up was started from is not of this journal, or holds more than it does."""
 
 
 def journal_of(settings: Settings) -> str:
@@ -244,7 +232,7 @@ def _caught_up(
     try:
         if not point:  # not before it has been let in: a state that is good stays one to go on from
             drop(settings)
-        _wait_read(settings, job_id, generation, say)
+        wait_read(settings, job_id, generation, say)
         job = flink.Job(flink.CATCH_UP, job_id, "RUNNING", {})
         savepoint = flink.stop_with_savepoint(settings, job, f"file://{layout.savepoints}")
     except BaseException:
@@ -260,40 +248,10 @@ def _caught_up(
     # Asked of where it began, now that its sinks have committed whatever a killed job had left for that.
     if point and (lost := ahead(settings, _codec(settings), point)):
         raise OtherHistory(lost)
+    # And before the mark, which ends that a state is dropped: should this start fail, what the record told of until now
+    # may be that very state.
+    known = records.read(layout, CONVERSATION) or mine
+    records.write(layout, replace(known, savepoint=savepoint))
     remember(settings, CAUGHT_UP, job_id, savepoint, mine, ends=settled)
     say(f"  caught up after {time.monotonic() - began:.1f} s, savepoint {savepoint.removeprefix('file://')}")
     return savepoint
-
-
-def _wait_read(settings: Settings, job_id: str, generation: str, say: Say) -> None:
-    """Wait until the journal's source has finished: then a checkpoint holds all of it. Raises OtherHistory."""
-    until, told = time.monotonic() + RUNNING_S, time.monotonic()
-    while True:
-        try:
-            job = http.call(f"{settings.flink_rest}/jobs/{job_id}")
-            failure = flink.last_failure(settings, job_id)
-        except http.HttpError:
-            job, failure = {"state": "", "vertices": []}, ""
-        if OTHER_HISTORY in failure:
-            raise OtherHistory(failure.partition(": ")[2] or failure)
-        source: dict[str, Any] = next((v for v in job["vertices"] if f"journal-{generation}" in v["name"]), {})
-        if source.get("status") == "FINISHED":
-            return
-        if source.get("status") == "RUNNING":
-            until = time.monotonic() + RUNNING_S
-        if job["state"] in flink.ENDED or time.monotonic() > until:
-            why = failure or (job["state"] not in flink.ENDED and _lack(settings)) or job["state"] or "no answer"
-            raise SubmitFailed(f"catch-up {job_id} did not come to its end: {why}")
-        if time.monotonic() - told > TELL_S:
-            told = time.monotonic()
-            say(f"  {source.get('metrics', {}).get('write-records', 0)} entries read")
-        time.sleep(POLL_S)
-
-
-def _lack(settings: Settings) -> str:
-    """Which slots a catch-up waits for, in words."""
-    try:
-        lacking = flink.lack(settings, [flink.CATCH_UP])
-    except http.HttpError:
-        return ""
-    return f"{lacking}; `threadlog up --taskmanagers {lacking.enough}` gives it room" if lacking else ""

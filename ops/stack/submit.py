@@ -19,10 +19,11 @@ from pathlib import Path
 from ops import http
 from ops.settings import Settings, check_jobs, remember_app
 from ops.stack import archives, flink, health, records, starting, versions
+from ops.stack.catch_up import SubmitFailed
 from ops.stack.code import app_digest, check, pack
 from ops.stack.layout import FLINK, Layout
 from ops.stack.parts import LIGHT, flat_yaml, flink_environment
-from ops.stack.starting import Declined, SubmitFailed
+from ops.stack.starting import Declined
 from ops.stack.supervisor import Supervisor
 from schemas.topics import kafka_name
 from wire.control import CONVERSATION

@@ -10,8 +10,8 @@ import time
 from ops.context import Trouble
 from ops.settings import Settings
 from ops.stack import flink, starting
+from ops.stack.catch_up import Say
 from ops.stack.layout import Layout
-from ops.stack.starting import Say
 from ops.stack.submit import end_catch_ups, stop_jobs
 from schemas.codec import Codec
 from wire.control import CONVERSATION, read_marks

@@ -11,7 +11,7 @@ import pytest
 from ops import http
 from ops.compose import start
 from ops.settings import Settings
-from ops.stack import flink, lifecycle, starting, submit
+from ops.stack import catch_up, flink, lifecycle, submit
 from ops.stack.layout import Layout
 
 WAITS = {"total": 4, "running": 0, "scheduled": 4}
@@ -89,7 +89,7 @@ def test_each_that_waits_for_jobs_names_it(cluster: Cluster, tmp_path: Path, mon
 
 def test_catch_up_that_waits_for_a_slot_says_so(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster.tasks = {"catchup": WAITS}
-    monkeypatch.setattr(starting, "RUNNING_S", -1)
+    monkeypatch.setattr(catch_up, "RUNNING_S", -1)
     monkeypatch.setattr(flink, "last_failure", lambda settings, job_id: "")
-    with pytest.raises(starting.SubmitFailed, match="catchup waits for slots: 1 needed, 0 free of 3"):
-        starting._wait_read(Settings(), "c", "g", print)
+    with pytest.raises(catch_up.SubmitFailed, match="catchup waits for slots: 1 needed, 0 free of 3"):
+        catch_up.wait_read(Settings(), "c", "g", print)

@@ -12,9 +12,10 @@ from confluent_kafka import KafkaError, KafkaException
 
 from ops import http
 from ops.settings import Settings
-from ops.stack import flink, records, starting, submit
+from ops.stack import catch_up, flink, records, starting, submit
+from ops.stack.catch_up import SubmitFailed
 from ops.stack.layout import Layout
-from ops.stack.starting import SubmitFailed, ready
+from ops.stack.starting import ready
 from tests.ops.fakes import FakeKafka, objects, run
 from wire.control import CAUGHT_UP, DROPPED, STOPPED, Mark, Written
 
@@ -27,6 +28,7 @@ OTHER = "threadlog.errors.NotOfThisJournal: the restored state is not of this jo
 class Cluster:
     """What the broker holds and Flink answers; `runs` are the catch-ups that were submitted."""
 
+    layout: Layout
     held: dict[int, tuple[int, int]] = field(default_factory=lambda: {0: (0, 9)})
     mark: Mark | None = MARK
     status: str = "FINISHED"
@@ -51,12 +53,12 @@ class Cluster:
 
     def go(self, point: str) -> str:
         mine = records.Record("conversation", "", "m:app", "code")
-        return ready(Settings(), Layout(Path("/none")), point, mine, self.run, self.said.append)
+        return ready(Settings(), self.layout, point, mine, self.run, self.said.append)
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    made, kafka = Cluster(), FakeKafka()
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    made, kafka = Cluster(Layout(tmp_path)), FakeKafka()
     monkeypatch.setattr(starting, "bounds", lambda bootstrap, topic: made.held)
     monkeypatch.setattr(
         starting, "settled_ends", lambda bootstrap, topic: {p: high for p, (_, high) in made.held.items()}
@@ -80,7 +82,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(flink, "last_failure", lambda settings, id: made.failures.pop(0) if made.failures else "")
     monkeypatch.setattr(flink, "stop_with_savepoint", lambda settings, job, folder, *within_s: LEFT)
     monkeypatch.setattr(flink, "cancel", lambda settings, job: made.cancelled.append(job.id))
-    monkeypatch.setattr(starting, "POLL_S", 0)
+    monkeypatch.setattr(catch_up, "POLL_S", 0)
     return made
 
 
@@ -160,6 +162,22 @@ def test_rebuild_that_is_not_let_in_drops_no_state(cluster: Cluster, monkeypatch
     with pytest.raises(SubmitFailed):
         cluster.go("")
     assert cluster.written == []
+
+
+@pytest.mark.parametrize("point", ["", "file:/s/older"], ids=["rebuilt", "caught up"])
+def test_start_that_fails_behind_its_catch_up_is_followed_by_one_from_there(cluster: Cluster, point: str) -> None:
+    """Not by one from the state before, which is dropped: it may hold decisions that the journal lacks."""
+    records.write(cluster.layout, records.Record("conversation", "a" * 32, "m:app", "c0de", "file:/s/void"))
+    cluster.go(point)
+    found = records.read(cluster.layout, "conversation")
+    assert found is not None
+    assert (found.job_id, found.code, found.savepoint) == ("a" * 32, "c0de", LEFT)
+
+
+def test_start_that_fails_behind_a_first_catch_up_is_followed_by_one_from_there(cluster: Cluster) -> None:
+    """Also where nothing told of any job."""
+    cluster.go("")
+    assert records.restore_point(cluster.layout, "conversation") == LEFT
 
 
 def test_start_from_a_state_that_was_dropped_rebuilds(cluster: Cluster) -> None:
