@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ops import http
@@ -14,6 +15,9 @@ from ops.stack import flink
 # A catch-up that does not come to run within this cannot run here; a rebuild may then take hours.
 RUNNING_S = 90
 POLL_S, TELL_S = 0.25, 10
+# Flink restarts what fails for ever, at most 5 s apart. A broker or a registry that restarts costs fewer attempts; and
+# what is further apart than the longest of Flink's timeouts is no loop.
+FAILURES_MAX, APART_MS = 10, 600_000
 OTHER_HISTORY = "is not of this journal"
 
 Say = Callable[[str], None]
@@ -27,15 +31,34 @@ class OtherHistory(Exception):
     """The state that a catch-up was started from is not of this journal, or holds more than it does."""
 
 
+@dataclass
+class _Failures:
+    """How often a catch-up has failed in a row and read no further than before.
+
+    `read_most`: entries that an attempt has read, at most. `last_ms`: when it failed last, by Flink's clock."""
+
+    count: int = 0
+    read_most: int = 0
+    last_ms: int = 0
+
+    def look(self, read: int, failed_ms: int) -> None:
+        if read > self.read_most:
+            self.read_most, self.count = read, 0
+        if failed_ms > self.last_ms:
+            self.count = 1 if failed_ms - self.last_ms >= APART_MS else self.count + 1
+            self.last_ms = failed_ms
+
+
 def wait_read(settings: Settings, job_id: str, generation: str, say: Say) -> None:
-    """Wait until the journal's source has finished: then a checkpoint holds all of it. Raises OtherHistory."""
-    until, told = time.monotonic() + RUNNING_S, time.monotonic()
+    """Wait until the journal's source has finished: then a checkpoint holds all of it. Raises OtherHistory;
+    SubmitFailed for one that does not run, or that fails again and again."""
+    until, told, failures = time.monotonic() + RUNNING_S, time.monotonic(), _Failures()
     while True:
         try:
             job = http.call(f"{settings.flink_rest}/jobs/{job_id}")
-            failure = flink.last_failure(settings, job_id)
+            failed_ms, failure = flink.last_failed(settings, job_id)
         except http.HttpError:
-            job, failure = {"state": "", "vertices": []}, ""
+            job, failed_ms, failure = {"state": "", "vertices": []}, 0, ""
         if OTHER_HISTORY in failure:
             raise OtherHistory(failure.partition(": ")[2] or failure)
         source: dict[str, Any] = next((v for v in job["vertices"] if f"journal-{generation}" in v["name"]), {})
@@ -46,9 +69,16 @@ def wait_read(settings: Settings, job_id: str, generation: str, say: Say) -> Non
         if job["state"] in flink.ENDED or time.monotonic() > until:
             why = failure or (job["state"] not in flink.ENDED and _lack(settings)) or job["state"] or "no answer"
             raise SubmitFailed(f"catch-up {job_id} did not come to its end: {why}")
+        read = source.get("metrics", {}).get("write-records", 0)
+        failures.look(read, failed_ms)
+        if failures.count >= FAILURES_MAX:
+            raise SubmitFailed(
+                f"catch-up {job_id} failed {failures.count} times in a row, and gets no further than "
+                f"{failures.read_most} entries: {failure}"
+            )
         if time.monotonic() - told > TELL_S:
             told = time.monotonic()
-            say(f"  {source.get('metrics', {}).get('write-records', 0)} entries read")
+            say(f"  {read} entries read" + (f"; it has failed: {failure}" if failure else ""))
         time.sleep(POLL_S)
 
 

@@ -135,11 +135,19 @@ def cancel(settings: Settings, job: Job, within_s: float = CANCEL_S) -> None:
 
 def last_failure(settings: Settings, job_id: str) -> str:
     """Why a job last failed, in one line with the place in the Python code; empty when it never did."""
+    return last_failed(settings, job_id)[1]
+
+
+def last_failed(settings: Settings, job_id: str) -> tuple[int, str]:
+    """When a job last failed, by Flink's clock in milliseconds, and why, as above; (0, "") when it never did."""
     history = http.call(f"{settings.flink_rest}/jobs/{job_id}/exceptions?maxExceptions=1")["exceptionHistory"]
     entries = history["entries"]
-    trace = str(entries[0]["stacktrace"]).splitlines() if entries else [""]
+    if not entries:
+        return 0, ""
+    trace = str(entries[0]["stacktrace"]).splitlines() or [""]
     place = next((found.group(1) for line in trace if (found := re.search(r"\((\w+\.py:\d+)\)", line))), "")
-    return trace[0].removeprefix("pemja.core.PythonException: ")[:300] + (f" ({place})" if place else "")
+    said = trace[0].removeprefix("pemja.core.PythonException: ")[:300] + (f" ({place})" if place else "")
+    return int(entries[0]["timestamp"]), said
 
 
 def causes(settings: Settings, kinds: list[str]) -> str:

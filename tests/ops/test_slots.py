@@ -32,7 +32,7 @@ class Cluster:
         if url.endswith("/overview"):
             return {"slots-total": 3, "slots-available": self.free}
         if "exceptions" in url:
-            return {"exceptionHistory": {"entries": [{"stacktrace": "ValueError: boom"}]}}
+            return {"exceptionHistory": {"entries": [{"timestamp": 1, "stacktrace": "ValueError: boom"}]}}
         return {"state": "RUNNING", "vertices": [], "request-id": ""}
 
 
@@ -90,6 +90,6 @@ def test_each_that_waits_for_jobs_names_it(cluster: Cluster, tmp_path: Path, mon
 def test_catch_up_that_waits_for_a_slot_says_so(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster.tasks = {"catchup": WAITS}
     monkeypatch.setattr(catch_up, "RUNNING_S", -1)
-    monkeypatch.setattr(flink, "last_failure", lambda settings, job_id: "")
+    monkeypatch.setattr(flink, "last_failed", lambda settings, job_id: (0, ""))
     with pytest.raises(catch_up.SubmitFailed, match="catchup waits for slots: 1 needed, 0 free of 3"):
         catch_up.wait_read(Settings(), "c", "g", print)

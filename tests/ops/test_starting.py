@@ -79,7 +79,9 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     grown = [kafka.add("agent-decisions", b"t", b"v") for _ in range(3)]
     monkeypatch.setattr(starting, "read_topic", lambda bootstrap, topic, first: iter(grown[: made.more]))
     monkeypatch.setattr(http, "call", lambda url, *rest, **more: made.job(url))
-    monkeypatch.setattr(flink, "last_failure", lambda settings, id: made.failures.pop(0) if made.failures else "")
+    monkeypatch.setattr(
+        flink, "last_failed", lambda settings, id: (1, made.failures.pop(0)) if made.failures else (0, "")
+    )
     monkeypatch.setattr(flink, "stop_with_savepoint", lambda settings, job, folder, *within_s: LEFT)
     monkeypatch.setattr(flink, "cancel", lambda settings, job: made.cancelled.append(job.id))
     monkeypatch.setattr(catch_up, "POLL_S", 0)
