@@ -81,8 +81,9 @@ class Healer:
     pending: dict[tuple[str, int], Cause] = field(default_factory=dict)
     failed: int = 0
     stopped: bool = False
+    made: str = ""
     healed: Ends = field(default_factory=dict)
-    progress: bool = True
+    read: Ends = field(default_factory=dict)
     times: deque[float] = field(default_factory=deque)
     due: float = 0.0
     said: str = ""
@@ -94,13 +95,14 @@ class Healer:
 
     def valid(self, partition: int, offset: int) -> None:
         """A valid entry was read."""
-        self.progress = self.progress or offset >= self.healed.get(partition, 0)
+        self.read[partition] = offset
 
     def may(self, now: float) -> None:
         """Raises Unhealed where one more repair would be one too many."""
         while self.times and now - self.times[0] > HEALS_S:
             self.times.popleft()
-        if not self.progress:
+        helped = any(offset >= self.healed.get(partition, 0) for partition, offset in self.read.items())
+        if self.healed and not helped:
             raise Unhealed(f"the last repair has not helped, no valid entry came since; {BY_HAND}")
         if len(self.times) >= HEALS_MAX:
             raise Unhealed(f"{HEALS_MAX} repairs within {HEALS_S / 60:.0f} minutes were of no use; {BY_HAND}")
@@ -132,15 +134,18 @@ class Healer:
             self.due = now + AGAIN_S
             raise
         self.pending.clear()
+        self.failed, self.stopped, self.made = 0, False, ""
         return done
 
     def _heal(self, now: float) -> bool:
         marks = self._marks()
         is_stopped = next((one.mark.what for one in reversed(marks) if one.mark.what != ACCEPTED), "") == STOPPED
         left = [cause for cause in self.pending.values() if not cause.is_healed(marks)]
+        lives = (not left or self.stopped) and CONVERSATION in flink.live_jobs(self.settings)
+        self.stopped = self.stopped and not lives
         # A start that was written down may have failed behind that; nobody but this one would try it again.
-        if not left and (is_stopped or CONVERSATION in flink.live_jobs(self.settings)):
-            return False
+        if not left and (is_stopped or lives):
+            return self._came_late(now, marks)
         if is_stopped:
             raise Unhealed("the conversation was stopped, and is left so; `threadlog start --rebuild` repairs it")
         self.may(now)
@@ -150,11 +155,22 @@ class Healer:
             raise Unhealed(f"nothing tells which code ran in {layout.state}; `threadlog start --rebuild` with the app")
         self.begun((left or list(self.pending.values()))[0])
         self._rebuild(layout, known)
-        self.times.append(now)
-        if (rebuilt := last_rebuild(self._marks())) is not None:
-            self.healed = rebuilt.mark.journal
-        self.progress, self.failed, self.stopped = False, 0, False
+        self._done(now, self._marks())
         return True
+
+    def _came_late(self, now: float, marks: Sequence[Written]) -> bool:
+        """Whether what is repaired is so by a try of this one, which had given up the job that runs now."""
+        rebuilt = last_rebuild(marks)
+        if rebuilt is None or not self.made or rebuilt.mark.savepoint != self.made:
+            return False
+        self._done(now, marks)
+        self.say("  healed: the conversation has begun after it was given up")
+        return True
+
+    def _done(self, now: float, marks: Sequence[Written]) -> None:
+        self.times.append(now)
+        if (rebuilt := last_rebuild(marks)) is not None:
+            self.healed = rebuilt.mark.journal
 
     def _marks(self) -> list[Written]:
         return read_marks(self.settings.bootstrap, self.settings.namespace, codec_of(self.settings))
@@ -167,6 +183,7 @@ class Healer:
         stop(now, layout, self.say)
         self.stopped = True
         points = ready_points(now, layout, known.app, {CONVERSATION: ""}, packed, self.say)
+        self.made = points[CONVERSATION]
         begin(now, layout, known.app, points, packed, self.say)
         if flink.wait_running(now, [CONVERSATION], RUNNING_S):
             why = flink.causes(now, [CONVERSATION])

@@ -4,96 +4,22 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
 
-from ops import http
-from ops.settings import Settings, remember
-from ops.stack import flink, healing, lifecycle, records, starting
-from ops.stack.healing import AGAIN_S, HEALS_MAX, Cause, Healer, Unhealed
+from ops.settings import remember
+from ops.stack import lifecycle, records
+from ops.stack.healing import AGAIN_S, HEALS_MAX, Cause, Unhealed
 from ops.stack.layout import Layout
-from ops.stack.submit import SubmitFailed
-from wire.control import ACCEPTED, CAUGHT_UP, DROPPED, STARTED, STOPPED, Mark, Written
-
-DROP = Mark(DROPPED, "conversation", "", "", {})
-STOP = Mark(STOPPED, "conversation", "a" * 32, "file:/s/1", {0: 7})
-START = Mark(STARTED, "conversation", "", "file:/s/1", {0: 7}, generation=2)
-
-
-def rebuilt(*ends: int) -> list[Mark]:
-    """What rebuilds up to there, and the starts after them, leave in agent-control."""
-    made = [[DROP, Mark(CAUGHT_UP, "conversation", "a" * 32, "file:/s/1", {0: end}), START] for end in ends]
-    return [mark for marks in made for mark in marks]
-
-
-VOID, LOST = Cause("void", (0, 9)), Cause("lost")
-RUNS = flink.Job("conversation", "c" * 32, "RUNNING", {"total": 2, "running": 2})
-COPY = flink.Job("conversation", "d" * 32, "RESTARTING", {})
-ENDED = flink.Job("conversation", "e" * 32, "FAILED", {})
-TOOLS = flink.Job("tools", "f" * 32, "RUNNING", {})
-
-
-@dataclass
-class Cluster:
-    """What is asked of Flink, in order, and what it answers."""
-
-    settings: Settings
-    marks: list[Mark] = field(default_factory=list)
-    jobs: list[flink.Job] = field(default_factory=lambda: [RUNS, TOOLS, ENDED])
-    did: list[Any] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-    refuses_stop: bool = False
-    fails: Exception | None = None
-    parallelism: int = 0
-
-    def healer(self, cause: Cause | None = None) -> Healer:
-        """With something to repair."""
-        made = Healer(self.settings, self.said.append)
-        made.broke(cause or VOID)
-        return made
-
-    def read(self, bootstrap: str, namespace: str, codec: Any) -> list[Written]:
-        return [Written(at, 0, mark) for at, mark in enumerate(self.marks)]
-
-    def stop(self, settings: Settings, job: flink.Job, folder: str, within_s: float) -> str:
-        if self.refuses_stop:
-            raise http.HttpError("u", 500, "no checkpoint can be taken")
-        self.did.append("stop")
-        return "file:/s/void"
-
-    def ready(self, settings: Settings, layout: Layout, app: str, points: Any, packed: Any, say: Any) -> Any:
-        if self.fails:
-            raise self.fails
-        self.did.append(("ready", app, points, packed[1]))
-        self.parallelism = settings.parallelism
-        self.marks += rebuilt(20)
-        return {"conversation": "file:/s/rebuilt"}
-
-    def begin(self, settings: Settings, layout: Layout, app: str, points: Any, packed: Any, say: Any) -> Any:
-        self.did.append(("begin", points["conversation"], packed[1]))
-        return {}
+from tests.ops.heals import COPY, DROP, LOST, RUNS, START, STOP, VOID, Cluster, clustered, rebuilt
+from wire.control import ACCEPTED, CAUGHT_UP, Mark
 
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    layout = Layout(tmp_path)
-    (layout.state / "code" / "c0de").mkdir(parents=True)
-    layout.jobs.mkdir()
-    records.write(layout, records.Record("conversation", RUNS.id, "m:app", "c0de"))
-    made = Cluster(Settings(state_dir=tmp_path))
-    monkeypatch.setattr(healing, "read_marks", made.read)
-    monkeypatch.setattr(starting, "write_mark", lambda bootstrap, namespace, codec, mark: made.marks.append(mark))
-    monkeypatch.setattr(healing, "ready_points", made.ready)
-    monkeypatch.setattr(healing, "begin", made.begin)
-    monkeypatch.setattr(flink, "jobs", lambda settings: made.jobs)
-    monkeypatch.setattr(flink, "stop_with_savepoint", made.stop)
-    monkeypatch.setattr(flink, "cancel", lambda settings, job: made.did.append("cancel"))
-    monkeypatch.setattr(flink, "wait_running", lambda settings, kinds, seconds: [])
-    return made
+    return clustered(tmp_path, monkeypatch)
 
 
 def test_heal_stops_rebuilds_and_starts_the_code_that_ran(cluster: Cluster) -> None:
@@ -204,61 +130,6 @@ def test_heal_is_done_a_few_times_an_hour(cluster: Cluster) -> None:
     with pytest.raises(Unhealed, match=f"{HEALS_MAX} repairs within 60 minutes"):
         healer.heal(now=HEALS_MAX)
     assert healer.heal(now=3_601) is True
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        SubmitFailed("Another copy"),
-        http.HttpError("u", 503, "not ready"),
-        KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer")),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_heal_that_fails_is_tried_again(cluster: Cluster, error: Exception) -> None:
-    """After a while, and a few times; in the meantime every start makes the state anew."""
-    cluster.fails = error
-    healer = cluster.healer()
-    with pytest.raises(Unhealed, match=r"nothing decides now: .*; it is tried again"):
-        healer.heal(now=0)
-    assert (cluster.did, [mark.what for mark in cluster.marks]) == (["stop"], [DROPPED])
-    assert healer.heal(now=1) is False
-    cluster.fails = None
-    assert (healer.heal(now=AGAIN_S), healer.pending) == (True, {})
-
-
-def test_heal_that_fails_is_tried_until_it_is_done(cluster: Cluster) -> None:
-    """Ever more seldom; only what came to its end counts as a repair that was of no use."""
-    cluster.fails = SubmitFailed("Another copy")
-    healer, now, pauses = cluster.healer(), 0.0, list[float]()
-    for _ in range(2 * HEALS_MAX):
-        with pytest.raises(Unhealed, match="nothing decides now"):
-            healer.heal(now)
-        pauses.append(healer.due - now)
-        now = healer.due
-    assert pauses == [20, 40, 80, 160, 300, 300]
-    cluster.fails = None
-    assert healer.heal(now) is True
-
-
-def test_heal_that_stopped_nothing_does_not_say_that_nothing_decides(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away(settings: Settings) -> list[flink.Job]:
-        raise http.HttpError("u", 503, "restarting")
-
-    monkeypatch.setattr(flink, "jobs", away)
-    with pytest.raises(Unhealed) as raised:
-        cluster.healer().heal(now=0)
-    assert "restarting" in str(raised.value)
-    assert "nothing decides" not in str(raised.value)
-
-
-def test_heal_whose_start_failed_behind_its_mark_is_tried_again(cluster: Cluster) -> None:
-    """The job's `main()` has written down its start, and nothing runs: no other watch and no person will do it."""
-    cluster.marks, cluster.jobs = [START, STOP, *rebuilt(12)], [ENDED]
-    assert cluster.healer().heal(now=0) is True
-    assert [one[0] for one in cluster.did] == ["ready", "begin"]
 
 
 def test_heal_does_not_wait_for_another_command(cluster: Cluster) -> None:

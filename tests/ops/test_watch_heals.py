@@ -14,7 +14,7 @@ from ops.stack.healing import Cause, Healer
 from ops.stack.layout import Layout
 from schemas.codec import Codec
 from tests.ops.fakes import FakeKafka, objects, run
-from tests.ops.test_healing import RUNS, rebuilt
+from tests.ops.heals import RUNS, rebuilt
 from tests.ops.test_journal import story
 from wire.control import TYPE, Mark
 
