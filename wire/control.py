@@ -30,7 +30,7 @@ TOPIC, TYPE, SOURCE = "agent-control", "threadlog.Control", "/threadlog/start"
 # `branching`, then `branched`: the namespace is a branch, whose history is being copied, or is whole; and these are the
 # tools with an effect that it may use.
 STARTED, STOPPED, CAUGHT_UP, ENDED, ACCEPTED = "started", "stopped", "caught_up", "ended", "accepted"
-DROPPED, BRANCHING, BRANCHED = "dropped", "branching", "branched"
+DROPPED, BRANCHING, BRANCHED, LEFT_STOPPED = "dropped", "branching", "branched", "left_stopped"
 CONVERSATION, TOOLS = "conversation", "tools"
 _POINTS = frozenset({STOPPED, CAUGHT_UP})
 # Whoever refuses knows not whose cluster it is, so both ways are told: the local stack's, and that of one's own.
@@ -161,6 +161,12 @@ def is_dropped(marks: Sequence[Written]) -> bool:
     state that was dropped."""
     told = (one.mark.what for one in reversed(marks) if one.mark.what in (CAUGHT_UP, DROPPED))
     return next(told, "") == DROPPED
+
+
+def is_stopped(marks: Sequence[Written]) -> bool:
+    """Whether a person has said stop, and nothing of the conversation was begun since: nobody else starts it then."""
+    told = next((one.mark.what for one in reversed(marks) if one.mark.what != ACCEPTED), "")
+    return told in (STOPPED, LEFT_STOPPED)
 
 
 def last_rebuild(marks: Sequence[Written]) -> Written | None:

@@ -45,7 +45,10 @@ def _stop(ctx: Context, job: str) -> None:
         return
     live = [kind for kind in flink.live_jobs(ctx.settings) if kind in kinds]
     end_catch_ups(ctx.settings, ctx.say)
-    if failed := stop_jobs(ctx.settings, layout, kinds, ctx.say):
+    failed = stop_jobs(ctx.settings, layout, kinds, ctx.say)
+    if CONVERSATION in kinds and CONVERSATION not in failed:
+        starting.leave_stopped(ctx.settings, ctx.say)
+    if failed:
         hint = "`threadlog status` tells whether they run on, `threadlog logs jobmanager` says more."
         raise Trouble(f"Not stopped: {' and '.join(failed)}.", hint)
     for kind in live:

@@ -28,7 +28,7 @@ from ops.stack import flink, lifecycle, records, starting
 from ops.stack.layout import Layout, layout_of
 from ops.stack.submit import RUNNING_S, SubmitFailed, begin, end_catch_ups, ready_points
 from schemas.errors import WireError
-from wire.control import ACCEPTED, CONVERSATION, STARTED, STOPPED, Written, last_rebuild, read_marks
+from wire.control import CONVERSATION, STARTED, Written, is_stopped, last_rebuild, read_marks
 
 HEALS_MAX, HEALS_S = 3, 3600.0
 # What failed because something restarts is past by then; what fails again and again is tried ever more seldom.
@@ -139,14 +139,13 @@ class Healer:
 
     def _heal(self, now: float) -> bool:
         marks = self._marks()
-        is_stopped = next((one.mark.what for one in reversed(marks) if one.mark.what != ACCEPTED), "") == STOPPED
         left = [cause for cause in self.pending.values() if not cause.is_healed(marks)]
         lives = (not left or self.stopped) and CONVERSATION in flink.live_jobs(self.settings)
         self.stopped = self.stopped and not lives
         # A start that was written down may have failed behind that; nobody but this one would try it again.
-        if not left and (is_stopped or lives):
+        if not left and (is_stopped(marks) or lives):
             return self._came_late(now, marks)
-        if is_stopped:
+        if is_stopped(marks):
             raise Unhealed("the conversation was stopped, and is left so; `threadlog start --rebuild` repairs it")
         self.may(now)
         layout = layout_of(self.settings)

@@ -31,12 +31,14 @@ from wire.control import (
     CAUGHT_UP,
     CONVERSATION,
     DROPPED,
+    LEFT_STOPPED,
     STARTED,
     STOPPED,
     Mark,
     ended,
     here,
     is_dropped,
+    is_stopped,
     last_mark,
     last_of,
     read_marks,
@@ -130,6 +132,20 @@ def remember_end(settings: Settings, job_id: str, generation: int, say: Say) -> 
         write_mark(settings.bootstrap, settings.namespace, _codec(settings), ended(generation, job_id))
     except (KafkaException, WireError) as error:
         say(f"  that the conversation was ended could not be written down: {error}")
+
+
+def leave_stopped(settings: Settings, say: Say) -> None:
+    """Write down that a person has said stop, unless that stop is written down: a watch that repairs the journal starts
+    the conversation again where it has failed to, and where a stop was not the journal's end."""
+    try:
+        marks = read_marks(settings.bootstrap, settings.namespace, _codec(settings))
+        if marks and not is_stopped(marks):
+            mark = Mark(LEFT_STOPPED, CONVERSATION, "", "", {}, place=here())
+            write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
+    except (KafkaException, WireError) as error:
+        say(
+            f"  that the conversation was stopped could not be written down ({error}): a watch with --heal may start it"
+        )
 
 
 def remember_declined(settings: Settings, began_ms: int, say: Say) -> None:

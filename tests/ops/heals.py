@@ -82,7 +82,8 @@ def clustered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     layout.jobs.mkdir()
     records.write(layout, records.Record("conversation", RUNS.id, "m:app", "c0de"))
     made = Cluster(Settings(state_dir=tmp_path))
-    monkeypatch.setattr(healing, "read_marks", made.read)
+    for module in (healing, starting):
+        monkeypatch.setattr(module, "read_marks", made.read)
     monkeypatch.setattr(starting, "write_mark", lambda bootstrap, namespace, codec, mark: made.marks.append(mark))
     monkeypatch.setattr(healing, "ready_points", made.ready)
     monkeypatch.setattr(healing, "begin", made.begin)

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from ops.settings import remember
-from ops.stack import lifecycle, records
+from ops.stack import lifecycle, records, starting
 from ops.stack.healing import AGAIN_S, HEALS_MAX, Cause, Unhealed
 from ops.stack.layout import Layout
-from tests.ops.heals import COPY, DROP, LOST, RUNS, START, STOP, VOID, Cluster, clustered, rebuilt
-from wire.control import ACCEPTED, CAUGHT_UP, Mark
+from ops.stack.submit import SubmitFailed
+from tests.ops.heals import COPY, DROP, LOST, RUNS, START, STOP, TOOLS, VOID, Cluster, clustered, rebuilt
+from wire.control import ACCEPTED, CAUGHT_UP, DROPPED, LEFT_STOPPED, Mark
 
 
 @pytest.fixture
@@ -98,6 +99,21 @@ def test_heal_starts_nothing_that_a_person_has_stopped(cluster: Cluster) -> None
     cluster.marks.append(START)
     assert (healer.heal(now=1), cluster.did) == (False, [])
     assert healer.heal(now=AGAIN_S) is True
+
+
+def test_heal_starts_nothing_that_a_person_has_left_stopped(cluster: Cluster) -> None:
+    """A try had stopped it and failed, so that the person found nothing to stop; it is done when a person begins."""
+    cluster.fails = SubmitFailed("no slots")
+    healer = cluster.healer()
+    with pytest.raises(Unhealed, match="it is tried again"):
+        healer.heal(now=0)
+    cluster.fails, cluster.jobs = None, [TOOLS]
+    starting.leave_stopped(cluster.settings, cluster.said.append)
+    with pytest.raises(Unhealed, match="was stopped, and is left so"):
+        healer.heal(now=AGAIN_S)
+    assert [mark.what for mark in cluster.marks] == [DROPPED, LEFT_STOPPED]
+    cluster.marks.append(START)
+    assert healer.heal(now=2 * AGAIN_S) is True
 
 
 def test_heal_runs_with_the_parallelism_of_now(cluster: Cluster) -> None:

@@ -57,7 +57,8 @@ def test_each_looks_and_acts_alone(alone: Path, monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setattr(module, "submit", submitted)
     for module, name in ((start, "take_over"), (start, "mismatches"), (stop, "stop_jobs"), (stop, "end_catch_ups")):
         monkeypatch.setattr(module, name, look)
-    monkeypatch.setattr(start.starting, "check_inputs", look)
+    for name in ("check_inputs", "leave_stopped"):
+        monkeypatch.setattr(start.starting, name, look)
     assert run(*words).exit_code == 0
     assert held
     assert all(held)

@@ -22,6 +22,7 @@ from wire.control import (
     CAUGHT_UP,
     DROPPED,
     ENDED,
+    LEFT_STOPPED,
     NEXT,
     STARTED,
     STOPPED,
@@ -122,6 +123,18 @@ def test_marks_of_a_start_are_no_place_to_go_on_from(topic: FakeBroker) -> None:
         control.write_mark("b", "ns", codec, mark)
     found = control.last_mark("b", "ns", codec)
     assert found is not None and (found.what, found.savepoint) == (STOPPED, POINT)
+
+
+def test_conversation_is_stopped_until_something_of_it_is_begun(topic: FakeBroker) -> None:
+    """By a stop with a savepoint, or one that found nothing to stop, which is no place to go on from."""
+    codec, told = Codec(FixedSchemas()), []
+    for what in (LEFT_STOPPED, ACCEPTED, STARTED, ENDED, STOPPED, STARTED, LEFT_STOPPED):
+        control.write_mark("b", "ns", codec, Mark(what, "conversation", "", POINT if what == STOPPED else "", {}))
+        told.append(control.is_stopped(control.read_marks("b", "ns", codec)))
+    assert told == [True, True, False, False, True, False, True]
+    found = control.last_mark("b", "ns", codec)
+    assert found is not None and (found.what, found.savepoint) == (STOPPED, POINT)
+    assert control.is_stopped([]) is False
 
 
 def test_stop_of_what_was_dropped_is_no_place_to_go_on_from(topic: FakeBroker) -> None:
