@@ -67,11 +67,14 @@ def _start(
     if over:
         take_over(settings, layout, wanted, ctx.say)
     live = flink.live_jobs(settings)
+    anew = () if not rebuild else wanted if len(wanted) == 1 else (CONVERSATION,)  # asks that were answered stay so
     for kind in wanted:
         if kind in live:
+            if savepoint or kind in anew:
+                said = f"{kind} runs already as {live[kind].id}, and would go on with the state that it has."
+                raise Trouble(said, "`threadlog stop` first, or --take-over ends it.")
             ctx.say(f"  {kind} runs already as {live[kind].id}")
     missing = [kind for kind in wanted if kind not in live]
-    anew = () if not rebuild else wanted if len(wanted) == 1 else (CONVERSATION,)  # asks that were answered stay so
 
     def find(settings: Settings, layout: Layout, kind: str) -> str:
         """Where a job was last; from nothing where nothing is left of it, or where that is wanted."""

@@ -151,7 +151,8 @@ class Healer:
         layout = layout_of(self.settings)
         known = records.read(layout, CONVERSATION)
         if known is None or not (layout.state / "code" / known.code).is_dir():
-            raise Unhealed(f"nothing tells which code ran in {layout.state}; `threadlog start --rebuild` with the app")
+            do = "`threadlog stop` and `threadlog start --rebuild` with the app"
+            raise Unhealed(f"nothing tells which code ran in {layout.state}; {do}")
         self.begun((left or list(self.pending.values()))[0])
         self._rebuild(layout, known)
         self._done(now, self._marks())

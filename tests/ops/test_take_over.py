@@ -148,6 +148,32 @@ def test_start_leaves_what_runs_unless_it_takes_over(cluster: Cluster, submitted
     assert cluster.done == ["submit conversation tools"]
 
 
+@pytest.mark.parametrize(
+    ("words", "live"),
+    [
+        (("--rebuild",), ["conversation"]),
+        (("--rebuild", "--job", "tools"), ["conversation", "tools"]),
+        (("--job", "conversation", "--from-savepoint", "file:/s"), ["conversation"]),
+    ],
+    ids=str,
+)
+def test_start_with_another_state_is_refused_beside_what_runs(
+    cluster: Cluster, submitted: Callable[..., list[Any]], words: tuple[str, ...], live: list[str]
+) -> None:
+    """It would go on with the state that it has, and look like done."""
+    cluster.jobs = [Job(kind, kind, "RUNNING", RUNS) for kind in live]
+    told = run("start", *words)
+    assert (told.exit_code, f"{live[-1]} runs" in told.stderr, cluster.done) == (1, True, [])
+    assert "`threadlog stop` first, or --take-over" in told.stderr
+    assert next(line["started"] for line in submitted(*words, "--take-over") if "job" in line) is True
+
+
+def test_rebuild_leaves_the_other_job_alone(cluster: Cluster, submitted: Callable[..., list[Any]]) -> None:
+    """Where both are wanted the conversation is rebuilt, and tools may run."""
+    cluster.jobs = [Job("tools", "t", "RUNNING", RUNS)]
+    assert [line["started"] for line in submitted("--rebuild") if "job" in line] == [True, False]
+
+
 def test_start_does_not_call_running_what_only_fails(cluster: Cluster, submitted: Callable[..., list[Any]]) -> None:
     """Flink brings it back again and again: why it failed last is told, and what ends it."""
     cluster.jobs = [Job("conversation", "c", "RESTARTING", STUCK), Job("tools", "t", "RUNNING", RUNS)]

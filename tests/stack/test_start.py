@@ -171,7 +171,7 @@ def test_an_older_savepoint_forks_the_journal_without_the_guard(world: World) ->
     )
     try:
         events = fork(world, settings, unguarded)
-        stop_jobs(settings, layout, ["conversation"], print)
+        world.cli("--namespace", "unguarded", "stop", "--job", "conversation")
         journal = Journal(settings)
         assert len(list(journal)) < len(events)
         assert any("fork" in void.reason for void in journal.voids)
