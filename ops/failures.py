@@ -36,7 +36,8 @@ def trouble(error: Exception, settings: Settings | None) -> Trouble | None:
         case AppCodeError():
             return Trouble(f"The app cannot run: {error}.", app_hint(str(error)))
         case SubmitFailed():
-            return Trouble(str(error), "The parts run on; the same command can be given again.")
+            hint = "`threadlog status` tells which jobs run now; the same command can be given again."
+            return Trouble(str(error), hint)
         case KafkaException():
             where = settings.bootstrap if settings else "the broker"
             return Trouble(f"Kafka at {where} does not do what is asked: {error.args[0].str()}.", hints(settings).up)

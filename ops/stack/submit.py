@@ -279,9 +279,14 @@ def submit(
     has = check(spec, packed[0])
     if records.read(layout, CONVERSATION) is not None and (lacks := _lacks(settings, layout, kinds, has)):
         raise SubmitFailed(f"{lacks}: keep it in the code beside newer ones. Nothing was stopped or submitted.")
+    if flink.live_jobs(settings).keys() & {*kinds}:  # their own `main()` asks it, too, when these are stopped
+        starting.check_inputs(settings, kinds, False, say)
     end_jobs(settings, layout, kinds, say)
     if lacks := _lacks(settings, layout, kinds, has):
-        raise SubmitFailed(f"{lacks}; it began while the jobs were stopped for this. They go on with code that has it.")
+        stopped = f"{' and '.join(kinds)} {'is' if len(kinds) == 1 else 'are'} stopped"
+        raise SubmitFailed(
+            f"{lacks}; it began in the meantime. {stopped}: `threadlog submit` of code that has it goes on."
+        )
     if records.code_on_taskmanagers(layout) not in ("", packed[1]):
         recycle_taskmanagers(settings, layout, say)
     records.note_code(layout, packed[1])

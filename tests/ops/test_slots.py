@@ -78,6 +78,7 @@ def test_each_that_waits_for_jobs_names_it(cluster: Cluster, tmp_path: Path, mon
         ("_lacks", ""),
     ):
         monkeypatch.setattr(submit, name, lambda *_, given=given: given)
+    monkeypatch.setattr(submit.starting, "check_inputs", lambda *given: None)
     monkeypatch.setattr(submit, "ready_points", lambda s, layout, spec, points, packed, say: points)
     with pytest.raises(submit.SubmitFailed, match=r"2 needed, 0 free of 3 TaskManagers\.\n.*--taskmanagers 5"):
         submit.submit(settings, layout, "m:app", [*flink.JOBS], print, find=lambda *_: "")

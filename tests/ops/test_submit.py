@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from ops import http
+from ops.context import Trouble
+from ops.failures import trouble
 from ops.settings import Settings, load, remember
 from ops.stack import flink, records, starting, submit, versions
 from ops.stack.layout import Layout
 from wire.app_code import AppCodeError
 from wire.control import Mark, Written, here
+from wire.inputs import Gap, Looked
 
 KINDS = ("conversation", "tools")
 
@@ -89,10 +92,15 @@ def test_submit_writes_down_a_job_whose_client_died(
     """The cluster may have taken it: then it is written down; a cluster that does not answer changes nothing."""
     stopped(settings, "tools")
 
+    died: list[str] = []
+
     def run_job(s: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str, more: Any) -> str:
+        died.append(kind)
         raise submit.SubmitFailed(f"{kind}: did not end")
 
     def live_jobs(s: Settings) -> dict[str, flink.Job]:
+        if not died:
+            return {}
         if not answers:
             raise http.HttpError("u", 0, "no")
         return {"tools": flink.Job("tools", "d" * 32, "RUNNING", {})}
@@ -139,9 +147,41 @@ def test_submit_of_code_that_lacks_a_version_begins_nothing(
     monkeypatch.setattr(versions, "missing", lambda settings, layout, has: told.pop(0))
     monkeypatch.setattr(submit, "end_jobs", lambda settings, layout, kinds, say: stopped_for.append("it"))
     monkeypatch.setattr(submit, "run_job", lambda *given: pytest.fail("a job was begun"))
-    with pytest.raises(submit.SubmitFailed, match="lacks go"):
+    with pytest.raises(submit.SubmitFailed, match="lacks go") as raised:
         go(settings)
     assert len(stopped_for) == stops
+    assert ("conversation and tools are stopped" in str(raised.value)) is bool(stops)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_submit_stops_nothing_where_inputs_are_lost(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, live: bool
+) -> None:
+    """The job's own `main()` would refuse only when those that ran are stopped; where none runs that is soon enough."""
+    asked: list[str] = []
+
+    def look(bootstrap: str, namespace: str, codec: Any, job: str) -> Looked:
+        asked.append(job)
+        return Looked({}, [Gap("agent-decisions", 1, 5, 9)] if job == "tools" else [])
+
+    running = {"conversation": flink.Job("conversation", "c" * 32, "RUNNING", {})}
+    monkeypatch.setattr(flink, "live_jobs", lambda settings: running if live else {})
+    monkeypatch.setattr(starting, "look", look)
+    monkeypatch.setattr(submit, "end_jobs", lambda *given: pytest.fail("a job was stopped") if live else None)
+    monkeypatch.setattr(submit, "run_job", lambda s, la, spec, kind, folder, point, more: "e" * 32)
+    if live:
+        with pytest.raises(Trouble, match=r"tools: 4 input offsets were deleted(.|\n)*--accept-lost-inputs"):
+            go(settings)
+    else:
+        assert go(settings).keys() == {*KINDS}
+    assert asked == (list(KINDS) if live else [])
+
+
+def test_submit_that_fails_does_not_say_that_jobs_run() -> None:
+    """They may be stopped by then."""
+    told = trouble(submit.SubmitFailed("no"), None)
+    assert told is not None
+    assert "`threadlog status` tells which jobs run now" in told.hint
 
 
 def test_submit_writes_down_the_versions_that_run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
