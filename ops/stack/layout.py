@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -17,10 +18,11 @@ __all__ = ["BUILD", "FLINK", "FLINK_LIB", "PYTHON", "ROOT", "VENV", "Layout"]
 
 # Linux allows 107 bytes for the path of a unix socket, and the supervisor binds to one with its pid appended first.
 SOCKET_PATH_MAX = 90
-# What a stack, a demo or a submission leaves in the state folder. `conf` goes last: by it the folder is known as ours.
+# What a stack, a demo or a submission leaves in the state folder. By `conf` the folder is known as ours; the lock goes
+# last, so that whoever waits for it finds nothing of a stack that is being removed.
 OURS = (
     "archives", "code", "demo", "flink", "index", "jobs", "kafka", "kafka-cluster-id", "logs", "registry", "run",
-    "settings.json", "tmp", "zookeeper", "lock", "conf",
+    "settings.json", "tmp", "zookeeper", "conf", "lock",
 )  # fmt: skip
 # The line in the supervisor's configuration by which that file is known as ours.
 SUPERVISOR_NAME = "identifier=threadlog"
@@ -106,7 +108,9 @@ class Layout:
         return self.archives.is_dir()
 
     def remove(self) -> tuple[list[Path], list[Path]]:
-        """Remove what a stack leaves in its folder, and the folder when that was all; what is gone, what stays."""
+        """Remove what a stack leaves in its folder, and the folder when that was all; what is gone, what stays.
+
+        To be done under the lock."""
         removed = [path for name in OURS if os.path.lexists(path := self.state / name)]
         for path in removed:
             if path.is_dir() and not path.is_symlink():
@@ -115,8 +119,9 @@ class Layout:
                 path.unlink(missing_ok=True)
         left = sorted(self.state.iterdir())
         if not left:
-            self.state.rmdir()
-            removed.append(self.state)
+            with contextlib.suppress(OSError):  # whoever waited for the lock begins in it
+                self.state.rmdir()
+                removed.append(self.state)
         return [path for path in removed if path not in left], left
 
     def make(self) -> None:

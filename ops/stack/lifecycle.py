@@ -9,12 +9,15 @@ Whatever the state, each of the two reaches its end when it is repeated."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from ops import http
 from ops.settings import TASKMANAGERS_MAX, Settings, changed, check_jobs, remember, remembered
@@ -45,16 +48,31 @@ def alone(state: Path, say: Say, waits: bool = True) -> Iterator[None]:
     """One at a time per state folder changes the stack, or which of its jobs run; a second one says that it waits.
 
     Two starts at once would each find no job, and begin one. Raises Busy instead of waiting, if it is not to."""
-    state.mkdir(parents=True, exist_ok=True)
-    with open(state / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if not waits:
-                raise Busy from error
-            say(f"  another command changes the stack in {state}; waiting for its end")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked(state, say, waits):
         yield
+
+
+def _locked(state: Path, say: Say, waits: bool) -> TextIO:
+    """The lock's file, which holds it until it is closed."""
+    while True:
+        state.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as closed:
+            lock = closed.enter_context(open(state / "lock", "w"))
+            _take(lock, state, say, waits)
+            # A purge has removed what this one waited for: nobody else would see it.
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(state / "lock")):
+                closed.pop_all()
+                return lock
+
+
+def _take(lock: TextIO, state: Path, say: Say, waits: bool) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        if not waits:
+            raise Busy from error
+        say(f"  another command changes the stack in {state}; waiting for its end")
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def end_orphans(layout: Layout, say: Say) -> None:
@@ -270,8 +288,8 @@ def down(settings: Settings, say: Say, purge: bool = False) -> Downed:
         if process := processes.supervisor(layout):
             processes.end([process], GRACE_S)
         end_orphans(layout, say)
-    if purge:
-        done.removed, done.kept = layout.remove()
-        left = ", ".join(path.name for path in done.kept)
-        say(f"{layout.state} is emptied; not ours, so it stays: {left}" if left else f"{layout.state} is removed")
+        if purge:
+            done.removed, done.kept = layout.remove()
+            left = ", ".join(path.name for path in done.kept)
+            say(f"{layout.state} is emptied; not ours, so it stays: {left}" if left else f"{layout.state} is removed")
     return done
