@@ -9,15 +9,10 @@ Whatever the state, each of the two reaches its end when it is repeated."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
 from ops import http
 from ops.settings import TASKMANAGERS_MAX, Settings, changed, check_jobs, remember, remembered
@@ -27,6 +22,8 @@ from ops.stack.checks import check_built, check_local, check_namespace, check_pl
 from ops.stack.code import check, pack
 from ops.stack.endings import wait_tidy
 from ops.stack.layout import Layout, layout_of
+from ops.stack.lock import Busy as Busy
+from ops.stack.lock import alone as alone
 from ops.stack.pausing import pause
 from ops.stack.render import render
 from ops.stack.submit import end_catch_ups, stop_jobs, submit
@@ -37,42 +34,6 @@ GRACE_S = 10
 SAVEPOINT_S = 60  # a job that has none by then goes on from its last checkpoint at the next `up`
 
 Say = Callable[[str], None]
-
-
-class Busy(Exception):
-    """Another command changes the stack just now."""
-
-
-@contextmanager
-def alone(state: Path, say: Say, waits: bool = True) -> Iterator[None]:
-    """One at a time per state folder changes the stack, or which of its jobs run; a second one says that it waits.
-
-    Two starts at once would each find no job, and begin one. Raises Busy instead of waiting, if it is not to."""
-    with _locked(state, say, waits):
-        yield
-
-
-def _locked(state: Path, say: Say, waits: bool) -> TextIO:
-    """The lock's file, which holds it until it is closed."""
-    while True:
-        state.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as closed:
-            lock = closed.enter_context(open(state / "lock", "w"))
-            _take(lock, state, say, waits)
-            # A purge has removed what this one waited for: nobody else would see it.
-            if os.path.samestat(os.fstat(lock.fileno()), os.stat(state / "lock")):
-                closed.pop_all()
-                return lock
-
-
-def _take(lock: TextIO, state: Path, say: Say, waits: bool) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        if not waits:
-            raise Busy from error
-        say(f"  another command changes the stack in {state}; waiting for its end")
-        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def end_orphans(layout: Layout, say: Say) -> None:
@@ -113,14 +74,19 @@ def _refit(settings: Settings, layout: Layout, say: Say) -> None:
     was = remembered(settings.state_dir).get("taskmanagers", settings.taskmanagers)
     if settings.taskmanagers == was:
         return
-    if settings.taskmanagers < was and (running := flink.namespaces(settings)):
-        stops = " and ".join(f"`threadlog --namespace {namespace} stop`" for namespace in running)
-        said = f"Of the {was} TaskManagers some would go, and jobs of {' and '.join(running)} run on them."
-        raise StackFailed(said, f"{stops} first.")
+    _may_shrink(settings, was)
     added, removed = _sized(settings, layout)
     news = f"{', '.join(added)} new" if added else f"{', '.join(removed)} gone"
     say(f"  {settings.taskmanagers} TaskManagers: {news}")
     health.wait_unregistered(settings, removed, GRACE_S)
+
+
+def _may_shrink(settings: Settings, was: int) -> None:
+    """Raises StackFailed where there would be fewer TaskManagers than there were, and a job of any namespace runs."""
+    if settings.taskmanagers < was and (running := flink.namespaces(settings)):
+        stops = " and ".join(f"`threadlog --namespace {namespace} stop`" for namespace in running)
+        said = f"Of the {was} TaskManagers some would go, and jobs of {' and '.join(running)} run on them."
+        raise StackFailed(said, f"{stops} first.")
 
 
 def _sized(settings: Settings, layout: Layout) -> tuple[list[str], list[str]]:
@@ -211,6 +177,7 @@ def resize(settings: Settings, parallelism: int, say: Say) -> Settings:
             lines = ["threadlog stop", *(["threadlog stop --job replay"] if flink.REPLAY in live else [])]
             hint = f"{' and '.join(f'`{line}`' for line in lines)} first."
             raise StackFailed(f"{' and '.join(live)} run with {settings.parallelism}.", hint)
+        _may_shrink(wanted, settings.taskmanagers)
         added, removed = _sized(wanted, layout)
         say(f"  {managers} TaskManagers, {parallelism} for each job" + (f": {', '.join(added)} new" if added else ""))
         for name, complaint in health.wait(settings, added, WELL_S):

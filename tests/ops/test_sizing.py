@@ -25,7 +25,8 @@ class Managers:
         monkeypatch.setattr(
             flink, "live_jobs", lambda settings: {k: flink.Job(k, "f" * 32, "RUNNING", {}) for k in live}
         )
-        monkeypatch.setattr(flink, "namespaces", lambda settings: ["branch", "threadlog"] if live else [])
+        self.namespaces = ["branch", "threadlog"] if live else list[str]()
+        monkeypatch.setattr(flink, "namespaces", lambda settings: self.namespaces)
         monkeypatch.setattr(lifecycle.health, "wait", lambda settings, names, seconds: iter([(n, None) for n in names]))
         monkeypatch.setattr(lifecycle.health, "wait_unregistered", lambda s, names, seconds: self.gone.extend(names))
 
@@ -78,6 +79,16 @@ def test_resize_that_cannot_be_changes_nothing(
     with pytest.raises((lifecycle.StackFailed, SettingsError), match=words):
         lifecycle.resize(load({"state_dir": stopped.state}, {}, stopped.state), parallelism, print)
     assert (stopped.supervisor_conf.read_text(), managers.gone) == (before, [])
+
+
+def test_resize_takes_no_taskmanager_from_a_branch(stopped: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its jobs may be on those that would go; it runs on beside more of them."""
+    managers = Managers(stopped, monkeypatch)
+    managers.namespaces = ["branch"]
+    settings = lifecycle.resize(load({"state_dir": stopped.state}, {}, stopped.state), 2, print)
+    with pytest.raises(lifecycle.StackFailed, match=r"Of the 5 TaskManagers some would go, and jobs of branch run"):
+        lifecycle.resize(settings, 1, print)
+    assert (len(managers.run), managers.gone) == (5, [])
 
 
 def up(stopped: Layout, count: int) -> Result:
