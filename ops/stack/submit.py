@@ -283,10 +283,8 @@ def submit(
         starting.check_inputs(settings, kinds, False, say)
     end_jobs(settings, layout, kinds, say)
     if lacks := _lacks(settings, layout, kinds, has):
-        stopped = f"{' and '.join(kinds)} {'is' if len(kinds) == 1 else 'are'} stopped"
-        raise SubmitFailed(
-            f"{lacks}; it began in the meantime. {stopped}: `threadlog submit` of code that has it goes on."
-        )
+        do = f"{' and '.join(kinds)} stopped; `threadlog submit` of code that has it goes on"
+        raise SubmitFailed(f"{lacks}; it began in the meantime: {do}.")
     if records.code_on_taskmanagers(layout) not in ("", packed[1]):
         recycle_taskmanagers(settings, layout, say)
     records.note_code(layout, packed[1])

@@ -150,7 +150,7 @@ def test_submit_of_code_that_lacks_a_version_begins_nothing(
     with pytest.raises(submit.SubmitFailed, match="lacks go") as raised:
         go(settings)
     assert len(stopped_for) == stops
-    assert ("conversation and tools are stopped" in str(raised.value)) is bool(stops)
+    assert ("conversation and tools stopped" in str(raised.value)) is bool(stops)
 
 
 @pytest.mark.parametrize("live", [True, False])
