@@ -21,6 +21,8 @@ HELD_MS = 5_000
 LATE_MS = 5_000
 # A thread whose timer is held is looked at again after as long as the attempt has run, so seldom if that was long.
 HELD_MS_MAX = 60_000
+# A record is worked on for so long only where the registry or the broker is waited for.
+HUNG_MS = 1_000
 # By so much this machine's clock and the broker's may differ.
 CLOCKS_MS = 300_000
 
@@ -45,8 +47,8 @@ class Backlog:
             self._late = max(self._late, late if late > LATE_MS else 0)
 
     def took(self, began: int, now: int) -> None:
-        """A record was worked on from `began` to `now`, in which no other was read: that was no silence."""
-        if began < self._past + HELD_MS:
+        """A record was worked on from `began` to `now`. If that was long, no other could be read: it was no silence."""
+        if now - began >= HUNG_MS and began < self._past + HELD_MS:
             self._past += now - began
 
     def may_fire(self, due: int, now: int) -> bool:

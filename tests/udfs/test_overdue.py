@@ -130,6 +130,15 @@ def test_time_in_which_nothing_could_be_read_is_no_silence() -> None:
     assert backlog.may_fire(0, 60_000)
 
 
+def test_a_job_that_is_busy_with_new_records_holds_no_timer() -> None:
+    """To be busy all the time is no backlog."""
+    backlog = Backlog(0)
+    for at in range(1, HELD_MS):
+        backlog.came(at, at)
+        backlog.took(at, at + 1)
+    assert backlog.may_fire(0, HELD_MS)
+
+
 def test_held_threads_are_looked_at_ever_more_seldom() -> None:
     """Each look reads a thread from RocksDB; there may be a hundred thousand of them."""
     backlog, at, looks = Backlog(0), 0, 0
