@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from tests.threadlog.desk import BEGAN_MS, app_of, refund
 from tests.udfs.test_thread_function import JOURNAL, READS, Operator, topics
 from udfs.backlog import CLOCKS_MS, HELD_MS, HELD_MS_MAX, Backlog
+from udfs.thread_state import Kept
 from wire.frames import OutRecord
 
 LATER_MS = BEGAN_MS + 3_600_000  # every deadline of a call is over by then
@@ -128,6 +129,23 @@ def test_time_in_which_nothing_could_be_read_is_no_silence() -> None:
     assert 60_000 < backlog.not_before(0, 60_000) <= 60_000 + HELD_MS
     steady[0] = HELD_MS / 1_000
     assert backlog.may_fire(0, 60_000)
+
+
+def test_deadline_waits_while_a_record_hangs(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is over, timers are served before the next record is: the answer may be that one."""
+    ask = out_for_an_hour(operator)
+    load = operator.flink.function._state.load
+
+    def hanging(thread: str) -> Kept:
+        operator.flink.now_ms += 2 * HELD_MS
+        return load(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(operator.flink.function._state, "load", hanging)
+        operator.give(operator.log.go("t-2", "e-1"), "t-2")
+    assert operator.flink.fire(LATER_MS + 2 * HELD_MS) == ([], [])
+    main, side = operator.answer(ask, {"total": 7})
+    assert ([operator.data(main[0])["verdict"], side]) == ["resumed", []]
 
 
 def test_a_job_that_is_busy_with_new_records_holds_no_timer() -> None:
