@@ -77,6 +77,15 @@ def test_a_page_in_the_docs_is_what_its_raw_data_give(name: str, render: Any) ->
     assert (ROOT / "docs" / f"{name}.md").read_text() == render([json.loads(line) for line in raw])
 
 
+def test_the_page_of_performance_tells_of_both_replays_what_was_measured() -> None:
+    """Why their floor is missed begins with by how much."""
+    raw = map(json.loads, (ROOT / "docs" / "figures.jsonl").read_text().splitlines())
+    median = {one["figure"]: f"{one['value']:,.0f}" for one in raw}
+    text = (ROOT / "docs" / "performance.md").read_text()
+    assert f"| not reached in the cluster: {median['replay.cluster']}/s on the Intel" in text
+    assert f"by two plain processes, {median['replay.file']} and" in text
+
+
 def test_the_readme_shows_the_floors_of_the_page() -> None:
     """Its figures are those of the raw data, not what somebody remembers."""
     raw = (ROOT / "docs" / "figures.jsonl").read_text().splitlines()
