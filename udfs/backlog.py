@@ -67,9 +67,9 @@ class Backlog:
             return due
         return now + min(max(HELD_MS, due + self._lateness(now) - now), HELD_MS_MAX)
 
-    def is_new(self, log_time_ms: int) -> bool:
-        """Whether a record was certainly appended since the attempt began."""
-        return log_time_ms > self._began + CLOCKS_MS
+    def is_new(self, log_time_ms: int, decided_ms: int) -> bool:
+        """Whether a record was certainly appended since the attempt began, or since the thread's last decision."""
+        return log_time_ms > min(self._began, decided_ms) + CLOCKS_MS
 
     def _lateness(self, now: int) -> int:
         """How late records come of late; 0 where that does not show."""

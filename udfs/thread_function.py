@@ -130,7 +130,7 @@ class ThreadFunction(KeyedProcessFunction):
         committed, at_once = self._decide(kept, input, record)
         if committed:
             kept.store(rearmed(ctx.timer_service, kept.timer_ms, self._next(kept.small, now)))
-        elif self._backlog.is_new(record.timestamp_ms):
+        elif self._backlog.is_new(record.timestamp_ms, kept.small["core"]["now"]):
             return packs([self._outputs.dead_letter(record, "offset_reused", REUSED)], [])
         return packs(committed, at_once)  # nothing for a record that the source gave before
 

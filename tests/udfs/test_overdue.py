@@ -176,3 +176,13 @@ def test_new_record_under_an_offset_that_was_decided_is_a_dead_letter(operator: 
         main, side = operator.give(replace(first, timestamp_ms=appended_ms))
         assert (topics(main), side) == (["ns.dead-letters" for _ in letters], [])
     assert b"offset_reused" in dict(main[0].headers).values()
+
+
+def test_restart_does_not_hide_that_an_offset_was_reused(operator: Operator) -> None:
+    """The thread has decided nothing since long before the record was appended."""
+    first = operator.log.go("t-1", "e-1")
+    operator.give(first)
+    operator.flink.now_ms = LATER_MS
+    operator.restarted()
+    main, _ = operator.give(replace(first, timestamp_ms=LATER_MS - 1))
+    assert topics(main) == ["ns.dead-letters"]
