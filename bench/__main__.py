@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from bench.figures import LOAD_MAX, Figure, table
+from bench.figures import Figure, table
 from bench.session import FOLDER, cool_down
 from bench.sheet import Told, floors, refloored, render, told
 from ops.context import Trouble
@@ -64,7 +64,7 @@ def _check_commits(figures: list[Told]) -> None:
 
 
 @click.command()
-@click.option("--busy", is_flag=True, help=f"Measure although the load average is above {LOAD_MAX:g}.")
+@click.option("--busy", is_flag=True, help="Measure although the machine has other work; figures are marked.")
 @click.option(
     "--write-docs",
     type=click.Path(path_type=Path),
