@@ -90,6 +90,13 @@ def completed(told: dict[str, Any]) -> list[Checkpoint]:
     ]  # fmt: skip
 
 
+def state_bytes(run: Session) -> int | None:
+    """Of the conversation's keyed state at its newest checkpoint; None before the first. Raises HttpError."""
+    job = flink.live_jobs(run.settings)["conversation"].id
+    found = completed(http.call(f"{run.settings.flink_rest}/jobs/{job}/checkpoints"))
+    return max(found, key=lambda one: one.number).state_bytes if found else None
+
+
 @dataclass(frozen=True)
 class Reading:
     """Bytes of a stack at one time. `written` by process: what it has had the kernel write to disks since its start."""

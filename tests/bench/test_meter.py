@@ -111,6 +111,6 @@ def test_a_bench_does_not_begin_on_a_machine_that_works(monkeypatch: pytest.Monk
     """Unless it is told to; its figures are marked then."""
     monkeypatch.setattr(figures, "machine", lambda: {"load_average": 3.0})
     monkeypatch.setattr(figures, "quiet", lambda: False)
-    with pytest.raises(Trouble, match="The load average is 3.0, and the cores are at work"):
+    with pytest.raises(Trouble, match=r"The load average is 3\.0, and the cores are at work"):
         session.quiet_machine({"busy": False})
     assert session.quiet_machine({"busy": True})["busy"]

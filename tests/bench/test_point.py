@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bench import point as point_module
+from bench import readings
 from bench.axes import Point
 from bench.feed import Committed
 from bench.point import Taking, Unfinished, sizes, taken, told, wrong
@@ -150,6 +151,21 @@ def test_checkpoints_are_those_that_completed() -> None:
     }  # fmt: skip
     others = [{**one, "status": "FAILED"}, {**one, "status": "IN_PROGRESS"}, {**one, "is_savepoint": True}]
     assert completed({"history": [one, *others]}) == [Checkpoint(7, 1.5, 900, 90, 45)]
+
+
+def test_state_bytes_are_of_the_newest_checkpoint_that_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None before the first: a zero would be a state that is empty."""
+    one = {
+        "id": 7, "status": "COMPLETED", "is_savepoint": False, "trigger_timestamp": 1_500, "state_size": 900,
+        "checkpointed_size": 90, "end_to_end_duration": 45,
+    }  # fmt: skip
+    history = [{**one, "id": 8, "state_size": 950}, one, {**one, "id": 9, "status": "FAILED", "state_size": 1}]
+    monkeypatch.setattr(readings.flink, "live_jobs", lambda settings: {"conversation": SimpleNamespace(id="j")})
+    monkeypatch.setattr(readings.http, "call", lambda url: {"history": history})
+    run: Any = SimpleNamespace(settings=SimpleNamespace(flink_rest="http://x"))
+    assert readings.state_bytes(run) == 950
+    history.clear()
+    assert readings.state_bytes(run) is None
 
 
 def test_taken_is_the_middle_one_and_the_sum_over_turns() -> None:

@@ -45,8 +45,8 @@ def test_a_floor_is_held_by_the_median_and_says_which_runs_differ(floor: Floor, 
 def test_a_page_tells_each_run_and_what_was_not_measured() -> None:
     text = sheet.render([figure("recovery.gap", 3.0, 4.0, 7.0, kills=3)])
     assert (
-        "| from a SIGKILL to the first decision made after it, with a spare | ≤ 6.00 s | 4.00 s | 3.00 to 7.00 |"
-        in text
+        "| from a SIGKILL to the first decision made after it, with a spare, a state of 400 threads | ≤ 6.00 s "
+        "| 4.00 s | 3.00 to 7.00 |" in text
     )
     assert "held: 2 of 3 runs hold" in text
     assert "| `recovery.gap` | ms | 4.00 | 3.00 | 7.00 | 3.00, 4.00, 7.00 |" in text
