@@ -46,6 +46,16 @@ class Round:
     value_bytes_out: float
 
     @property
+    def begin_s(self) -> float:
+        """The clock's time at which the first window begins."""
+        return self.windows[0].begin_s
+
+    @property
+    def end_s(self) -> float:
+        """The clock's time at which the last window ends."""
+        return self.windows[-1].begin_s + self.windows[-1].seconds
+
+    @property
     def turns_per_s(self) -> float:
         """Over the middles of all phases."""
         return sum(w.turns for w in self.windows) / sum(w.seconds for w in self.windows)
