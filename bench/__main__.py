@@ -21,7 +21,8 @@ from ops.context import Trouble
 from ops.stack.layout import ROOT
 
 BENCHES = (
-    "conversation", "alone", "latency", "waiting", "history", "threads", "recovery", "replay", "flinkreplay", "queries",
+    "conversation", "alone", "latency", "waiting", "history", "threads", "recovery", "replay", "flinkreplay", "rebuild",
+    "queries",
 )  # fmt: skip
 README = ROOT / "README.md"
 

@@ -74,5 +74,12 @@ FLOORS = (
     ),
     Floor("replay.cluster", "decisions verified in the cluster, on two cores", 10_000, "a second", at_least=True),
     Floor("replay.file", "the same from a file, by two processes", 10_000, "a second", at_least=True),
+    Floor(
+        "rebuild.decisions",
+        "keyed state made of the journal alone, on two cores: decisions read and applied",
+        5_000,
+        "a second",
+        at_least=True,
+    ),
     Floor("queries.slowest", "the slowest answer of all queries of 1,000,000 decisions", 100, "ms"),
 )
