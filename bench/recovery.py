@@ -25,7 +25,7 @@ from ops.stack import flink, processes
 from ops.stack.layout import Layout
 
 APP, JOBS = "bench.live:app", ("conversation", "tools")
-BEFORE_S, AFTER_S, PACE_S, WELL_S = 3.0, 12.0, 0.01, 60.0
+BEFORE_S, AFTER_S, PACE_S, WELL_S = 3.0, 8.0, 0.01, 60.0  # a gap that is longer is told all the same
 THREADS = 50  # of each kill; a state that is larger takes longer to load
 # What the killed process had sent may be written a moment later.
 DELIVERED_S = 0.2

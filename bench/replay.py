@@ -135,8 +135,8 @@ def _replayed(job: Job, workers: int, made: int) -> float:
 
 
 @click.command()
-@click.option("--decisions", type=click.IntRange(1), default=300_000, show_default=True)
-@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option("--decisions", type=click.IntRange(1), default=200_000, show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True)
 @click.option("--cold", is_flag=True, help="Every run executed from its start at every step.")
