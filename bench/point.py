@@ -210,7 +210,7 @@ def spread(parts: list[Window]) -> dict[str, Any]:
         "turns_per_s": sorted(round(one.turns / one.seconds, 1) for one in parts),
         "cpu_ms_per_turn": sorted(round(1000 * one.cpu_s / one.turns, 4) for one in parts),
     }
-    told = {"windows": len(parts)}
+    told: dict[str, Any] = {"windows": len(parts)}
     for name, values in found.items():
         told |= {name: median(values), f"{name}_min": values[0], f"{name}_max": values[-1]}
     return told

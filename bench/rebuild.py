@@ -46,8 +46,9 @@ def reading(settings: Settings, job_id: str) -> tuple[int, float]:
 
 
 def _runs_from(task: dict[str, Any]) -> int:
-    spent = task.get("status-duration", {})
-    return int(task["start-time"]) + sum(max(0, spent.get(state, 0)) for state in BEFORE_RUNNING)
+    spent: dict[str, int] = task["status-duration"]  # -1 for what a task never did
+    start_ms: int = task["start-time"]
+    return start_ms + sum(max(0, spent[state]) for state in BEFORE_RUNNING)
 
 
 def rebuild(settings: Settings, packed: tuple[Path, str], count: int) -> tuple[float, float, str]:
