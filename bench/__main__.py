@@ -3,6 +3,7 @@
 
 a process for each bench ─► .build/bench/NAME.jsonl ─► a table, and what was asked of it
                                    --write-docs FILE ─► a page, all raw data beside it, and the README's table of floors
+     where nothing was measured, or by --raw FILE ─► the same, of the raw data beside a page
 """
 
 from __future__ import annotations
@@ -36,16 +37,40 @@ def measured(names: tuple[str, ...]) -> list[Told]:
     return found
 
 
-def _write_docs(path: Path, mixed: bool) -> None:
-    """The page, beside it the raw data, and the floors in the README. Raises Trouble, and writes nothing, where a
-    bench has no raw data or, unless `mixed`, where they are not all of one clean commit."""
-    if missing := [name for name in BENCHES if not (FOLDER / f"{name}.jsonl").is_file()]:
-        raise Trouble(f"{FOLDER} has nothing of {', '.join(missing)}.", "`make bench` runs all of them.")
-    figures = measured(BENCHES)
+def _figures(raw: Path | None, beside: Path) -> list[Told]:
+    """What a page is made of: `raw`, or what was measured last, or, where nothing was, what lies beside the page.
+
+    Raises Trouble where that is nothing, or some benches were measured and others were not."""
+    missing = [name for name in BENCHES if not (FOLDER / f"{name}.jsonl").is_file()]
+    if raw or len(missing) == len(BENCHES):
+        return _kept(raw or beside)
+    if missing:
+        hint = f"`make bench` runs all of them; `--raw {beside}` makes the page of what lies beside it."
+        raise Trouble(f"{FOLDER} has nothing of {', '.join(missing)}.", hint)
+    return measured(BENCHES)
+
+
+def _kept(path: Path) -> list[Told]:
+    """The figures in the raw data of a page. Raises Trouble where it is none."""
+    try:
+        figures: list[Told] = [json.loads(line) for line in path.read_text().splitlines()]
+        if figures and all(one["bench"] in BENCHES for one in figures):
+            return figures
+        why = "a line is of no bench" if figures else "it is empty"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = str(error)
+    raise Trouble(f"{path} has no figures of benches: {why}.", "`make bench` measures all of them.")
+
+
+def _write_docs(path: Path, raw: Path | None, mixed: bool) -> None:
+    """The page, beside it the raw data, and the floors in the README. Raises Trouble, and writes nothing, where there
+    are no raw data or, unless `mixed`, where they are not all of one clean commit."""
+    beside = path.with_suffix(".jsonl")
+    figures = _figures(raw, beside)
     if not mixed:
         check_commits(figures, "bench")
     page, front = render(figures), refloored(README.read_text(), floors(figures))
-    path.with_suffix(".jsonl").write_text("".join(f"{json.dumps(one, ensure_ascii=False)}\n" for one in figures))
+    beside.write_text("".join(f"{json.dumps(one, ensure_ascii=False)}\n" for one in figures))
     path.write_text(page)
     README.write_text(front)
     click.echo(f"{path} is made of {len(figures)} figures; {README} has their floors.")
@@ -58,13 +83,20 @@ def _write_docs(path: Path, mixed: bool) -> None:
     type=click.Path(path_type=Path),
     help="Measure nothing: make this page, and the floors in README.md, of the raw data of one clean commit.",
 )
+@click.option(
+    "--raw",
+    type=click.Path(path_type=Path),
+    help="Raw data of a page (default: what was measured, or those beside it).",
+)
 @click.option("--mixed", is_flag=True, help="Make the page of raw data of several commits, or of a changed tree, too.")
 @click.option("--gate", is_flag=True, help="End with code 1 where a floor is missed.")
 @click.argument("names", nargs=-1, type=click.Choice(BENCHES))
-def main(busy: bool, write_docs: Path | None, mixed: bool, gate: bool, names: tuple[str, ...]) -> None:
+def main(
+    busy: bool, write_docs: Path | None, raw: Path | None, mixed: bool, gate: bool, names: tuple[str, ...]
+) -> None:
     """Run the benches NAMES (default: all) and print tables; raw data lies in .build/bench."""
     if write_docs is not None:
-        _write_docs(write_docs, mixed)
+        _write_docs(write_docs, raw, mixed)
         return
     failed = []
     for name in names or BENCHES:

@@ -3,7 +3,8 @@
 
 No stack: the engine makes the support desk's mix, and the journal lies in a file (2.3 GB) that is read as a topic is.
 Every query runs on a connection of its own, as a command does, with the file in the system's cache; the time is the
-query's, without Python's start and without the broker. Aggregates that must look at every row are told apart.
+query's, without Python's start, the broker and what brings the index up to date before it (told by itself). The
+slowest is of these; aggregates that read a whole table of decisions or effects are told apart.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
@@ -33,6 +33,7 @@ from wire.control import (
     TOOLS,
     Mark,
     Overtaken,
+    Written,
     allowed_tools,
     branch_of,
     ended,
@@ -65,9 +66,7 @@ def admit(args: Namespace) -> Start:
     """Return if the conversation may start from where it is told to; else end this process, with one sentence."""
     point = restored_from(StreamExecutionEnvironment.get_execution_environment())
     # Read once, before all else: `begun` gives way to every start that came since.
-    marks = _asked(args, read_marks)
-    if other := _asked(args, under_way, marks):
-        refuse(f"another start of it is under way ({other}); wait for it, or {TAKE_OVER}")
+    marks = unhurried(args)
     # Asked after that: a start that is under way no more has a lease by now, or has ended.
     leases = alone(args)
     # And the journal last: whoever could have written to it is neither here nor under way.
@@ -82,6 +81,14 @@ def admit(args: Namespace) -> Start:
         _asked(args, write_mark, ended(generation))
         refuse(f"a copy of it began in process {place} at the same moment; {TAKE_OVER}")
     return Start(generation, bool(point) and mark is not None and mark.what == CAUGHT_UP)
+
+
+def unhurried(args: Namespace) -> Sequence[Written]:
+    """The marks of the conversation, if no start of it is under way; else end this process, with one sentence."""
+    marks = _asked(args, read_marks)
+    if other := _asked(args, under_way, marks):
+        refuse(f"another start of it is under way ({other}); wait for it, or {TAKE_OVER}")
+    return marks
 
 
 def _asked(args: Namespace, what: Callable[..., T], *more: Any) -> T:

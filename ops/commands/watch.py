@@ -18,10 +18,10 @@ from ops.stack import checks
 from ops.stack.healing import Cause, Healer, Unhealed
 from ops.voids import complain
 from ops.watching.jobs import ALARMS
-from ops.watching.lost import JOURNAL
 from ops.watching.watch import FOLLOWED, News, Watch
 from schemas.errors import WireError
 from wire.frames import Record
+from wire.journal import TOPIC as JOURNAL
 from wire.kafka import follow
 
 LOOK_S = 2.0

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a savepoint is there, and how far its Kafka sources are: the one thing in it that is of use outside of Flink.
+By that it is told whether its state holds decisions that the journal lacks.
 
 The offsets that a job commits with its checkpoints lag behind what it is stopped with: those of the last one are not
 waited for. Flink's connector writes a split as its topic, with two bytes for the length before it, then the partition
@@ -13,8 +14,12 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
+from ops.settings import Settings
+from schemas.codec import Codec
 from schemas.topics import kafka_name
-from wire.control import plain_path
+from wire.control import CONVERSATION, plain_path
+from wire.decided import lost_at_the_end
+from wire.inputs import INPUTS
 
 _SPLIT = struct.Struct(">iqq")
 _ENDLESS = -(2**63)
@@ -50,3 +55,17 @@ def is_there(point: str) -> bool:
     if not point.startswith(("file:", "/")):
         return bool(point)
     return (Path(plain_path(point)) / "_metadata").is_file()
+
+
+def ahead(settings: Settings, codec: Codec, point: str) -> str:
+    """How a state of the conversation is ahead of the journal, in which nothing may be open; "" where it is not, or
+    lies on no disk of this machine. Raises KafkaException, RegistryUnavailable."""
+    read = source_offsets(point, settings.namespace, INPUTS[CONVERSATION])
+    lost = lost_at_the_end(settings.bootstrap, settings.namespace, codec, read)
+    if lost is None:
+        return ""
+    topic, partition, offset = lost
+    return (
+        f"the state of {point} holds decisions whose commit was lost: what it decided on {topic} partition {partition} "
+        f"offset {offset} is in no journal"
+    )

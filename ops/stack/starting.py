@@ -21,7 +21,7 @@ from ops.context import Trouble
 from ops.settings import Settings
 from ops.stack import flink, records
 from ops.stack.layout import Layout
-from ops.stack.savepoints import is_there, source_offsets
+from ops.stack.savepoints import ahead, is_there, source_offsets
 from schemas.codec import Codec
 from schemas.errors import WireError
 from schemas.topics import kafka_name
@@ -67,8 +67,8 @@ class Declined(SubmitFailed):
     """Flink has looked at a job's graph and does not take it: nothing of that start runs, or will."""
 
 
-class OtherHistory(Exception):
-    """The state that a catch-up was started from is not of this journal."""
+class OtherHistory(WireError):
+    """A state is not of this journal, or holds more than it does; the message says which."""
 
 
 def journal_of(settings: Settings) -> str:
@@ -97,6 +97,9 @@ def remember_stop(
     `generation`: the one that was stopped. A copy of it that Flink brings back from an older checkpoint ends itself."""
     try:
         remember(settings, STOPPED, job_id, savepoint, known, generation)
+    except OtherHistory as error:
+        say(f"  {error}: the next start will make the state anew")
+        remember_end(settings, job_id, generation, say)
     except (KafkaException, WireError) as error:
         will = ": the next start will catch up" if known.kind == CONVERSATION else ""
         say(f"  where {known.kind} was stopped could not be written down ({error}){will}")
@@ -108,14 +111,16 @@ def remember(
 ) -> None:  # fmt: skip
     """Write down a savepoint of a job, how far it has read, and where the journal ends if it is the conversation's.
 
-    `ends`: where it does, if that was asked. Raises KafkaException, WireError."""
-    if ends is None:
-        ends = settled_ends(settings.bootstrap, journal_of(settings)) if known.kind == CONVERSATION else {}
+    `ends`: where it does, if that was asked. Raises OtherHistory, KafkaException, WireError."""
+    if ends is None and known.kind == CONVERSATION:
+        ends = settled_ends(settings.bootstrap, journal_of(settings))
+        if lost := ahead(settings, _codec(settings), savepoint):
+            raise OtherHistory(lost)
     read = committed(settings.bootstrap, settings.namespace, known.kind)
     for place, offset in source_offsets(savepoint, settings.namespace, INPUTS[known.kind]).items():
         read[place] = max(offset, read.get(place, 0))
     mark = Mark(
-        what, known.kind, job_id, savepoint, dict(ends), known.app, known.code, generation=generation, inputs=read
+        what, known.kind, job_id, savepoint, dict(ends or {}), known.app, known.code, generation=generation, inputs=read
     )
     write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
 
@@ -232,14 +237,9 @@ def catch_up_arguments(generation: str, held: Mapping[int, tuple[int, int]]) -> 
 
 
 def _caught_up(
-    settings: Settings,
-    layout: Layout,
-    point: str,
-    mine: records.Record,
-    held: Mapping[int, tuple[int, int]],
-    run: Run,
+    settings: Settings, layout: Layout, point: str, mine: records.Record, held: Mapping[int, tuple[int, int]], run: Run,
     say: Say,
-) -> str:
+) -> str:  # fmt: skip
     """The savepoint of a catch-up from `point`, recorded. The job is gone afterwards, whatever comes of it."""
     generation, began = uuid.uuid4().hex[:12], time.monotonic()
     ends = {partition: high for partition, (_, high) in held.items()}
@@ -260,6 +260,9 @@ def _caught_up(
             f"conversation: the journal grows while its state is brought up to it (partition {more.partition}, offset "
             f"{more.offset}). Another copy of the job writes {settings.namespace}: stop that one first."
         )
+    # Asked of where it began, now that its sinks have committed whatever a killed job had left for that.
+    if point and (lost := ahead(settings, _codec(settings), point)):
+        raise OtherHistory(lost)
     remember(settings, CAUGHT_UP, job_id, savepoint, mine, ends=settled)
     say(f"  caught up after {time.monotonic() - began:.1f} s, savepoint {savepoint.removeprefix('file://')}")
     return savepoint

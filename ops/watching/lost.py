@@ -9,21 +9,18 @@ not asked: the youngest of these records counts for all."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ops.reading import name_of
 from ops.settings import Settings
 from ops.watching.inputs import TOPICS, Given, Place, Undecided
 from schemas.codec import Codec
-from schemas.errors import Unreadable
 from threadlog.entry import Entry
+from wire.decided import LETTERS, decided, place_of
 from wire.frames import Record
-from wire.inputs import place_in_letter
-from wire.journal import entry_of
-from wire.kafka import first_offsets, offsets_since, read_topic
-
-JOURNAL, LETTERS = "agent-decisions", "dead-letters"
+from wire.journal import TOPIC as JOURNAL
+from wire.kafka import first_offsets
 
 Ends = Mapping[tuple[str, int], tuple[int, int]]
 
@@ -92,28 +89,13 @@ class Lost:
             for place, given in suspects.items()
             if all(stable.get(p, -1) >= until for p, until in self._open_until[place].items())
         }
-        decided = self._decided(certain) if certain else set[Place]()
+        found = self._decided(certain) if certain else set[Place]()
         self._inputs.settle(certain)
-        lost = {place: given for place, given in sorted(certain.items()) if place not in decided}
+        lost = {place: given for place, given in sorted(certain.items()) if place not in found}
         self.count += len(lost)
         return lost
 
     def _decided(self, suspects: Mapping[Place, Given]) -> set[Place]:
         """Those of them of which any entry was made, or a dead letter, by the whole log as of now."""
-        first, found = min(given.timestamp_ms for given in suspects.values()), set[Place | None]()
-        for record in self._since(JOURNAL, first):
-            try:
-                found.add(place_of(entry_of(record.value, self.codec)))
-            except Unreadable:
-                continue
-        found.update(place_in_letter(record, self.settings.namespace) for record in self._since(LETTERS, first))
-        return {place for place in suspects if place in found}
-
-    def _since(self, topic: str, time_ms: int) -> Iterator[Record]:
-        name = name_of(self.settings, topic)
-        yield from read_topic(self.settings.bootstrap, name, offsets_since(self.settings.bootstrap, name, time_ms))
-
-
-def place_of(entry: Entry) -> Place | None:
-    """Where the log holds what was decided on; None for what is no record, such as a timer."""
-    return None if entry.kind == "timer" else (entry.input.topic, entry.input.partition, entry.input.offset)
+        first = min(given.timestamp_ms for given in suspects.values())
+        return decided(self.settings.bootstrap, self.settings.namespace, self.codec, suspects, first)

@@ -28,7 +28,7 @@ from ops.watching.inputs import Given, Place
 from ops.watching.jobs import wrong_jobs
 from ops.watching.lag import Lag
 from ops.watching.leases import Leases
-from ops.watching.lost import JOURNAL, Lost
+from ops.watching.lost import Lost
 from ops.watching.transactions import TOPICS as WRITTEN
 from ops.watching.transactions import Held
 from schemas.topics import topic_of
@@ -36,6 +36,7 @@ from threadlog.following import BROKEN
 from wire.control import TOPIC as CONTROL
 from wire.control import Written, last_rebuild, mark_in, read_marks
 from wire.frames import Record
+from wire.journal import TOPIC as JOURNAL
 from wire.transactions import StableEnds
 
 LEASES = "agent-leases"

@@ -18,6 +18,7 @@ from ops.context import Trouble
 
 ROOT = Path(__file__).parents[2]
 AT_MOST, AT_LEAST = Floor("a", "what", 1.3), Floor("b", "what", 100, "s", at_least=True)
+BESIDE = Floor("c", "what", None, "ms")
 
 
 def figure(name: str, *runs: float, **conditions: Any) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def figure(name: str, *runs: float, **conditions: Any) -> dict[str, Any]:
         (AT_MOST, (1.0, 1.4, 1.8), "**missed**: 1 of 3 runs hold"),
         (AT_LEAST, (100.0, 200.0), "held"),
         (AT_LEAST, (99.0, 98.0), "**missed**"),
+        (BESIDE, (1.0, 1e9), ""),
     ],
 )  # fmt: skip
 def test_a_floor_is_held_by_the_median_and_says_which_runs_differ(floor: Floor, runs: Any, said: str) -> None:
@@ -55,6 +57,15 @@ def test_a_page_tells_each_run_and_what_was_not_measured() -> None:
     assert text.count("not measured") == len(FLOORS) - 1
 
 
+def test_a_floor_of_queries_does_not_pass_for_one_of_all_sql() -> None:
+    """What it leaves out stands beside it, and no verdict with it."""
+    text = sheet.floors([figure("queries.slowest", 53.6), figure("queries.whole.effects", 1275.4)])
+    slowest = "the slowest of the indexed queries of 1,000,000 decisions, index up to date, without Python's start"
+    assert f"| {slowest} | ≤ 100 ms | 53.60 ms | 53.60 to 53.60 | 1 | held |\n" in text
+    whole = "SQL that reads a whole table: effects by kind"
+    assert f"| {whole} | none | 1,275 ms | 1,275 to 1,275 | 1 |  |\n" in text
+
+
 def test_a_page_says_that_the_machine_was_busy() -> None:
     text = sheet.render([figure("recovery.gap", 3.0, busy=True)])
     assert "busy, not to be quoted" in text
@@ -65,6 +76,15 @@ def test_a_page_says_that_the_machine_was_busy() -> None:
 def test_a_page_in_the_docs_is_what_its_raw_data_give(name: str, render: Any) -> None:
     raw = (ROOT / "docs" / f"{name}.jsonl").read_text().splitlines()
     assert (ROOT / "docs" / f"{name}.md").read_text() == render([json.loads(line) for line in raw])
+
+
+def test_the_page_of_performance_tells_of_both_replays_what_was_measured() -> None:
+    """Why their floor is missed begins with by how much."""
+    raw = map(json.loads, (ROOT / "docs" / "figures.jsonl").read_text().splitlines())
+    median = {one["figure"]: f"{one['value']:,.0f}" for one in raw}
+    text = (ROOT / "docs" / "performance.md").read_text()
+    assert f"| not reached in the cluster: {median['replay.cluster']}/s on the Intel" in text
+    assert f"by two plain processes, {median['replay.file']} and" in text
 
 
 def test_the_readme_shows_the_floors_of_the_page() -> None:
@@ -140,6 +160,32 @@ def test_a_figure_of_a_busy_machine_does_not_pass_the_gate() -> None:
     """It is nobody's."""
     assert sheet.missed([figure("recovery.gap", 3.0, busy=True)]) != []
     assert sheet.missed([figure("recovery.gap", 3.0), figure("x", 1.0)]) == []
+    assert sheet.missed([figure("queries.whole.effects", 3.0, busy=True)]) == []  # nothing is asked of it
+
+
+def test_a_page_is_made_again_of_the_raw_data_beside_it(raw: Path) -> None:
+    """Where nothing was measured since, or where they are given; a bench that they lack is not on it."""
+    (raw / "alone.jsonl").unlink()
+    figures = command.measured(command.BENCHES)
+    said = write_docs(raw)
+    assert "has nothing of alone." in said and f"--raw {raw / 'page.jsonl'}" in said
+    kept = "".join(f"{json.dumps(one)}\n" for one in figures)
+    (raw / "page.jsonl").write_text(kept)
+    assert write_docs(raw, "--raw", str(raw / "page.jsonl")) == ""
+    made = (raw / "page.md").read_text()
+    assert made == sheet.render(figures) and (raw / "page.jsonl").read_text() == kept
+    for name in command.BENCHES:
+        (raw / f"{name}.jsonl").unlink(missing_ok=True)
+    (raw / "page.md").unlink()
+    assert write_docs(raw) == "" and (raw / "page.md").read_text() == made
+
+
+@pytest.mark.parametrize("text", ["", "{}\n", "no JSON\n", '{"bench": "none"}\n'])
+def test_a_page_of_what_are_no_raw_data_is_trouble(raw: Path, text: str) -> None:
+    """Nothing is written."""
+    (raw / "page.jsonl").write_text(text)
+    assert "has no figures of benches" in write_docs(raw, "--raw", str(raw / "page.jsonl"))
+    assert not (raw / "page.md").exists() and (raw / "page.jsonl").read_text() == text
 
 
 def test_a_readme_without_floors_is_trouble() -> None:

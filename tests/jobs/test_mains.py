@@ -39,24 +39,28 @@ def did() -> Did:
 
 def test_catch_up_begins_only_where_no_copy_runs(did: Did, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has the conversation's sinks, and would end the transactions of one that runs: it asks before it is built."""
-    answers = {"parse_catch_up": ARGS, "acquaint": None, "alone": {}, "reaches_the_end": None, "build": did}
-    did.patch(monkeypatch, catchup, answers)
+    questions = ["unhurried", "alone", "reaches_the_end"]
+    did.patch(
+        monkeypatch, catchup, {"parse_catch_up": ARGS, "acquaint": None, "build": did, **dict.fromkeys(questions)}
+    )
     catchup.main()
-    assert [one[0] for one in did] == ["parse_catch_up", "acquaint", "alone", "reaches_the_end", "build", "execute"]
+    assert [one[0] for one in did] == ["parse_catch_up", "acquaint", *questions, "build", "execute"]
     assert did[-1] == ("execute", "ns.catchup")
 
 
-def test_catch_up_is_not_built_beside_a_copy(did: Did, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ends it is that question, whatever it has done before."""
+@pytest.mark.parametrize("question", ["unhurried", "alone", "reaches_the_end"])
+def test_catch_up_is_not_built_beside_a_copy(question: str, did: Did, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor beside a start that is under way, whose job shows itself a moment later; nor for a part of the journal."""
 
     def refused(args: Namespace) -> None:
         raise SystemExit(3)
 
-    did.patch(monkeypatch, catchup, {"parse_catch_up": ARGS, "acquaint": None, "build": did})
-    monkeypatch.setattr(catchup, "alone", refused)
+    answers = dict.fromkeys(("acquaint", "unhurried", "alone", "reaches_the_end"))
+    did.patch(monkeypatch, catchup, {"parse_catch_up": ARGS, "build": did, **answers})
+    monkeypatch.setattr(catchup, question, refused)
     with pytest.raises(SystemExit):
         catchup.main()
-    assert [one[0] for one in did] == ["parse_catch_up", "acquaint"]
+    assert not {"build", "execute"} & {one[0] for one in did}
 
 
 @pytest.mark.parametrize("allowed", [None, frozenset(), frozenset({"look"})], ids=["no branch", "a branch", "some"])

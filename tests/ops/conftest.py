@@ -22,6 +22,7 @@ import ops.watching.lag
 import ops.watching.lost
 import ops.watching.watch
 import wire.control
+import wire.decided
 import wire.writing
 from ops.settings import Settings, remember
 from ops.stack.layout import Layout
@@ -68,13 +69,13 @@ def kafka(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
         monkeypatch.setattr(module, "follow", fake.follow)
     for module in (ops.reading, ops.sending, ops.audit.collect):
         monkeypatch.setattr(module, "Registry", lambda url: fake.schemas)
-    for module in (ops.reading, ops.watching.lost, wire.control):
+    for module in (ops.reading, wire.control, wire.decided):
         monkeypatch.setattr(module, "read_topic", fake.read_topic)
     for module in (ops.audit.signing, ops.reading, ops.watching.lost):
         monkeypatch.setattr(module, "first_offsets", fake.first_offsets)
     monkeypatch.setattr(ops.watching.watch, "StableEnds", fake.stable_ends)
     monkeypatch.setattr(ops.watching.lag, "progress", lambda bootstrap, group, topics: {})
-    monkeypatch.setattr(ops.watching.lost, "offsets_since", fake.offsets_since)
+    monkeypatch.setattr(wire.decided, "offsets_since", fake.offsets_since)
     for module in (ops.sending, wire.writing):
         monkeypatch.setattr(module, "producer", lambda bootstrap, *settings: FakeProducer(fake))
     monkeypatch.setattr(

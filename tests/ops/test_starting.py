@@ -16,7 +16,7 @@ from ops.stack import flink, records, starting, submit
 from ops.stack.layout import Layout
 from ops.stack.starting import SubmitFailed, ready
 from tests.ops.fakes import FakeKafka, objects, run
-from wire.control import CAUGHT_UP, DROPPED, STOPPED, Mark, Written
+from wire.control import CAUGHT_UP, DROPPED, ENDED, STOPPED, Mark, Written
 
 POINT, LEFT = "file:/s/1", "file:/s/caught-up"
 MARK = Mark(STOPPED, "conversation", "a" * 32, POINT, {0: 7})
@@ -34,6 +34,7 @@ class Cluster:
     failures: list[str] = field(default_factory=list)
     more: int = 0
     lost: list[str] = field(default_factory=list)
+    ahead: list[str] = field(default_factory=list)
     runs: list[tuple[str, list[str]]] = field(default_factory=list)
     written: list[Mark] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
@@ -72,6 +73,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
         starting, "source_offsets", lambda point, ns, topics: {f"{topics[0]}/1": 5, "tool-results/0": 7}
     )
     monkeypatch.setattr(starting, "without_beginning", lambda *given: made.lost)
+    monkeypatch.setattr(starting, "ahead", lambda settings, codec, point: "it is ahead" if point in made.ahead else "")
     grown = [kafka.add("agent-decisions", b"t", b"v") for _ in range(3)]
     monkeypatch.setattr(starting, "read_topic", lambda bootstrap, topic, first: iter(grown[: made.more]))
     monkeypatch.setattr(http, "call", lambda url, *rest, **more: made.job(url))
@@ -129,6 +131,16 @@ def test_start_from_a_state_of_another_history_rebuilds(cluster: Cluster) -> Non
     assert [mark.what for mark in cluster.written] == [DROPPED, CAUGHT_UP]
     assert cluster.cancelled == ["job-1"]
     assert any("thread 't' stands at seq 3: rebuilding" in line for line in cluster.said)
+
+
+def test_start_from_a_state_that_is_ahead_rebuilds(cluster: Cluster) -> None:
+    """A commit was lost after the checkpoint, and no entry came since: the journal was followed to its end, and what
+    that leaves is written down nowhere. Of a rebuild nothing is asked: it holds what the journal holds."""
+    cluster.ahead = ["file:/chk-7", LEFT, ""]
+    assert cluster.go("file:/chk-7") == LEFT
+    assert [point for point, _ in cluster.runs] == ["file:/chk-7", ""]
+    assert [mark.what for mark in cluster.written] == [DROPPED, CAUGHT_UP]
+    assert "  it is ahead: rebuilding the state from the journal" in cluster.said
 
 
 def test_rebuild_that_finds_another_history_is_told_in_a_sentence(cluster: Cluster) -> None:
@@ -215,6 +227,16 @@ def test_catch_up_that_was_left_running_is_ended(cluster: Cluster, monkeypatch: 
     monkeypatch.setattr(flink, "cancel", lambda settings, job: cluster.cancelled.append(jobs.pop(job.id).id))
     submit.end_catch_ups(Settings(), cluster.said.append)
     assert (cluster.cancelled, list(jobs)) == ([flink.CATCH_UP], ["tools"])
+
+
+def test_stop_whose_last_commit_was_lost_is_not_recorded(cluster: Cluster) -> None:
+    """Another writer took it away: the next start finds no mark of that savepoint. That this start of the job has ended
+    is told all the same, so that no copy of it goes on."""
+    cluster.ahead = [LEFT]
+    known = records.Record("conversation", "", "m:app", "code")
+    starting.remember_stop(Settings(), "id", LEFT, known, 4, cluster.said.append)
+    assert cluster.said == ["  it is ahead: the next start will make the state anew"]
+    assert [(mark.what, mark.generation, mark.savepoint) for mark in cluster.written] == [(ENDED, 4, "")]
 
 
 @pytest.mark.parametrize("fails", [False, True])

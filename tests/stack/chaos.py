@@ -26,7 +26,7 @@ from ops.stack.layout import PYTHON, ROOT, Layout, layout_of
 from ops.stack.submit import stop_jobs, submit
 from tests.stack.laws import INPUTS, each_run_ends_once, each_spawn_is_sent_once
 from tests.stack.world import Event, World, wait_until
-from wire.control import last_rebuild, read_marks
+from wire.control import Written, last_rebuild, read_marks
 from wire.frames import thread_in
 from wire.transactions import Open, conversations, open_transactions
 
@@ -95,11 +95,17 @@ def check(world: World, events: list[Event]) -> None:
     if not journal.voids:  # a void decision may have begun, ended and said the same
         each_run_ends_once(world)
         each_spawn_is_sent_once(world)
-    ids = {event.id for event in events}
+    ids = {event.id for event in events} | spawned(world.settings)
     paid = [line for line in world.lines("paid") if line["item"].split("/")[1] in ids]
     assert [key for key, count in Counter(line["key"] for line in paid).items() if count > 1] == []
     assert [item for item, count in Counter(line["item"] for line in paid).items() if count > 1] == []
     assert {line["key"] for line in paid} - asked == set()
+
+
+def spawned(settings: Settings) -> set[str]:
+    """The ids of the events that decisions, void ones too, had for other threads."""
+    records = whole_topic(settings, "agent-signals")
+    return {(dict(record.headers).get("ce_id") or b"").decode() for record in records}
 
 
 def open_calls(settings: Settings) -> set[str]:
@@ -118,10 +124,19 @@ def told_of_all(world: World, watch: Watching) -> bool:
     nothing else as void."""
     voids = {(void.partition, void.offset) for void in valid(world.settings)[2].voids}
     told = {(line["partition"], line["offset"]) for line in watch.lines(alarm="void")}
-    where = world.settings.bootstrap, world.settings.namespace
-    rebuilt = last_rebuild(read_marks(*where, codec_of(world.settings)))
+    rebuilt = _last_rebuild(world)
     ends = rebuilt.mark.journal if rebuilt else {}
     return told <= voids and all(offset < ends.get(partition, 0) for partition, offset in voids - told)
+
+
+def is_rebuilt(world: World) -> bool:
+    """Whether the state was ever made from the journal alone."""
+    return _last_rebuild(world) is not None
+
+
+def _last_rebuild(world: World) -> Written | None:
+    settings = world.settings
+    return last_rebuild(read_marks(settings.bootstrap, settings.namespace, codec_of(settings)))
 
 
 # --- the watch

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from ops.settings import Settings
@@ -18,10 +19,11 @@ from schemas.codec import Codec
 from schemas.topics import kafka_name
 from threadlog.entry import Entry
 from wire.frames import Record
-from wire.kafka import follow
+from wire.kafka import TopicReader, follow
 from wire.registry import Registry
 
-TOPICS = ("agent-decisions", "dead-letters", "agent-replies")
+INPUTS = ("agent-events", "human-feedback", "tool-results", "agent-signals")
+OUTPUTS = ("agent-decisions", "dead-letters", "agent-replies")
 R = TypeVar("R")
 Place = tuple[str, int, int]
 
@@ -34,20 +36,45 @@ class Seen:
     record: Record
     at: float
 
-    @property
+    @cached_property
     def effects(self) -> list[dict[str, Any]]:
         """What the decision asked for."""
         found: list[dict[str, Any]] = json.loads(self.entry.effects)
         return found
+
+    @cached_property
+    def is_intact(self) -> bool:
+        """Whether the entry's hash is that of its fields."""
+        return self.entry.hash == self.entry.computed_hash()
+
+
+class Growing:
+    """What a topic holds: each record is read once, however often one looks."""
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        self._place = settings.bootstrap, kafka_name(settings.namespace, topic)
+        self._read: dict[int, int] = {}
+        self._records: list[Record] = []
+
+    def records(self) -> list[Record]:
+        """Every record that is committed by now, or was when one looked before."""
+        with TopicReader(*self._place) as reader:
+            marks = reader.marks()
+            first = {partition: max(low, self._read.get(partition, low)) for partition, (low, _) in marks.items()}
+            end = {partition: high for partition, (_, high) in marks.items()}
+            self._records += reader.read(first, end)
+        self._read = end
+        return self._records
 
 
 class Follower:
     """Follows the output topics in a thread of its own; its lists only grow."""
 
     def __init__(self, settings: Settings) -> None:
-        self._names = {kafka_name(settings.namespace, topic): topic for topic in TOPICS}
+        self._names = {kafka_name(settings.namespace, topic): topic for topic in OUTPUTS}
         self._settings, self._codec = settings, Codec(Registry(settings.registry_url))
         self._news, self._stopped = threading.Condition(), False
+        self.inputs = {topic: Growing(settings, topic) for topic in INPUTS}
         self.journal: list[Seen] = []
         self.threads: dict[str, list[Seen]] = defaultdict(list)
         self.entries: dict[Place, list[Seen]] = defaultdict(list)

@@ -10,15 +10,12 @@ import itertools
 from collections import Counter, defaultdict
 
 from ops.reading import whole_topic
-from schemas.codec import Codec
 from schemas.topics import kafka_name
-from tests.stack.follower import Place, entry_of, reasons
+from tests.stack.follower import INPUTS, Place, reasons
 from tests.stack.world import World, wait_until
 from wire.frames import thread_in
 from wire.kafka import bounds
-from wire.registry import Registry
 
-INPUTS = ("agent-events", "human-feedback", "tool-results", "agent-signals")
 NO_THREAD = "the key names no thread"
 # After so long an attempt of a tool of the app under test is over, and the next one comes. A little less than that.
 ATTEMPT_S = 55
@@ -42,8 +39,11 @@ def check(world: World) -> None:
 
 def inputs(world: World) -> dict[Place, str]:
     """Where every committed input lies, and the thread that it is for."""
-    records = [(topic, record) for topic in INPUTS for record in whole_topic(world.settings, topic)]
-    return {(topic, r.partition, r.offset): thread_in(r.key) for topic, r in records}
+    return {
+        (topic, r.partition, r.offset): thread_in(r.key)
+        for topic, growing in world.log.inputs.items()
+        for r in growing.records()
+    }
 
 
 def each_decision_has_its_input(world: World, decided: set[Place], given: set[Place]) -> None:
@@ -81,7 +81,7 @@ def each_spawn_is_sent_once(world: World) -> None:
     assert [signal for signal, count in wanted.items() if count > 1] == []
 
     def wrong() -> dict[str, int]:
-        records = whole_topic(world.settings, "agent-signals")
+        records = world.log.inputs["agent-signals"].records()
         sent = Counter((dict(record.headers).get("ce_id") or b"").decode("utf-8", "replace") for record in records)
         return {signal: sent[signal] for signal in wanted if sent[signal] != 1}
 
@@ -95,7 +95,7 @@ def each_thread_is_one_chain(world: World) -> None:
         for seen in list(seens):
             entry = seen.entry
             assert (thread, entry.seq, entry.prev) == (thread, length + 1, head)
-            assert entry.hash == entry.computed_hash()
+            assert seen.is_intact
             head, length = entry.hash, length + 1
 
 
@@ -137,9 +137,7 @@ def no_call_is_repeated_without_cause(world: World, threads: set[str]) -> None:
 
 
 def what_was_readable_stays(world: World) -> None:
-    """A reader that begins now sees what the one saw that has followed all the time, in the same order."""
-    followed = list(world.log.journal)
-    codec = Codec(Registry(world.settings.registry_url))
-    entries = [entry_of(record, codec) for record in whole_topic(world.settings, "agent-decisions")]
-    now = {(e.thread, e.seq): e.hash for e in entries}
-    assert {(s.entry.thread, s.entry.seq): s.entry.hash for s in followed}.items() <= now.items()
+    """A reader that begins now sees what the one saw that has followed all the time, at the same places."""
+    followed = {(s.record.partition, s.record.offset): s.record.value for s in list(world.log.journal)}
+    now = {(r.partition, r.offset): r.value for r in whole_topic(world.settings, "agent-decisions")}
+    assert [place for place, value in followed.items() if now.get(place) != value] == []

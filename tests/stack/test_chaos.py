@@ -146,6 +146,30 @@ def test_transaction_that_hangs_is_seen_and_ended_by_the_next_start(empty: World
     assert chaos.valid(world.settings)[2].voids == []
 
 
+def test_state_that_is_ahead_of_the_journal_is_discarded_by_the_next_start(empty: World) -> None:
+    """A job that is stopped between a checkpoint and its commit, and cancelled when the broker has aborted what it
+    wrote: its last inputs are handled in a state that is the newest there is, and decided nowhere. `threadlog start`
+    makes it anew."""
+    world, sent, rebuilt, tried = empty, list[Event](), False, 0
+    chaos.start(world)
+    while not rebuilt and tried < OUTAGES_MAX:
+        tried += 1
+        world.wait_running()
+        with Traffic(world, pause_s=0.005) as traffic:
+            wait_until("a good start", lambda sent=traffic.sent: len(sent) > 200)
+            left_open = chaos.stop_after_checkpoint(world)
+        sent += traffic.sent
+        wait_until("the transactions time out", lambda: not chaos.open_of(world), 60)
+        flink.cancel(world.settings, flink.live_jobs(world.settings)["conversation"])
+        chaos.Managers(world).send(signal.SIGKILL)
+        world.cli("--namespace", world.settings.namespace, "start", "--job", "conversation")
+        rebuilt = chaos.is_rebuilt(world)
+        print(f"end {tried}: {left_open} transactions open, the state was ahead: {rebuilt}")
+    assert rebuilt, f"no commit was lost at {tried} ends"
+    chaos.check(world, sent)
+    assert chaos.valid(world.settings)[2].voids == []
+
+
 def three_topics(world: World, count: int) -> list[Event]:
     """Events to three inputs of a few threads, one after the other: results of their calls come as a fourth."""
     sender, events = producer(world.settings.bootstrap), list[Event]()
