@@ -15,14 +15,15 @@ from pathlib import Path
 
 import click
 
-from bench.figures import LOAD_MAX, Figure, table
+from bench.figures import Figure, table
 from bench.session import FOLDER, cool_down
-from bench.sheet import Told, floors, refloored, render, told
+from bench.sheet import Told, check_commits, floors, missed, refloored, render, told
 from ops.context import Trouble
 from ops.stack.layout import ROOT
 
 BENCHES = (
-    "conversation", "alone", "latency", "waiting", "history", "threads", "recovery", "replay", "flinkreplay", "queries",
+    "conversation", "alone", "latency", "waiting", "history", "threads", "recovery", "replay", "flinkreplay", "rebuild",
+    "queries",
 )  # fmt: skip
 README = ROOT / "README.md"
 
@@ -67,7 +68,7 @@ def _write_docs(path: Path, raw: Path | None, mixed: bool) -> None:
     beside = path.with_suffix(".jsonl")
     figures = _figures(raw, beside)
     if not mixed:
-        _check_commits(figures)
+        check_commits(figures, "bench")
     page, front = render(figures), refloored(README.read_text(), floors(figures))
     beside.write_text("".join(f"{json.dumps(one, ensure_ascii=False)}\n" for one in figures))
     path.write_text(page)
@@ -75,21 +76,8 @@ def _write_docs(path: Path, raw: Path | None, mixed: bool) -> None:
     click.echo(f"{path} is made of {len(figures)} figures; {README} has their floors.")
 
 
-def _check_commits(figures: list[Told]) -> None:
-    """Raise Trouble unless all figures are of one commit, and that without changes."""
-    benches: dict[str, set[str]] = {}
-    for one in figures:
-        benches.setdefault(one["conditions"]["commit"], set()).add(one["bench"])
-    if len(benches) > 1 or any(commit.endswith("+") for commit in benches):
-        each = "; ".join(f"{commit}: {', '.join(sorted(names))}" for commit, names in sorted(benches.items()))
-        raise Trouble(
-            f"The raw data are not of one clean commit ({each}).",
-            "Run those benches again at one commit, without changes (a + at its end), or give --mixed.",
-        )
-
-
 @click.command()
-@click.option("--busy", is_flag=True, help=f"Measure although the load average is above {LOAD_MAX:g}.")
+@click.option("--busy", is_flag=True, help="Measure although the machine has other work; figures are marked.")
 @click.option(
     "--write-docs",
     type=click.Path(path_type=Path),
@@ -101,8 +89,11 @@ def _check_commits(figures: list[Told]) -> None:
     help="Raw data of a page (default: what was measured, or those beside it).",
 )
 @click.option("--mixed", is_flag=True, help="Make the page of raw data of several commits, or of a changed tree, too.")
+@click.option("--gate", is_flag=True, help="End with code 1 where a floor is missed.")
 @click.argument("names", nargs=-1, type=click.Choice(BENCHES))
-def main(busy: bool, write_docs: Path | None, raw: Path | None, mixed: bool, names: tuple[str, ...]) -> None:
+def main(
+    busy: bool, write_docs: Path | None, raw: Path | None, mixed: bool, gate: bool, names: tuple[str, ...]
+) -> None:
     """Run the benches NAMES (default: all) and print tables; raw data lies in .build/bench."""
     if write_docs is not None:
         _write_docs(write_docs, raw, mixed)
@@ -121,6 +112,8 @@ def main(busy: bool, write_docs: Path | None, raw: Path | None, mixed: bool, nam
         click.echo(f"\n{floors(found)}")
     if failed:
         raise SystemExit(f"These failed: {', '.join(failed)}.")
+    if gate and (below := missed(found)):
+        raise SystemExit(f"Floors that are missed: {'; '.join(below)}.")
 
 
 if __name__ == "__main__":

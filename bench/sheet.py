@@ -35,6 +35,28 @@ def told(bench: str, line: str) -> Told:
     return {"bench": bench, **json.loads(line)}
 
 
+def check_commits(figures: list[Told], of: str) -> None:
+    """Raise Trouble unless all raw data are of one commit, and that without changes. `of`: the field that names what
+    each of them belongs to. What was not measured is of no commit."""
+    names: dict[str, set[str]] = {}
+    for one in figures:
+        if (commit := one["conditions"].get("commit")) is not None:
+            names.setdefault(commit, set()).add(one[of])
+    if len(names) > 1 or any(commit.endswith("+") for commit in names):
+        each = "; ".join(f"{commit}: {', '.join(sorted(ones))}" for commit, ones in sorted(names.items()))
+        raise Trouble(
+            f"The raw data are not of one clean commit ({each}).",
+            "Measure those again at one commit, without changes (a + at its end), or give --mixed.",
+        )
+
+
+def missed(figures: list[Told]) -> list[str]:
+    """What was asked of these figures and does not hold, or was measured while the machine had other work."""
+    found = {one["figure"]: one for one in figures}
+    asked = [(floor, found[floor.figure]) for floor in FLOORS if floor.figure in found and floor.limit is not None]
+    return [floor.what for floor, one in asked if one["conditions"]["busy"] or not floor.held(one["value"])]
+
+
 def row(cells: Sequence[str]) -> str:
     """A row of a Markdown table."""
     return f"| {' | '.join(cells)} |\n"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ def test_a_floor_is_held_by_the_median_and_says_which_runs_differ(floor: Floor, 
 def test_a_page_tells_each_run_and_what_was_not_measured() -> None:
     text = sheet.render([figure("recovery.gap", 3.0, 4.0, 7.0, kills=3)])
     assert (
-        "| from a SIGKILL to the first decision made after it, with a spare | ≤ 6.00 s | 4.00 s | 3.00 to 7.00 |"
-        in text
+        "| from a SIGKILL to the first decision made after it, with a spare, a state of 400 threads | ≤ 6.00 s "
+        "| 4.00 s | 3.00 to 7.00 |" in text
     )
     assert "held: 2 of 3 runs hold" in text
     assert "| `recovery.gap` | ms | 4.00 | 3.00 | 7.00 | 3.00, 4.00, 7.00 |" in text
@@ -135,6 +136,31 @@ def test_a_page_of_more_than_one_clean_commit_is_made_only_when_told(raw: Path, 
     assert commit == "abc+" or "other: latency, queries" in said
     assert not (raw / "page.md").exists() and not (raw / "page.jsonl").exists()
     assert write_docs(raw, "--mixed") == "" and (raw / "page.md").exists()
+
+
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> Any:
+    """The command with benches that have measured what lies in the folder."""
+    monkeypatch.setattr(command, "cool_down", lambda busy: None)
+    monkeypatch.setattr(command.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
+    return CliRunner().invoke(command.main, list(more))
+
+
+def test_a_missed_floor_fails_only_at_the_gate(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To measure is one thing, to ask another."""
+    keep(raw, "recovery", "abc", "recovery.gap")
+    assert run(raw, monkeypatch, "--gate").exit_code == 0
+    (raw / "replay.jsonl").write_text(json.dumps(figure("replay.file", 9_000.0)) + "\n")
+    assert run(raw, monkeypatch).exit_code == 0
+    done = run(raw, monkeypatch, "--gate")
+    assert done.exit_code == 1 and "Floors that are missed: the same from a file, by two processes." in done.output
+    assert run(raw, monkeypatch, "--gate", "recovery").exit_code == 0
+
+
+def test_a_figure_of_a_busy_machine_does_not_pass_the_gate() -> None:
+    """It is nobody's."""
+    assert sheet.missed([figure("recovery.gap", 3.0, busy=True)]) != []
+    assert sheet.missed([figure("recovery.gap", 3.0), figure("x", 1.0)]) == []
+    assert sheet.missed([figure("queries.whole.effects", 3.0, busy=True)]) == []  # nothing is asked of it
 
 
 def test_a_page_is_made_again_of_the_raw_data_beside_it(raw: Path) -> None:
