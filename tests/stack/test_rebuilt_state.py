@@ -57,8 +57,9 @@ def dumped(world: World, point: str, of: str, folder: Path) -> dict[str, Any]:
 
 def calls(queues: dict[str, Any]) -> set[str]:
     """The effect calls that a tools job holds, pending or waiting for their turn."""
-    held = [slot for queue in queues.values() for slots in queue.values() for slot in slots.values()]
-    asks = [slot.get("ask", slot) for slot in held if isinstance(slot, dict)]
+    pending = [slot["ask"] for queue in queues.values() for slot in queue["pending"].values()]
+    waiting = [slot for queue in queues.values() for name, slot in queue["queue"].items() if name.startswith("q:")]
+    asks = [*pending, *waiting]
     return {ask["call_id"] for ask in asks if ask.get("effect") == "keyed"}
 
 
