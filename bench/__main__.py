@@ -3,6 +3,7 @@
 
 a process for each bench ─► .build/bench/NAME.jsonl ─► a table, and what was asked of it
                                    --write-docs FILE ─► a page, all raw data beside it, and the README's table of floors
+     where nothing was measured, or by --raw FILE ─► the same, of the raw data beside a page
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from pathlib import Path
 
 import click
 
-from bench.figures import LOAD_MAX, Figure, table
+from bench.figures import Figure, table
 from bench.session import FOLDER, cool_down
-from bench.sheet import Told, floors, refloored, render, told
+from bench.sheet import Told, check_commits, floors, missed, refloored, render, told
 from ops.context import Trouble
 from ops.stack.layout import ROOT
 
 BENCHES = (
-    "conversation", "alone", "latency", "waiting", "history", "threads", "recovery", "replay", "flinkreplay", "queries",
+    "conversation", "alone", "latency", "waiting", "history", "threads", "recovery", "replay", "flinkreplay", "rebuild",
+    "queries",
 )  # fmt: skip
 README = ROOT / "README.md"
 
@@ -35,47 +37,66 @@ def measured(names: tuple[str, ...]) -> list[Told]:
     return found
 
 
-def _write_docs(path: Path, mixed: bool) -> None:
-    """The page, beside it the raw data, and the floors in the README. Raises Trouble, and writes nothing, where a
-    bench has no raw data or, unless `mixed`, where they are not all of one clean commit."""
-    if missing := [name for name in BENCHES if not (FOLDER / f"{name}.jsonl").is_file()]:
-        raise Trouble(f"{FOLDER} has nothing of {', '.join(missing)}.", "`make bench` runs all of them.")
-    figures = measured(BENCHES)
+def _figures(raw: Path | None, beside: Path) -> list[Told]:
+    """What a page is made of: `raw`, or what was measured last, or, where nothing was, what lies beside the page.
+
+    Raises Trouble where that is nothing, or some benches were measured and others were not."""
+    missing = [name for name in BENCHES if not (FOLDER / f"{name}.jsonl").is_file()]
+    if raw or len(missing) == len(BENCHES):
+        return _kept(raw or beside)
+    if missing:
+        hint = f"`make bench` runs all of them; `--raw {beside}` makes the page of what lies beside it."
+        raise Trouble(f"{FOLDER} has nothing of {', '.join(missing)}.", hint)
+    return measured(BENCHES)
+
+
+def _kept(path: Path) -> list[Told]:
+    """The figures in the raw data of a page. Raises Trouble where it is none."""
+    try:
+        figures: list[Told] = [json.loads(line) for line in path.read_text().splitlines()]
+        if figures and all(one["bench"] in BENCHES for one in figures):
+            return figures
+        why = "a line is of no bench" if figures else "it is empty"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = str(error)
+    raise Trouble(f"{path} has no figures of benches: {why}.", "`make bench` measures all of them.")
+
+
+def _write_docs(path: Path, raw: Path | None, mixed: bool) -> None:
+    """The page, beside it the raw data, and the floors in the README. Raises Trouble, and writes nothing, where there
+    are no raw data or, unless `mixed`, where they are not all of one clean commit."""
+    beside = path.with_suffix(".jsonl")
+    figures = _figures(raw, beside)
     if not mixed:
-        _check_commits(figures)
+        check_commits(figures, "bench")
     page, front = render(figures), refloored(README.read_text(), floors(figures))
-    path.with_suffix(".jsonl").write_text("".join(f"{json.dumps(one, ensure_ascii=False)}\n" for one in figures))
+    beside.write_text("".join(f"{json.dumps(one, ensure_ascii=False)}\n" for one in figures))
     path.write_text(page)
     README.write_text(front)
     click.echo(f"{path} is made of {len(figures)} figures; {README} has their floors.")
 
 
-def _check_commits(figures: list[Told]) -> None:
-    """Raise Trouble unless all figures are of one commit, and that without changes."""
-    benches: dict[str, set[str]] = {}
-    for one in figures:
-        benches.setdefault(one["conditions"]["commit"], set()).add(one["bench"])
-    if len(benches) > 1 or any(commit.endswith("+") for commit in benches):
-        each = "; ".join(f"{commit}: {', '.join(sorted(names))}" for commit, names in sorted(benches.items()))
-        raise Trouble(
-            f"The raw data are not of one clean commit ({each}).",
-            "Run those benches again at one commit, without changes (a + at its end), or give --mixed.",
-        )
-
-
 @click.command()
-@click.option("--busy", is_flag=True, help=f"Measure although the load average is above {LOAD_MAX:g}.")
+@click.option("--busy", is_flag=True, help="Measure although the machine has other work; figures are marked.")
 @click.option(
     "--write-docs",
     type=click.Path(path_type=Path),
     help="Measure nothing: make this page, and the floors in README.md, of the raw data of one clean commit.",
 )
+@click.option(
+    "--raw",
+    type=click.Path(path_type=Path),
+    help="Raw data of a page (default: what was measured, or those beside it).",
+)
 @click.option("--mixed", is_flag=True, help="Make the page of raw data of several commits, or of a changed tree, too.")
+@click.option("--gate", is_flag=True, help="End with code 1 where a floor is missed.")
 @click.argument("names", nargs=-1, type=click.Choice(BENCHES))
-def main(busy: bool, write_docs: Path | None, mixed: bool, names: tuple[str, ...]) -> None:
+def main(
+    busy: bool, write_docs: Path | None, raw: Path | None, mixed: bool, gate: bool, names: tuple[str, ...]
+) -> None:
     """Run the benches NAMES (default: all) and print tables; raw data lies in .build/bench."""
     if write_docs is not None:
-        _write_docs(write_docs, mixed)
+        _write_docs(write_docs, raw, mixed)
         return
     failed = []
     for name in names or BENCHES:
@@ -91,6 +112,8 @@ def main(busy: bool, write_docs: Path | None, mixed: bool, names: tuple[str, ...
         click.echo(f"\n{floors(found)}")
     if failed:
         raise SystemExit(f"These failed: {', '.join(failed)}.")
+    if gate and (below := missed(found)):
+        raise SystemExit(f"Floors that are missed: {'; '.join(below)}.")
 
 
 if __name__ == "__main__":

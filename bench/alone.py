@@ -21,7 +21,7 @@ import click
 from bench.figures import Figure
 from bench.mix import Encoder, Phase, plan
 from bench.replay import APP, schemas
-from bench.session import quiet_machine, write
+from bench.session import without_stack, write
 from schemas.codec import Codec
 from udfs.thread_function import COLLECT_AFTER, ThreadFunction
 from wire.app_code import digest
@@ -142,7 +142,7 @@ class Alone:
 @click.option("--busy", is_flag=True, help="Measure although the machine has other work; figures are marked.")
 def main(threads: int, phases: int, rounds: int, seed: int, busy: bool) -> None:
     """Measure the Python of a turn by itself."""
-    conditions, found = quiet_machine({"busy": busy}), schemas()
+    (conditions, meter), found = without_stack({"busy": busy}), schemas()
     flink = _Keyed()
     function = ThreadFunction(APP, digest(APP), "bench", found)
     function.open(flink)
@@ -152,7 +152,7 @@ def main(threads: int, phases: int, rounds: int, seed: int, busy: bool) -> None:
         spent.append(alone.ms_per_turn(plan(seed, f"round-{number}", threads, phases)))
         click.echo(f"  round {number + 1}: {spent[-1]:.3f} ms a turn")
     figures = [Figure("alone.cpu_per_turn", "ms", spent[WARM_UPS:])]
-    write("alone", figures, {**conditions, "threads": threads, "phases": phases, "seed": seed})
+    write("alone", figures, {**conditions, "threads": threads, "phases": phases, "seed": seed}, meter)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,10 @@ UNITS = {
 }  # fmt: skip
 USUAL_THREADS, SAY_BYTES = 10_000, 100
 ZIPF_EXPONENT = 1.1
+# Turns on threads that the job has let go of, ten times as many as it keeps: what more of them say is the same.
+COLD_TURNS = 100_000
 # A point that handles fewer turns a second than this, all of its parts together, is not finished within its bound.
-FLOOR_TURNS_PER_S, SLACK_S = 400, 30
+FLOOR_TURNS_PER_S, FLOOR_BYTES_PER_S, SLACK_S = 400, 1_000_000, 30
 # Calls must be out until the last latency was taken: they are asked for, then there is full speed, then a slow pace.
 CALL_S_MIN, ASKED_PER_S, CALL_SLACK_S = 60.0, 500, 20.0
 # Events that are out at a time: enough that the job never waits for one, few enough that the end comes soon.
@@ -38,10 +40,11 @@ class Point:
     """One point of an axis. Times in seconds, sizes in bytes.
 
     spread: which thread an event goes to, "in turn", "uniform", "zipf" or "hot". history: messages that each thread has
-    before anything is measured; calls: how many are out meanwhile. interval_ms: of the checkpoints, on a stack of its
-    own; None: on the stack that all the others share. At full speed events are sent for `seconds` and until
-    `turns_min` of them were, but no more than `turns_max`; all of it must be over after `bound_s`. again: it is the
-    first point of its stack once more, with threads of its own."""
+    before anything is measured; one at least, for a thread's first turn loads no state and is cheaper. calls: how many
+    are out meanwhile. interval_ms: of the checkpoints, on a stack of its own; None: on the stack that all the others
+    share. At full speed events are sent for `seconds` and until `turns_min` of them were, but no more than `turns_max`;
+    all of it must be over after `bound_s`. again: it is the first point of its stack once more, with threads of its
+    own."""
 
     axis: str
     x: int | str
@@ -49,7 +52,7 @@ class Point:
     threads: int = USUAL_THREADS
     spread: str = "in turn"
     payload_bytes: int = SAY_BYTES
-    history: int = 0
+    history: int = 1
     calls: int = 0
     interval_ms: int | None = None
     turns_min: int = 0
@@ -76,7 +79,8 @@ class Point:
     @property
     def before_bound_s(self) -> float:
         """Within which that must be over which has to be there before: histories, calls."""
-        return (self.history * self.threads + self.calls) / FLOOR_TURNS_PER_S + SLACK_S
+        many = self.history * self.threads
+        return (many + self.calls) / FLOOR_TURNS_PER_S + many * self.payload_bytes / FLOOR_BYTES_PER_S + SLACK_S
 
     @property
     def call_s(self) -> float:
@@ -143,8 +147,9 @@ def plan(axes: tuple[str, ...], seconds: float, long: bool = False) -> list[Poin
 
 
 def _threads(seconds: float, long: bool) -> list[Point]:
+    """Each thread has its second message measured, of a million those of the first hundred thousand."""
     numbers = [100, 1_000, 10_000, 100_000, *([1_000_000] if long else [])]
-    return [Point("threads", n, seconds, threads=n, turns_min=n) for n in numbers]
+    return [Point("threads", n, seconds, threads=n, turns_min=min(n, COLD_TURNS)) for n in numbers]
 
 
 def _history(seconds: float, long: bool) -> list[Point]:

@@ -8,12 +8,17 @@ new threads through a script of the support desk's mix, in phases that follow ea
 former was handled. Rate and CPU are taken over the middle of each phase, by the broker's append times and the
 TaskManager's own accounting; the journal of each round is compared with what was planned, entry by entry, and what lies
 in the other topics with what the journal asks for, record by record.
+
+Each job is warmed up until its last three rounds lie within a tenth of each other, for the bare job becomes faster by
+half when it has had some 200,000 records, after rounds that were alike before. That is bounded; the conditions say how
+many rounds it took, and whether it came to that.
 """
 
 from __future__ import annotations
 
 import gc
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,12 +29,15 @@ from bench.bare import INPUT, OUTPUT
 from bench.feed import Committed, Follower
 from bench.figures import Figure
 from bench.mix import Phase, bare_records, plan, shares
+from bench.readings import Checkpoints
 from bench.rounds import Round, check, read_entries, run, summary
 from bench.session import Session, options, session
 from threadlog.entry import Entry
 
 APP, JOBS = "bench.app:app", ("conversation", "bare")
-WARM_UPS = 3
+# Rounds of a job before it is measured: at least, at most.
+WARM_BARE, WARM_WHOLE = (6, 15), (3, 8)
+ALIKE, ALIKE_ROUNDS = 1.1, 3
 
 
 @dataclass
@@ -94,7 +102,24 @@ class Bench:
         return kinds, asked
 
 
-def measured(pairs: list[tuple[Round, Round]]) -> list[Figure]:
+def steady(rates: Sequence[float]) -> bool:
+    """Whether the last of these rates lie within a tenth of each other."""
+    last = rates[-ALIKE_ROUNDS:]
+    return len(last) == ALIKE_ROUNDS and max(last) <= ALIKE * min(last)
+
+
+def warm_up(name: str, one_round: Callable[[str], Round], least: int, most: int) -> dict[str, Any]:
+    """Rounds of a job until its rate is steady: how many it took, and whether it is. What Java compiles meanwhile, for
+    minutes, would be in the figures."""
+    rates = list[float]()
+    while len(rates) < least or (len(rates) < most and not steady(rates)):
+        rates.append(one_round(f"warm-up-{name}-{len(rates) + 1}").turns_per_s)
+        click.echo(f"  warm-up {len(rates)}: {name} {rates[-1]:,.0f}/s")
+        gc.collect()
+    return {f"warm_ups_{name}": len(rates), f"steady_{name}": steady(rates)}
+
+
+def measured(pairs: list[tuple[Round, Round]], checkpoints: Checkpoints) -> list[Figure]:
     """The figures of pairs of rounds, ratios within each pair."""
     found = []
     for name, rounds in (("whole", [whole for _, whole in pairs]), ("bare", [bare for bare, _ in pairs])):
@@ -104,6 +129,8 @@ def measured(pairs: list[tuple[Round, Round]]) -> list[Figure]:
             Figure(f"{name}.cpu_per_turn", "ms", [r.cpu_ms_per_turn for r in rounds]),
             Figure(f"{name}.broker_cpu_per_turn", "ms", [r.broker_ms_per_turn for r in rounds]),
         ]
+    if all(every := [checkpoints.every_ms(whole.begin_s, whole.end_s) for _, whole in pairs]):
+        found.append(Figure("whole.checkpoint_every", "ms", [ms for ms in every if ms]))
     found.append(Figure("whole.entries_per_s", "entries/s", [whole.entries_per_s for _, whole in pairs]))
     found.append(Figure("ratio.turns_per_s", "whole/bare", [w.turns_per_s / b.turns_per_s for b, w in pairs]))
     found.append(Figure("ratio.cpu_per_turn", "whole/bare", [w.cpu_ms_per_turn / b.cpu_ms_per_turn for b, w in pairs]))
@@ -129,15 +156,14 @@ def _conditions(bench: Bench, pairs: list[tuple[Round, Round]]) -> dict[str, Any
 def main(**given: Any) -> None:
     """Measure turns a second and CPU a turn of the whole conversation job beside the bare job."""
     gc.disable()  # millions of planned records live until their round is over; walking them would be load of our own
-    with session(given, APP, JOBS) as running:
+    threads, phases = given["threads"], given["phases"]
+    with session(given, APP, JOBS) as running, Checkpoints(running) as checkpoints:
         bench = Bench(running)
-        # Java compiles what is hot for a minute; a figure taken meanwhile would be the compiler's.
-        for number in range(WARM_UPS):
-            bench.pair(f"warm-up-{number + 1}", given["threads"], given["phases"])
-        threads, phases = given["threads"], given["phases"]
+        warm = warm_up("bare", lambda name: bench.bare(name, threads, phases), *WARM_BARE)
+        warm |= warm_up("whole", lambda name: bench.whole(name, threads, phases), *WARM_WHOLE)
         pairs = [bench.pair(f"round-{n + 1}", threads, phases, n % 2 == 1) for n in range(given["rounds"])]
-        sizes = {"threads": threads, "phases": phases}
-        running.report("conversation", measured(pairs), **sizes, **_conditions(bench, pairs))
+        sizes = {"threads": threads, "phases": phases, **warm}
+        running.report("conversation", measured(pairs, checkpoints), **sizes, **_conditions(bench, pairs))
 
 
 if __name__ == "__main__":

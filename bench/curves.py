@@ -4,7 +4,7 @@
     plan ─► a stack for each axis, and for each checkpoint interval ─► .build/bench/curves.jsonl ─► --write-docs: a page
 
 A point is written down as soon as it was measured, also when it did not get through within its bound. All axes take
-about an hour; `--long` adds a million threads, which is half an hour more.
+about an hour; `--long` adds a million threads, which is half an hour more: `make curves` measures with it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from bench.axes import AXES, Point, plan
 from bench.point import measure, not_measured, warm_up
 from bench.readings import Checkpoints
 from bench.session import FOLDER, cool_down, options, session
+from bench.sheet import check_commits
 from ops import http
 from ops.context import Trouble
 
@@ -64,11 +65,15 @@ def read(path: Path) -> list[dict[str, Any]]:
     raise Trouble(f"{path} has no points of curves: {why}.", "`python -m bench.curves` makes such a file.")
 
 
-def _write_docs(path: Path, raw: Path | None) -> None:
-    """The page, and beside it the raw data that it is made of. Raises Trouble where there are none."""
+def _write_docs(path: Path, raw: Path | None, mixed: bool) -> None:
+    """The page, and beside it the raw data that it is made of. Raises Trouble, and writes nothing, where there are none
+    or, unless `mixed`, where they are not all of one clean commit."""
     beside = path.with_suffix(".jsonl")
     source = raw or (RAW if RAW.exists() else beside)
-    text = page.render(read(source))
+    points = read(source)
+    if not mixed:
+        check_commits(points, "axis")
+    text = page.render(points)
     if source != beside:
         beside.write_bytes(source.read_bytes())
     path.write_text(text)
@@ -113,15 +118,16 @@ def _on_a_stack(given: dict[str, Any], points: list[Point], interval_ms: int | N
     type=click.Path(path_type=Path),
     help="Measure nothing: make this page of the raw data, and lay them beside it. Without any, of those beside it.",
 )
+@click.option("--mixed", is_flag=True, help="Make the page of raw data of several commits, or of a changed tree, too.")
 @click.argument("axes", nargs=-1, metavar="[AXIS]...")
-def main(axes: tuple[str, ...], raw: Path | None, write_docs: Path | None, **given: Any) -> None:
+def main(axes: tuple[str, ...], raw: Path | None, write_docs: Path | None, mixed: bool, **given: Any) -> None:
     """Measure what a turn costs along AXES: threads, history, payload, skew, waiting, checkpoint (default: all)."""
     if unknown := sorted(set(axes) - set(AXES)):
         raise Trouble(f"There is no axis {', '.join(unknown)}.", f"The axes are {', '.join(AXES)}.")
     if write_docs is not None:
         if axes:
             raise Trouble("--write-docs makes a page of all axes in the raw data.", "Leave the axes out.")
-        _write_docs(write_docs, raw)
+        _write_docs(write_docs, raw, mixed)
         return
     raw = raw or RAW
     gc.disable()  # of a million entries each is looked at once; walking them again and again would be load of our own

@@ -14,11 +14,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.meter import busy_share
 from ops.machine import commit, cpu
 from ops.stack.layout import BUILD
 
 LOAD_MAX = 1.0
-OTHERS_MAX = 0.10
+OTHERS_MAX = 0.10  # of the machine
+QUIET_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,11 @@ def machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def quiet(load_average: float | None = None) -> bool:
-    """Whether the machine has nothing else to do: now, or when its load average was this."""
-    return (os.getloadavg()[0] if load_average is None else load_average) <= LOAD_MAX
+def quiet() -> bool:
+    """Whether the machine has nothing else to do now.
+
+    The load average remembers for minutes what the bench before did. Where it is high, the cores are looked at."""
+    return os.getloadavg()[0] <= LOAD_MAX or busy_share(QUIET_S) <= OTHERS_MAX
 
 
 def _memory_gib() -> float:

@@ -41,7 +41,7 @@ def replay(run: Session, parallelism: int) -> tuple[dict[str, Any], float]:
 @click.command()
 @click.option("--decisions", type=click.IntRange(1), default=200_000, show_default=True)
 @click.option("--parallelism", type=click.IntRange(1), default=2, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--file", type=click.Path(path_type=Path, exists=True), help="A file of bench.replay instead.")
 @options
 def main(**given: Any) -> None:

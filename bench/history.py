@@ -2,7 +2,8 @@
 """`python -m bench.history`: a turn at message 1,000 of a thread beside one at message 10.
 
 Once as many short runs, once as one long run that takes note after note. One set of threads is made old; then windows
-of 20 messages of it alternate with windows of new threads: both are measured on the same stack at the same time.
+of 20 messages of it alternate with windows of new threads: both are measured on the same stack at the same time. Both
+are found warm, decoded and live, for they are fewer than the job keeps.
 
 Of a message comes one entry, and with every 500th a thread writes a snapshot, in both kinds of run (the period doubles
 where a thread remembers more than 2,000 events). So the old threads are not of one age: they stand evenly over 500
@@ -25,6 +26,7 @@ import click
 
 from bench.figures import Figure, table
 from bench.live import ASK, MORE, app
+from bench.readings import state_bytes
 from bench.session import Session, options, session
 from bench.turns import NOTE, alternated, compared, ms_per_turn, take_turns
 from threadlog.engine import follow, step
@@ -115,13 +117,14 @@ def main(alone: bool, **given: Any) -> None:
         click.echo(table(_evicted(rounds)))
         return
     with session(given, APP, JOBS) as run:
-        take_turns(run, [f"warm-{n}" for n in range(2_000)], ASK, 40)
+        # To make the threads old takes 200,000 turns and more, by which time Java has compiled what is hot.
         for name, long_run in (("short_runs", False), ("long_run", True)):
             pairs = _pairs(run, given["threads"], long_run, rounds, name)
             found += compared(f"history.{name}", LABELS, pairs)
         found += _evicted(rounds)
         run.report(
-            "history", found, threads=given["threads"], window_messages=WINDOW, early_from=EARLY.start,
+            "history", found, threads=given["threads"], threads_in_state=2 * (1 + rounds) * given["threads"],
+            state_bytes=state_bytes(run), window_messages=WINDOW, early_from=EARLY.start,
             late_from=OLD_FROM, late_to=max(ages(given["threads"])) + rounds * WINDOW,
             evicted=f"the engine alone, ms of CPU, messages {LATE.start} to {LATE.stop}",
         )  # fmt: skip

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import random
 import struct
 import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from wire.frames import Record, pack_in, unpack_in
 
 PARTITIONS = 8
 GROUP = 5_000  # threads that are under way at the same time
+SLOTS, MAKERS = 6, 2  # what a customer sends, about; processes that make a group each
 STOPS, PARKS = 40, 500  # one thread in so many stops in the middle, and one is parked
 TOPIC = "bench.agent-decisions"
 _LENGTH = struct.Struct(">I")
@@ -103,24 +106,26 @@ class Recorder(Customer):
         self.made.append(decision.entry)
 
 
-def entries(seed: int, count: int, slots: int = 6) -> Iterator[Entry]:
-    """So many entries in the order of a log. The same seed and count give the same."""
-    writer, left, group = Writer(schemas()), count, 0
-    while left:
-        numbers = range(group * GROUP, (group + 1) * GROUP)
-        scripts = [_recorder(seed, number, slots, writer).batches() for number in numbers]
-        group += 1
-        while scripts and left:
-            open_ = []
-            for script in scripts:
-                batch = next(script, None)
-                if batch is None:
-                    continue
-                open_.append(script)
-                for entry in batch[:left]:
-                    yield entry
-                    left -= 1
-            scripts = open_
+def of_group(seed: int, group: int, slots: int = SLOTS) -> Iterator[Entry]:
+    """The entries of a group in the order of a log. They are the same whoever makes the other groups."""
+    writer, numbers = Writer(schemas()), range(group * GROUP, (group + 1) * GROUP)
+    scripts = [_recorder(seed, number, slots, writer).batches() for number in numbers]
+    while scripts:
+        open_ = []
+        for script in scripts:
+            batch = next(script, None)
+            if batch is None:
+                continue
+            open_.append(script)
+            yield from batch
+        scripts = open_
+
+
+def _records_of(part: tuple[int, int, int]) -> list[tuple[bytes, bytes]]:
+    """Keys and values of the records of one group (seed, group, at most so many)."""
+    seed, group, most = part
+    writer = Writer(schemas())
+    return [(entry.thread.encode(), writer.entry(entry)) for entry in islice(of_group(seed, group), most)]
 
 
 def _recorder(seed: int, number: int, slots: int, writer: Writer) -> Recorder:
@@ -182,15 +187,16 @@ class FileLog:
 
 
 def make(path: Path, seed: int, count: int) -> None:
-    """Write a journal of so many entries."""
-    writer, offsets = Writer(schemas()), [0] * PARTITIONS
-    fresh = path.with_suffix(".new")
+    """Write a journal of so many entries, group by group. The same seed and count give the same."""
+    offsets, fresh = [0] * PARTITIONS, path.with_suffix(".new")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with fresh.open("wb") as file:
-        for number, entry in enumerate(entries(seed, count)):
-            key = entry.thread.encode()
+    # A thread has one entry at least, so there are groups enough; the makers of those that are not needed are ended.
+    parts = [(seed, group, count) for group in range(count // GROUP + 1)]
+    with fresh.open("wb") as file, multiprocessing.get_context("spawn").Pool(MAKERS) as pool:
+        records = chain.from_iterable(pool.imap(_records_of, parts))
+        for number, (key, value) in enumerate(islice(records, count)):
             partition = zlib.crc32(key) % PARTITIONS
-            frame = pack_in(Record(TOPIC, partition, offsets[partition], number, key, writer.entry(entry), []))
+            frame = pack_in(Record(TOPIC, partition, offsets[partition], number, key, value, []))
             offsets[partition] += 1
             file.write(_LENGTH.pack(len(frame)) + frame)
     fresh.replace(path)

@@ -30,6 +30,21 @@ def machine_s() -> tuple[float, float]:
     return (user + nice + system + irq + softirq) / TICKS, steal / TICKS
 
 
+def busy_share(seconds: float) -> float:
+    """The share of all cores that anybody uses in the next seconds, other machines included."""
+    before, began = sum(machine_s()), time.monotonic()
+    time.sleep(seconds)
+    return (sum(machine_s()) - before) / ((time.monotonic() - began) * (os.cpu_count() or 1))
+
+
+def _used(pid: int) -> float:
+    """One that was killed has used nothing: once it is gone, all of it is told of the supervisor that has waited."""
+    try:
+        return process_s(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+
+
 @dataclass
 class Meter:
     """Reads in the background from `with` on. `pids` by name; two names are the machine's own."""
@@ -37,6 +52,7 @@ class Meter:
     pids: dict[str, int]
     _at: list[float] = field(default_factory=list)
     _read: dict[str, list[float]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Meter:
         self._stop = threading.Event()
@@ -50,19 +66,13 @@ class Meter:
         self._thread.join()
 
     def read(self) -> None:
-        """Take one reading."""
-        busy, stolen = machine_s()
-        found = {name: self._used(name, pid) for name, pid in self.pids.items()}
-        for name, value in {**found, MACHINE: busy, STOLEN: stolen}.items():
-            self._read.setdefault(name, []).append(value)
-        self._at.append(time.time())
-
-    def _used(self, name: str, pid: int) -> float:
-        """One that was killed for the bench uses no more."""
-        try:
-            return process_s(pid)
-        except (FileNotFoundError, ProcessLookupError):
-            return self._read.get(name, [0.0])[-1]
+        """Take one reading. What a process has used before its first one counts as used by then."""
+        with self._lock:
+            busy, stolen = machine_s()
+            found = {name: _used(pid) for name, pid in self.pids.items()}
+            for name, value in {**found, MACHINE: busy, STOLEN: stolen}.items():
+                self._read.setdefault(name, [0.0] * len(self._at)).append(value)
+            self._at.append(time.time())
 
     def _run(self) -> None:
         while not self._stop.wait(PAUSE_S):
@@ -78,8 +88,13 @@ class Meter:
         all_ = self.used_s(MACHINE, begin, end) + self.used_s(STOLEN, begin, end)
         return max(0.0, all_ - ours) / ((end - begin) * (os.cpu_count() or 1))
 
+    def others(self) -> float:
+        """The same from the first reading until now."""
+        self.read()
+        return self.others_share(self._at[0], self._at[-1])
+
     def _value(self, name: str, at: float) -> float:
         series = self._read[name]
-        after = min(max(1, bisect.bisect_left(self._at, at)), len(series) - 1)
+        after = min(max(1, bisect.bisect_left(self._at, at)), min(len(series), len(self._at)) - 1)
         t0, t1, v0, v1 = self._at[after - 1], self._at[after], series[after - 1], series[after]
         return v0 + (v1 - v0) * (min(max(at, t0), t1) - t0) / (t1 - t0)

@@ -30,6 +30,7 @@ SPEED = (
 )  # fmt: skip
 BYTES = (
     Column("keyed state, MB", "state_bytes", 1_000_000), Column("more of it a turn, B", "state_growth_bytes_per_turn"),
+    Column("ms between two checkpoints, as taken", "checkpoint_every_ms"),
     Column("a checkpoint's increment, kB", "checkpoint_bytes", 1_000), Column("its duration, ms", "checkpoint_ms"),
     Column("increments a turn, B", "checkpoint_bytes_per_turn"), Column("wire a turn, B", "wire_bytes_per_turn"),
     Column("broker's log a turn, B", "log_bytes_per_turn"),
@@ -54,8 +55,9 @@ TITLES = {
     "checkpoint": "Checkpoint interval",
 }
 ABOUT = {
-    "threads": "Events go to the threads in turn; the last column but one says how many each of them got. The more "
-    "threads, the more of these turns are a thread's first.",
+    "threads": "Events go to the threads in turn; the last column but one says how many each of them got. The job "
+    "keeps 10,000 threads decoded and live: a turn finds its thread warm where there are fewer, cold where there are "
+    "more.",
     "history": "Every thread has so many messages before anything is measured. 1,000 threads, then 400, 40 and 8: the "
     "longer the histories, the fewer are made.",
     "payload": "1,000 threads in turn; the event's text has so many bytes. It goes over the wire as the event, and "
@@ -70,9 +72,10 @@ ABOUT = {
 HOW = """\
 # Cost curves
 
-What one turn costs while one thing grows and all others stay. Made of [raw data](curves.jsonl), one JSON
-object per point with all of its figures and conditions, by `python -m bench.curves --write-docs docs/curves.md`;
-`make curves` measures anew, which takes about an hour.
+What one turn costs while one thing grows and all others stay, but for what cannot: the fewer the threads of a point,
+the more turns each of them gets (column *a thread*), and with the length of histories the number of threads changes
+too. Made of [raw data](curves.jsonl), one JSON object per point with all of its figures and conditions, by
+`python -m bench.curves --write-docs docs/curves.md`; `make curves` measures all of it anew.
 
 How it was measured:
 
@@ -83,7 +86,8 @@ How it was measured:
   reader. Both jobs run. Each axis has a stack of its own, the last one a stack for each point; it is warmed up first.
   Points follow each other on it in the order of the table, each with threads of its own.
 * **Full speed**: events are sent as fast as entries come back, a bounded number out at a time. Rate and CPU are of the
-  middle 80 % of the turns, by the broker's append times and the processes' own accounting.
+  middle 80 % of the turns, by the broker's append times and the processes' own accounting. Where a range stands beside
+  them, these turns were cut into thirds: the middle one of three, and the least and the most.
 * **Latency** is from the broker's append of an event to the moment a `read_committed` reader sees its entry, at a slow
   pace afterwards: a fifth of that speed, 50 a second at most.
 * **Bytes a turn** are of full speed. Keyed state: full size of the newest completed checkpoint, as Flink tells it, of
@@ -98,9 +102,12 @@ How it was measured:
 
 
 def cell(point: Told, column: Column) -> str:
-    """A field of a point, or a dash."""
-    value = point.get(column.field)
-    return "-" if value is None else short(value / column.over)
+    """A field of a point, with its range where it has one, or a dash."""
+    value, ends = point.get(column.field), [point.get(f"{column.field}_{end}") for end in ("min", "max")]
+    if value is None:
+        return "-"
+    told = [short(end / column.over) for end in ends if end is not None]
+    return short(value / column.over) + (f" ({' to '.join(told)})" if told else "")
 
 
 def x(point: Told) -> str:
@@ -122,8 +129,8 @@ def line(point: Told) -> str:
 
 
 def table(points: list[Told], columns: Iterable[Column], notes: bool) -> str:
-    """Points as rows of a Markdown table."""
-    columns = list(columns)
+    """Points as rows of a Markdown table. A column that no point has anything in is left out."""
+    columns = [column for column in columns if any(one.get(column.field) is not None for one in points)]
     heads = [points[0]["unit"], *(column.heading for column in columns), *(["note"] if notes else [])]
     rows = [heads, ["---:"] * (len(columns) + 1) + ["---"] * notes]
     rows += [[x(p), *(cell(p, column) for column in columns), *([note(p)] if notes else [])] for p in points]
@@ -187,6 +194,13 @@ def repeated(points: list[Told]) -> str:
     return f" The first point once more at the end says how far equal points differ: {told}."
 
 
+def first_turns(points: list[Told]) -> str:
+    """Whether some of what was measured are first turns of threads, which load no state."""
+    if all(one["conditions"].get("history", 0) for one in points):
+        return "" if points[0]["axis"] == "history" else " Every thread has had a message before."
+    return " Threads are new: the fewer turns each of them got, the more of these are its first, which loads no state."
+
+
 def section(points: list[Told]) -> str:
     """One axis."""
     axis = points[0]["axis"]
@@ -195,8 +209,9 @@ def section(points: list[Told]) -> str:
     commits = sorted({one["conditions"]["commit"] for one in points if "cores" in one["conditions"]})
     of = f" Measured at commit {' and '.join(commits)}." if commits else ""
     plots = [plot(points, title, fields) for title, fields in PLOTS]
+    about = f"{ABOUT[axis]}{first_turns(points)}{every if intervals else ''}{repeated(points)}{of}"
     parts = (
-        f"## {TITLES[axis]}\n", f"{ABOUT[axis]}{every if intervals else ''}{repeated(points)}{of}\n",
+        f"## {TITLES[axis]}\n", f"{about}\n",
         table(points, SPEED, True), *plots, table(points, BYTES, False),
     )  # fmt: skip
     return "\n".join(filter(None, parts))

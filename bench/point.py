@@ -21,7 +21,7 @@ from bench import figures
 from bench.axes import SLACK_S, UNITS, Event, Point
 from bench.feed import Committed, Follower
 from bench.readings import Checkpoint, Checkpoints, Reading, wire
-from bench.rounds import Window, decision_ms, read_entries, window
+from bench.rounds import Window, decision_ms, read_entries, window, windows
 from bench.session import Session
 from ops.context import Trouble
 from schemas.codec import Codec
@@ -32,6 +32,7 @@ PACED, PACED_PER_S, PACED_SHARE, PACED_INTERVALS = 250, 50, 0.2, 3
 DRAIN_S = 120
 WIRE_S, WIRE_TURNS_PER_S = 120, 2_000  # the time in which all records must be read; that of so many turns comes on top
 TURNS_MIN = 100  # fewer say nothing of a rate
+WINDOWS, WINDOWS_TURNS_MIN = 3, 1_000  # of full speed; of fewer turns a third is a few batches of the broker
 DECODED = 5_000  # entries at a time
 WHY_CHARS = 300  # of what kept a stack from running: it may be a whole log
 
@@ -96,11 +97,14 @@ class Taking:
             self.found |= {"turns": len(seen), "turns_per_thread": round(len(seen) / point.threads, 2)}
             if len(seen) >= TURNS_MIN:
                 self.run.meter.read()
-                middle = window(seen, ["event"] * len(seen), self.run.meter, self.run.hosts["conversation"], began)
-                self.found |= speed(middle, self.run)
+                told = seen, ["event"] * len(seen), self.run.meter, self.run.hosts["conversation"], began
+                self.found |= speed(window(*told), self.run)
+                self.found |= spread(windows(*told, WINDOWS)) if len(seen) >= WINDOWS_TURNS_MIN else {}
         after, ended = Reading.now(self.run, self.checkpoints), max(one.seen_s for one in seen)
         self.found |= sizes(before, after, len(seen), self.run.hosts["conversation"])
         self.found |= taken(self.checkpoints.between(began, ended), len(seen))
+        if (every := self.checkpoints.every_ms(began, ended)) is not None:
+            self.found["checkpoint_every_ms"] = round(every)
         self._places = before.places, after.places
 
     def slow_pace(self, events: Iterator[Event]) -> None:
@@ -198,6 +202,18 @@ def speed(middle: Window, run: Session) -> dict[str, Any]:
         "sender_and_reader_ms_per_turn": round(1000 * bench_s / middle.turns, 4),
         "others_share": round(middle.others, 3), "window_s": round(middle.seconds, 2),
     }  # fmt: skip
+
+
+def spread(parts: list[Window]) -> dict[str, Any]:
+    """Rate and CPU of equal windows, one after the other: the middle one, and how far the others are from it."""
+    found = {
+        "turns_per_s": sorted(round(one.turns / one.seconds, 1) for one in parts),
+        "cpu_ms_per_turn": sorted(round(1000 * one.cpu_s / one.turns, 4) for one in parts),
+    }
+    told: dict[str, Any] = {"windows": len(parts)}
+    for name, values in found.items():
+        told |= {name: median(values), f"{name}_min": values[0], f"{name}_max": values[-1]}
+    return told
 
 
 def sizes(before: Reading, after: Reading, turns: int, host: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from bench.sheet import MACHINE
 from bench.spent import STATES, Tasks, cores, cores_table, markdown, shares, threads_table
 
 CALL_S, PHASES = 0.01, 6
-WARM_UPS = 3  # as many as the figures have
+WARM_UPS = 6  # by then the bare job is as fast as it gets, see bench.conversation
 EVICTED = ["-m", "bench.history", "--alone", "--rounds", "3"]
 HEAD = """\
 # Where the time goes

@@ -3,7 +3,8 @@
 
 No stack: the engine makes the support desk's mix, and the journal lies in a file (2.3 GB) that is read as a topic is.
 Every query runs on a connection of its own, as a command does, with the file in the system's cache; the time is the
-query's, without Python's start and without the broker. Aggregates that must look at every row are told apart.
+query's, without Python's start, the broker and what brings the index up to date before it (told by itself). The
+slowest is of these; aggregates that read a whole table of decisions or effects are told apart.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import click
 
 from bench import journal
 from bench.figures import Figure
-from bench.session import FOLDER, quiet_machine, write
+from bench.session import FOLDER, without_stack, write
 from ops.index import database, queries
 from ops.index.differences import differences
 from ops.index.queries import Filter
@@ -130,7 +131,7 @@ def _measured(path: Path, log: journal.FileLog, codec: Codec, rounds: int) -> li
 @click.option("--folder", type=click.Path(path_type=Path), default=HERE, help="Where they are made.")
 def main(decisions: int, rounds: int, seed: int, busy: bool, keep: bool, folder: Path) -> None:
     """Measure the index of a big journal and its queries."""
-    conditions = quiet_machine({"busy": busy})
+    conditions, meter = without_stack({"busy": busy})
     file, path = folder / f"journal-{seed}-{decisions}.bin", folder / "index" / database.FILE
     try:
         if not file.exists():
@@ -144,7 +145,7 @@ def main(decisions: int, rounds: int, seed: int, busy: bool, keep: bool, folder:
         with database.reading(path) as db:
             threads = db.execute("SELECT count(*) FROM threads").fetchone()[0]
         sizes = {"decisions": decisions, "threads": threads, "journal_bytes": log.size}
-        write("queries", found, {**conditions, **sizes, "sqlite": sqlite3.sqlite_version, "seed": seed})
+        write("queries", found, {**conditions, **sizes, "sqlite": sqlite3.sqlite_version, "seed": seed}, meter)
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)

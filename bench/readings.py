@@ -77,6 +77,12 @@ class Checkpoints:
         """Those triggered between two times of the clock."""
         return [one for _, one in sorted(self.kept.items()) if begin_s < one.at_s <= end_s]
 
+    def every_ms(self, begin_s: float, end_s: float) -> float | None:
+        """From one checkpoint to the next as they were taken: a setting is only the least that it may be. None where
+        there was none."""
+        count = len(self.between(begin_s, end_s))
+        return 1000 * (end_s - begin_s) / count if count else None
+
 
 def completed(told: dict[str, Any]) -> list[Checkpoint]:
     """The completed checkpoints in what Flink tells of a job's."""
@@ -88,6 +94,13 @@ def completed(told: dict[str, Any]) -> list[Checkpoint]:
         for one in told["history"]
         if one["status"] == "COMPLETED" and not one["is_savepoint"]
     ]  # fmt: skip
+
+
+def state_bytes(run: Session) -> int | None:
+    """Of the conversation's keyed state at its newest checkpoint; None before the first. Raises HttpError."""
+    job = flink.live_jobs(run.settings)["conversation"].id
+    found = completed(http.call(f"{run.settings.flink_rest}/jobs/{job}/checkpoints"))
+    return max(found, key=lambda one: one.number).state_bytes if found else None
 
 
 @dataclass(frozen=True)

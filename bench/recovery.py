@@ -17,6 +17,7 @@ import click
 
 from bench.figures import Figure
 from bench.live import ASK
+from bench.readings import state_bytes
 from bench.session import Session, options, session
 from ops import http
 from ops.context import Trouble
@@ -24,7 +25,8 @@ from ops.stack import flink, processes
 from ops.stack.layout import Layout
 
 APP, JOBS = "bench.live:app", ("conversation", "tools")
-BEFORE_S, AFTER_S, PACE_S, WELL_S = 3.0, 12.0, 0.01, 60.0
+BEFORE_S, AFTER_S, PACE_S, WELL_S = 3.0, 8.0, 0.01, 60.0  # a gap that is longer is told all the same
+THREADS = 50  # of each kill; a state that is larger takes longer to load
 # What the killed process had sent may be written a moment later.
 DELIVERED_S = 0.2
 
@@ -55,7 +57,7 @@ def _gap_s(run: Session, prefix: str) -> float:
     def traffic() -> None:
         nonlocal sent
         while not stop.wait(PACE_S):
-            run.send([(f"{prefix}-{sent % 50}", ASK, {"text": "say", "data": "{}"})])
+            run.send([(f"{prefix}-{sent % THREADS}", ASK, {"text": "say", "data": "{}"})])
             sent += 1
 
     with run.journal() as follower:
@@ -69,6 +71,7 @@ def _gap_s(run: Session, prefix: str) -> float:
         sender.join()
         follower.wait(sent)
         _wait_well(run)
+        run.follow_restarts()
         if len(follower.seen) != sent:
             raise Trouble(f"{sent} events were sent, {len(follower.seen)} entries came.")
     return min(one.seen_s for one in follower.seen if one.at_s > killed + DELIVERED_S) - killed
@@ -83,7 +86,10 @@ def main(**given: Any) -> None:
         _wait_well(run)
         _gap_s(run, "warm")
         gaps = [_gap_s(run, f"kill-{number}") for number in range(given["kills"])]
-        run.report("recovery", [Figure("recovery.gap", "s", gaps)], kills=given["kills"], events_per_s=1 / PACE_S)
+        run.report(
+            "recovery", [Figure("recovery.gap", "s", gaps)], kills=given["kills"], events_per_s=1 / PACE_S,
+            threads_per_kill=THREADS, threads=THREADS * (given["kills"] + 1), state_bytes=state_bytes(run),
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

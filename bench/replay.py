@@ -21,7 +21,7 @@ from bench.app import app
 from bench.customer import BEGAN_MS
 from bench.figures import Figure
 from bench.mix import Encoder, Sent, plan
-from bench.session import FOLDER, quiet_machine
+from bench.session import FOLDER, without_stack
 from bench.session import write as write_figures
 from examples.support_desk.traffic import SCHEMAS, schema_text
 from ops.context import Trouble
@@ -135,8 +135,8 @@ def _replayed(job: Job, workers: int, made: int) -> float:
 
 
 @click.command()
-@click.option("--decisions", type=click.IntRange(1), default=300_000, show_default=True)
-@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option("--decisions", type=click.IntRange(1), default=200_000, show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True)
 @click.option("--cold", is_flag=True, help="Every run executed from its start at every step.")
@@ -144,7 +144,7 @@ def _replayed(job: Job, workers: int, made: int) -> float:
 @click.option("--busy", is_flag=True, help="Measure although the machine has other work; figures are marked.")
 def main(decisions: int, rounds: int, seed: int, workers: int, cold: bool, file: Path | None, busy: bool) -> None:
     """Make a histories file of the mix and replay it."""
-    conditions = quiet_machine({"busy": busy})
+    conditions, meter = without_stack({"busy": busy})
     path, entries_made = file or FOLDER / "replay.jsonl.part", 0
     try:
         if file is None or not file.exists():
@@ -159,7 +159,8 @@ def main(decisions: int, rounds: int, seed: int, workers: int, cold: bool, file:
         job = Job(APP, Settings(), (path,), cold=cold)
         rates = [_replayed(job, workers, entries_made) for _ in range(rounds)]
         sizes = {"decisions": entries_made or None, "file_bytes": path.stat().st_size, "workers": workers, "cold": cold}
-        write_figures("replay", [Figure("replay.file", "decisions/s", rates)], {**conditions, **sizes, "seed": seed})
+        told = {**conditions, **sizes, "seed": seed}
+        write_figures("replay", [Figure("replay.file", "decisions/s", rates)], told, meter)
     finally:
         if file is None:
             path.unlink(missing_ok=True)

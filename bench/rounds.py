@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -46,6 +47,16 @@ class Round:
     value_bytes_out: float
 
     @property
+    def begin_s(self) -> float:
+        """The clock's time at which the first window begins."""
+        return self.windows[0].begin_s
+
+    @property
+    def end_s(self) -> float:
+        """The clock's time at which the last window ends."""
+        return self.windows[-1].begin_s + self.windows[-1].seconds
+
+    @property
     def turns_per_s(self) -> float:
         """Over the middles of all phases."""
         return sum(w.turns for w in self.windows) / sum(w.seconds for w in self.windows)
@@ -81,17 +92,29 @@ Kinds = Callable[[Committed], str]
 
 def window(committed: list[Committed], kinds: list[str], meter: Meter, host: str, began: float) -> Window:
     """The middle of a phase, from the records that came of it."""
+    (middle,) = windows(committed, kinds, meter, host, began, 1)
+    return middle
+
+
+def windows(
+    committed: list[Committed], kinds: list[str], meter: Meter, host: str, began: float, parts: int
+) -> list[Window]:
+    """The same in so many windows, one after the other, with as many turns each."""
     turns = sorted(one.at_s for one, kind in zip(committed, kinds, strict=True) if kind != "timer")
     timers = [one.at_s for one, kind in zip(committed, kinds, strict=True) if kind == "timer"]
-    begin, end = turns[int(EDGE * len(turns))], turns[int((1 - EDGE) * len(turns))]
+    phase_s = max(one.at_s for one in committed) - began
+    edges = [turns[int((EDGE + (1 - 2 * EDGE) * number / parts) * len(turns))] for number in range(parts + 1)]
+    return [
+        Window(
+            end - begin, _count(turns, begin, end), _count(timers, begin, end), meter.used_s(host, begin, end),
+            meter.used_s("kafka", begin, end), meter.others_share(begin, end), phase_s, begin,
+        )
+        for begin, end in pairwise(edges)
+    ]  # fmt: skip
 
-    def count(times: list[float]) -> int:
-        return sum(begin < at <= end for at in times)
 
-    return Window(
-        end - begin, count(turns), count(timers), meter.used_s(host, begin, end), meter.used_s("kafka", begin, end),
-        meter.others_share(begin, end), max(one.at_s for one in committed) - began, begin,
-    )  # fmt: skip
+def _count(times: list[float], begin: float, end: float) -> int:
+    return sum(begin < at <= end for at in times)
 
 
 def run(phases: list[list[Sent]], expected: list[int], feeder: Feeder, follower: Follower) -> list[Any]:

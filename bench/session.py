@@ -40,7 +40,7 @@ from wire.registry import Registry
 
 FOLDER = BUILD / "bench"
 DEFAULTS = {"state_dir": FOLDER / "stack", "namespace": "bench", "port_base": 25000}
-COOL_S, PATIENCE_S = 5, 300
+PATIENCE_S = 300
 _numbers = itertools.count()
 
 
@@ -81,13 +81,23 @@ class Session:
         times = (one.seen_s for one in seen)
         return list(zip(times, read_entries(self.codec, seen), strict=True))
 
+    def follow_restarts(self) -> None:
+        """Meter what the supervisor has started in the place of what was killed, or it would pass for others' work."""
+        known = self.meter.pids.values()
+        new = {f"{one.name}/{one.pid}": one.pid for one in stack.parts(self.settings) if one.pid not in known}
+        self.meter.pids = {**self.meter.pids, **new}
+
     def report(self, name: str, found: list[Figure], **conditions: Any) -> None:
         """Print a table; write one JSON object per figure, with its conditions, to .build/bench/NAME.jsonl."""
-        write(name, found, {**self.conditions, **conditions})
+        write(name, found, {**self.conditions, **conditions}, self.meter)
 
 
-def write(name: str, found: list[Figure], conditions: dict[str, Any]) -> None:
-    """As `Session.report`, for a bench without a stack."""
+def write(name: str, found: list[Figure], conditions: dict[str, Any], meter: Meter) -> None:
+    """As `Session.report`, for a bench without a stack. `meter` has read since the beginning: what others took since
+    is a condition, and too much of it makes the figures ones of a busy machine."""
+    others = meter.others()
+    busy = conditions["busy"] or others > figures.OTHERS_MAX
+    conditions = {**conditions, "busy": busy, "others_share_of_machine": round(others, 3)}
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.jsonl"
     path.write_text("".join(f"{one.line(conditions)}\n" for one in found))
@@ -113,10 +123,10 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def cool_down(busy: bool) -> None:
-    """Wait until the load of the stack before has left the average; not for ever, and not when `busy` is allowed."""
+    """Wait until what the stack before has left is done; not for ever, and not when `busy` is allowed."""
     until = time.monotonic() + PATIENCE_S
     while not busy and not figures.quiet() and time.monotonic() < until:
-        time.sleep(COOL_S)
+        pass  # to look takes seconds
 
 
 def _settings(given: dict[str, Any], app: str, taskmanagers: int) -> Settings:
@@ -136,13 +146,21 @@ def _settings(given: dict[str, Any], app: str, taskmanagers: int) -> Settings:
 def quiet_machine(given: dict[str, Any]) -> dict[str, Any]:
     """What is measured on, with `busy`. Raises Trouble on a machine that has other work, unless --busy is given."""
     machine = figures.machine()
-    quiet = figures.quiet(machine["load_average"])
+    quiet = figures.quiet()
     if not quiet and not given["busy"]:
         raise Trouble(
-            f"The load average is {machine['load_average']}: a figure taken now would be somebody else's.",
-            "Wait until it is 1 or less, or give --busy.",
+            f"The load average is {machine['load_average']}, and the cores are at work: a figure taken now would be "
+            f"somebody else's.",
+            "Wait until nothing else runs, or give --busy.",
         )
     return {**machine, "busy": not quiet}
+
+
+def without_stack(given: dict[str, Any]) -> tuple[dict[str, Any], Meter]:
+    """As `quiet_machine`, and a meter of this process and its children, from now on."""
+    conditions, meter = quiet_machine(given), Meter({"bench": os.getpid()})
+    meter.read()
+    return conditions, meter
 
 
 @contextmanager

@@ -17,10 +17,11 @@ Told = dict[str, Any]
 HEAD = """\
 # Figures
 
-Made of [raw data](figures.jsonl) by `.venv/bin/python -m bench --write-docs docs/figures.md`; `make bench` measures
-anew: about an hour on two cores that have nothing else to do. Everything runs on one machine: ZooKeeper, broker,
-registry, JobManager, a TaskManager for each job, the sender and the reader. Each bench says at which commit it was run;
-a page of more than one commit, or of a changed tree (a + at its end), is made only with `--mixed`.
+Made of [raw data](figures.jsonl) by `.venv/bin/python -m bench --write-docs docs/figures.md`; where something was
+measured since, with `--raw docs/figures.jsonl`. `make bench` measures anew: about an hour on two cores with nothing
+else to do. Everything runs on one machine: ZooKeeper, broker, registry, JobManager, a TaskManager for each job, the
+sender and the reader. Each bench says at which commit it was run; a page of more than one commit, or of a changed tree
+(a + at its end), is made only with `--mixed`.
 What the figures mean, and where the time goes: [performance.md](performance.md).
 """
 # Where a bench was made is the same for all; the load before it is not, and is a bound only.
@@ -32,6 +33,28 @@ UNTOLD = ("load_average", "busy", "sender_and_reader", "commit", *MACHINE)
 def told(bench: str, line: str) -> Told:
     """A figure as a bench has written it down, with the bench's name. Raises ValueError where it is none."""
     return {"bench": bench, **json.loads(line)}
+
+
+def check_commits(figures: list[Told], of: str) -> None:
+    """Raise Trouble unless all raw data are of one commit, and that without changes. `of`: the field that names what
+    each of them belongs to. What was not measured is of no commit."""
+    names: dict[str, set[str]] = {}
+    for one in figures:
+        if (commit := one["conditions"].get("commit")) is not None:
+            names.setdefault(commit, set()).add(one[of])
+    if len(names) > 1 or any(commit.endswith("+") for commit in names):
+        each = "; ".join(f"{commit}: {', '.join(sorted(ones))}" for commit, ones in sorted(names.items()))
+        raise Trouble(
+            f"The raw data are not of one clean commit ({each}).",
+            "Measure those again at one commit, without changes (a + at its end), or give --mixed.",
+        )
+
+
+def missed(figures: list[Told]) -> list[str]:
+    """What was asked of these figures and does not hold, or was measured while the machine had other work."""
+    found = {one["figure"]: one for one in figures}
+    asked = [(floor, found[floor.figure]) for floor in FLOORS if floor.figure in found and floor.limit is not None]
+    return [floor.what for floor, one in asked if one["conditions"]["busy"] or not floor.held(one["value"])]
 
 
 def row(cells: Sequence[str]) -> str:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m bench.waiting`: what it costs that calls are out. CPU of every process of the stack, against idling.
 
-    idle ─► calls out ─► idle ─► calls out ─► idle        a window each; n with calls have n + 1 idle ones around them
+    calls, idle ─► idle ─► calls out ─► idle ─► calls out ─► idle
+    not measured   a window each; n with calls have n + 1 idle ones around them
 
 What a window with calls takes over idling is told against the mean of its two neighbours: for a while after its calls
-the stack is not idle yet, and a machine is not equally fast all the time.
+the stack is not idle yet, and a machine is not equally fast all the time. The first idle window of a stack is dropped:
+after its start it took half as much again as the others. That calls are begun and answered is left out: what waits is
+measured.
 """
 
 from __future__ import annotations
@@ -37,19 +40,24 @@ def _cores(run: Session) -> float:
     return sum(run.meter.used_s(name, began, began + WINDOW_S) for name in ours) / WINDOW_S
 
 
+def call_s(calls: int) -> float:
+    """How long each of so many calls takes, so that all of them are out during a window."""
+    return WINDOW_S + FIRED_S + 5 + A_CALL_S * calls
+
+
 def _while_waiting(run: Session, calls: int, prefix: str) -> float:
     """Cores while so many calls wait. Raises Trouble where one has begun late, ended early or not ended well."""
-    call_s, sent = WINDOW_S + FIRED_S + 5 + A_CALL_S * calls, time.monotonic()
+    takes_s, sent = call_s(calls), time.monotonic()
     with run.journal() as follower:
-        run.send((f"{prefix}-{n}", ASK, {"text": f"look:{call_s}", "data": "{}"}) for n in range(calls))
+        run.send((f"{prefix}-{n}", ASK, {"text": f"look:{takes_s}", "data": "{}"}) for n in range(calls))
         follower.wait(calls)
         time.sleep(FIRED_S)
         began, cores, ended = time.time(), _cores(run), time.time()
-        time.sleep(max(0.0, sent + call_s - time.monotonic()))
+        time.sleep(max(0.0, sent + takes_s - time.monotonic()))
         follower.wait(2 * calls)
         entries = [entry for _, entry in run.entries(follower)]
     check_done(run.codec, entries, calls)
-    if wrong := not_out(entries, call_s, began, ended):
+    if wrong := not_out(entries, takes_s, began, ended):
         raise Trouble(f"Of {calls} calls {wrong}.", "This machine needs longer calls, or more time until all are out.")
     time.sleep(SETTLE_S)
     return cores
@@ -78,6 +86,7 @@ def main(**given: Any) -> None:
     """Measure the CPU that waiting calls cost."""
     with session(given, APP, JOBS) as run:
         _while_waiting(run, max(given["calls"]), "warm")
+        _cores(run)
         found, idle = list[Figure](), [_cores(run)]
         for calls in given["calls"]:
             out, since = list[float](), len(idle) - 1
@@ -87,7 +96,7 @@ def main(**given: Any) -> None:
             over = [100 * cores for cores in over_idle(out, idle[since:])]
             found.append(Figure(f"waiting.{calls}_calls.over_idle", "% of a core", over))
         found.insert(0, Figure("waiting.idle", "% of a core", [100 * cores for cores in idle]))
-        run.report("waiting", found, window_s=WINDOW_S)
+        run.report("waiting", found, window_s=WINDOW_S, call_s={str(calls): call_s(calls) for calls in given["calls"]})
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
 
 In a block ```console a line with `$ ` is a command for bash, the lines below it are what it prints, on both streams:
 each line that is printed is one of them, and each of them is printed. `…` stands for anything; alone on a line, for any
-lines. `[exit code N]` is how the command ends, where that is not 0. A block below `<!-- executed by FILE::TEST -->` is
-executed there, and not by the recipe's own test.
+lines. `[exit code N]` is how the command ends, where that is not 0.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "runbook.md"
-_EXECUTED = re.compile(r"<!-- executed by (\S+)::(\S+) -->")
 _EXIT = re.compile(r"\[exit code (\d+)\]")
 
 
@@ -40,10 +38,9 @@ class Step:
 
 @dataclass
 class Block:
-    """Commands that are given together; `elsewhere` is (file, test) where another test executes them."""
+    """Commands that are given together."""
 
-    steps: list[Step]
-    elsewhere: tuple[str, str] | None
+    steps: list[Step] = field(default_factory=list)
 
 
 def pattern(line: str) -> re.Pattern[str]:
@@ -54,19 +51,16 @@ def pattern(line: str) -> re.Pattern[str]:
 def recipes(text: str) -> dict[str, list[Block]]:
     """The blocks below each heading of the second level that has any."""
     found: dict[str, list[Block]] = {}
-    heading, elsewhere, inside = "", None, False
+    heading, inside = "", False
     for line in text.splitlines():
         if line.startswith("```"):
             inside = line == "```console"
             if inside:
-                found.setdefault(heading, []).append(Block([], elsewhere))
-            elsewhere = None
+                found.setdefault(heading, []).append(Block())
         elif inside:
             _take(found[heading][-1].steps, line)
         elif line.startswith("## "):
             heading = line.removeprefix("## ")
-        elif match := _EXECUTED.fullmatch(line):
-            elsewhere = (match[1], match[2])
     return found
 
 

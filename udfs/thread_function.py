@@ -87,7 +87,7 @@ class ThreadFunction(KeyedProcessFunction):
         self._state = thread_state(context)
         if self._bootstrap:
             self._hold(codec)
-        self._backlog = Backlog(now_ms())
+        self._backlog = Backlog(now_ms(), self._lease.steady_s)
 
     def _hold(self, codec: Codec) -> None:
         """Hold the lease. Raises Overtaken or LostInputs where this attempt may not go on; KafkaException."""
@@ -115,9 +115,14 @@ class ThreadFunction(KeyedProcessFunction):
         if record.key is None or not record.legal_key:
             reason = "the key names no thread: 1 to 512 bytes of UTF-8 without control characters are needed"
             return packs([self._outputs.dead_letter(record, "illegal_key", reason)], [])
-        thread = record.key.decode("utf-8")  # as the stream is keyed; to ask Flink for the key costs a call into Java
         now = now_ms()
         self._backlog.came(record.timestamp_ms, now)
+        outcome = self._handle(record, now, ctx)
+        self._backlog.took(now, now_ms())
+        return outcome
+
+    def _handle(self, record: Record, now: int, ctx: KeyedProcessFunction.Context) -> Outcome:
+        thread = (record.key or b"").decode("utf-8")  # as the stream is keyed; to ask Flink for it is a call into Java
         input = patiently(lambda: self._inputs.of_record(record, thread, now))
         kept = self._state.load(thread)
         if kept.is_cut:
@@ -125,7 +130,7 @@ class ThreadFunction(KeyedProcessFunction):
         committed, at_once = self._decide(kept, input, record)
         if committed:
             kept.store(rearmed(ctx.timer_service, kept.timer_ms, self._next(kept.small, now)))
-        elif self._backlog.is_new(record.timestamp_ms):
+        elif self._backlog.is_new(record.timestamp_ms, kept.small["core"]["now"]):
             return packs([self._outputs.dead_letter(record, "offset_reused", REUSED)], [])
         return packs(committed, at_once)  # nothing for a record that the source gave before
 
@@ -134,9 +139,9 @@ class ThreadFunction(KeyedProcessFunction):
         kept, committed, at_once = self._state.load(thread), [], []
         if kept.is_cut:
             return []
-        for _ in range(TIMERS_PER_ROUND_MAX if self._backlog.is_read(now) else 0):
+        for _ in range(TIMERS_PER_ROUND_MAX):
             due, timer_id = min(((due, id) for id, due in kept.small["timers"].items()), default=(now + 1, ""))
-            if due > now:
+            if due > now or not self._backlog.may_fire(due, now):
                 break
             more, reads = self._decide(kept, timer(thread, timer_id, due, now), None)
             committed += more

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which inputs the log says were decided, and whether a state holds decisions that the log lacks.
 
-A checkpoint is complete before its transaction is committed. Where the broker aborts that in between, the state has
-handled inputs of which nobody can read what was decided. The last record that it has read of each partition tells: what
-is decided of a partition is committed in the order of its offsets, so where anything of its end is lost, the last is.
+A checkpoint is complete before its transactions are committed. Where the broker aborts one in between, the state has
+handled inputs of which nobody can read what was decided. The last records that it has read of each partition tell: each
+must have an entry or a dead letter. Several of them, because each subtask of the job has a transaction of its own.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 
 from schemas.codec import Codec
 from schemas.errors import Unreadable
@@ -24,10 +24,10 @@ from wire.kafka import TopicReader, bounds, offsets_since, read_topic
 LETTERS = "dead-letters"
 # Brokers' clocks differ: what was decided of a record is looked for from a little before the record on.
 _CLOCKS_MS = 5_000
-# Almost every decision is written so soon after its input; what is not is looked for in all that the log holds.
+# Almost every decision is written so soon after its input; what is not is looked for in all that came since.
 _SOON_MS = 60_000
-# How many records are read at first to find the last one of a partition that is a thread's.
-_BACK = 100
+# How many records of a partition's end are asked about, and of how long before the last.
+_LAST, _LAST_MS = 100, 60_000
 
 Place = tuple[str, int, int]  # a topic of ours, a partition, an offset
 
@@ -62,18 +62,23 @@ def lost_at_the_end(bootstrap: str, namespace: str, codec: Codec, read: Mapping[
 
     Not asked of what is as old as the first record that retention has left of any partition of the journal whose
     beginning it has deleted: the entry may be gone too. Raises KafkaException, RegistryUnavailable."""
-    since_ms = _left_since(bootstrap, kafka_name(namespace, JOURNAL))
+    since_ms, late = _left_since(bootstrap, kafka_name(namespace, JOURNAL)), dict[Place, int]()
     for name, offset in sorted(read.items()):
         topic, _, partition = name.rpartition("/")
-        last = _last_of_a_thread(bootstrap, kafka_name(namespace, topic), int(partition), offset)
-        if last is None or last.timestamp_ms <= since_ms:
-            continue
-        place, began = (topic, last.partition, last.offset), max(0, last.timestamp_ms - _CLOCKS_MS)
-        if not decided(bootstrap, namespace, codec, [place], began, last.timestamp_ms + _SOON_MS) and not decided(
-            bootstrap, namespace, codec, [place]
-        ):
-            return place
-    return None
+        last = _last_of_threads(bootstrap, kafka_name(namespace, topic), int(partition), offset)
+        asked = {(topic, r.partition, r.offset): r.timestamp_ms for r in last if r.timestamp_ms > since_ms}
+        if asked:
+            first, until = min(asked.values()) - _CLOCKS_MS, max(asked.values()) + _SOON_MS
+            late |= _without(asked, decided(bootstrap, namespace, codec, asked, max(1, first), until))
+    if late:
+        late = _without(late, decided(bootstrap, namespace, codec, late, max(1, min(late.values()) - _CLOCKS_MS)))
+    if late:  # once more without any clock: a topic may say other times than the broker's
+        late = _without(late, decided(bootstrap, namespace, codec, late))
+    return min(late, default=None)
+
+
+def _without(asked: Mapping[Place, int], found: Container[Place]) -> dict[Place, int]:
+    return {place: time_ms for place, time_ms in asked.items() if place not in found}
 
 
 def _decided_on(record: Record, codec: Codec) -> Place | None:
@@ -95,18 +100,18 @@ def _between(bootstrap: str, topic: str, since_ms: int, until_ms: int) -> Iterat
         yield from reader.read(begin, {p: min(high, until.get(p, high)) for p, (_, high) in marks.items()})
 
 
-def _last_of_a_thread(bootstrap: str, topic: str, partition: int, before: int) -> Record | None:
-    """The last committed record of a partition below an offset whose key names a thread; None where none is left."""
+def _last_of_threads(bootstrap: str, topic: str, partition: int, before: int) -> list[Record]:
+    """The last committed records of a partition below an offset whose keys name threads, none where none is left."""
     with TopicReader(bootstrap, topic) as reader:
         low, high = reader.marks().get(partition, (0, 0))
-        end, back = min(before, high), _BACK
+        end, back = min(before, high), _LAST
         while low < end:
             first = max(low, end - back)
             read = [record for record in reader.read({partition: first}, {partition: end}) if thread_in(record.key)]
             if read or first == low:
-                return read[-1] if read else None
+                return [r for r in read[-_LAST:] if r.timestamp_ms > read[-1].timestamp_ms - _LAST_MS]
             back *= 10
-    return None
+    return []
 
 
 def _left_since(bootstrap: str, journal: str) -> int:

@@ -70,9 +70,9 @@ def look(bootstrap: str, namespace: str, codec: Codec, job: str) -> Looked:
     known = progress(bootstrap, f"{namespace}.{job}", [kafka_name(namespace, topic) for topic in INPUTS[job]])
     held = {(topic_of(namespace, topic), p): (low, high) for (topic, p), (_, low, high) in known.items()}
     reached = {(topic_of(namespace, topic), p): at for (topic, p), (at, _, _) in known.items() if at >= 0}
-    # With a topic that is deleted the broker forgets what was committed of it.
-    unknown = job == CONVERSATION and any(place not in reached for place in held)
-    if unknown or _open(held, reached):
+    # With a topic that is deleted the broker forgets what was committed of it, and of one that was made anew under a
+    # running job it has what that has read since.
+    if job == CONVERSATION or _open(held, reached):
         for written in read_marks(bootstrap, namespace, codec, job):
             _further(reached, (_place(name, offset) for name, offset in written.mark.inputs.items()))
     if job == CONVERSATION and _open(held, reached):

@@ -44,14 +44,10 @@ UNHEARD_S = 5.0
 LOOK_HOLDS_S = 1.0
 # Longer than a broker's restart: a task that waits for its answer goes on, one that fails is started anew.
 LOOK_FOR_S, _LOOK_AGAIN_S = 30.0, 0.2
-# By any two clocks: who has renewed nothing for so long is not even waited for.
-DEAD_S = 90.0
+DEAD_S = 90.0  # by any two clocks: who has renewed nothing for so long is not even waited for
 _TAIL = 300  # records, of all subtasks; what lies before is older than DEAD_S, or compacted
 _FLUSH_S, _ACK_S, _ASK_S = 3.0, 0.5, 10.0
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first goes on while a machine is suspended
-
-
-def _nothing() -> None: ...
 
 
 class Lease:
@@ -63,18 +59,20 @@ class Lease:
     def __init__(self, job: str, namespace: str, generation: int = 0) -> None:
         self.job, self.namespace, self.generation, self.trouble = job, namespace, generation, ""
         # By the monotonic clock when the last renewal was sent that the broker has, `inf` where none is held; and the
-        # last look. `_gap`: the broker did not hear it for a while, and since then it has not looked.
-        self._heard, self._looked, self._gap = math.inf, -math.inf, False
+        # last look. `_gap`: the broker did not hear it for a while, and since then it has not looked. `_steady`: since
+        # when there was no such while.
+        self._heard, self._looked, self._gap, self._steady = math.inf, -math.inf, False, -math.inf
 
     def hold(
-        self, sender: Producer, codec: Codec, begin: Callable[[], None] = _nothing, look: Callable[[], None] = _nothing
-    ) -> None:
+        self, sender: Producer, codec: Codec, begin: Callable[[], None] = lambda: None,
+        look: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         """Say that this copy is there, ask whether it may `begin`, and then renew.
 
         `begin` and `look` raise Overtaken where the copy must end; `look` is called every now and then. What `begin`
         raises is raised; KafkaException where nobody has heard of this copy."""
-        self._look, self.trouble = look, ""
-        self._sender, self._codec, self._released = sender, codec, threading.Event()
+        self._look, self.trouble, self._sender, self._codec = look, "", sender, codec
+        self._released = threading.Event()
         # An attempt of a task has a thread of its own, and it may end without a word.
         self._holder, self._owner = uuid.uuid4().hex, threading.get_native_id()
         self._said(ASKS)
@@ -96,6 +94,10 @@ class Lease:
         if self._is_unheard() and not self.trouble:
             self._look_again(_now() + LOOK_FOR_S)
         return self.trouble
+
+    def steady_s(self) -> float:
+        """For how many seconds the broker has heard of this process without a gap; `inf` where nothing is held."""
+        return 0.0 if (now := _now()) - self._heard > UNHEARD_S else now - self._steady
 
     def _is_unheard(self) -> bool:
         """Whether it may have been taken for dead since it looked."""
@@ -173,7 +175,8 @@ class Lease:
                 print(f"threadlog: the lease of {self.job} was not renewed: {error}", flush=True)
                 return
             # From the last one's being sent to now: what waited to be sent looks as if it came in good time.
-            self._gap = self._gap or _now() - self._heard > UNHEARD_S
+            if _now() - self._heard > UNHEARD_S:
+                self._gap, self._steady = True, _now()
             self._heard = max(self._heard, sent)
 
         self._sender.produce(kafka_name(self.namespace, TOPIC), value, key, headers=headers, on_delivery=delivered)
@@ -227,8 +230,7 @@ def living(bootstrap: str, namespace: str, codec: Codec, job: str, now: Callable
         if record.timestamp_ms > (now() - DEAD_S) * 1000:
             _note(record, codec, job, holders)
         after[topic, record.partition] = max(record.offset, after.get((topic, record.partition), -1))
-    place, until = "", now() + OBSERVE_S
-    read, asks = dict(after), False
+    place, until, read, asks = "", now() + OBSERVE_S, dict(after), False
     for news in follow(bootstrap, [topic], after=after) if holders else ():
         if news is not None:
             said = _note(news, codec, job, holders)
@@ -248,10 +250,8 @@ def joined(bootstrap: str, namespace: str, codec: Codec, job: str, since: Mappin
     KafkaException, RegistryUnavailable."""
     until = time.monotonic() + OBSERVE_S
     while True:
-        said: dict[str, dict[str, Any]] = {}
-        for record in read_topic(bootstrap, kafka_name(namespace, TOPIC), since, missing=True):
-            if lease := _lease(record, codec, job):
-                said[lease["holder"]] = lease
+        records = read_topic(bootstrap, kafka_name(namespace, TOPIC), since, missing=True)
+        said = {lease["holder"]: lease for record in records if (lease := _lease(record, codec, job))}
         if held := next((one["place"] for one in said.values() if one["state"] == HELD), ""):
             return str(held)
         if time.monotonic() > until or all(one["state"] != ASKS for one in said.values()):
@@ -264,7 +264,7 @@ def has_held(bootstrap: str, namespace: str, codec: Codec, job: str, generation:
 
     Raises KafkaException, RegistryUnavailable."""
     tail = _tail(bootstrap, namespace, _ends(bootstrap, namespace))
-    said = [lease for record in tail if (lease := _lease(record, codec, job))]
+    said = (lease for record in tail if (lease := _lease(record, codec, job)))
     return any(one["state"] in (HELD, RELEASED) and one.get("generation") == generation for one in said)
 
 

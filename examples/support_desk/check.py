@@ -120,11 +120,11 @@ class Reader:
         return fastavro.schemaless_reader(io.BytesIO(raw[5:]), self.schemas[number], None)
 
 
-def read(bootstrap: str, name: str) -> list[Any]:
-    """Every committed message of a topic, up to where it ended when asked."""
-    from confluent_kafka import Consumer, TopicPartition
+def read(bootstrap: str, name: str, isolation: str = "read_committed") -> list[Any]:
+    """Every committed message of a topic, up to where it ended when asked; with "read_uncommitted", every one."""
+    from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-    settings = {"bootstrap.servers": bootstrap, "group.id": "support-desk-check", "isolation.level": "read_committed"}
+    settings = {"bootstrap.servers": bootstrap, "group.id": "support-desk-check", "isolation.level": isolation}
     consumer = Consumer(
         {**settings, "enable.auto.commit": False, "enable.partition.eof": True, "auto.offset.reset": "earliest"}
     )
@@ -136,10 +136,13 @@ def read(bootstrap: str, name: str) -> list[Any]:
         message = consumer.poll(30)
         if message is None:
             raise SystemExit(f"{name} could not be read to its end within 30 s")
-        if message.error():
-            left.discard(message.partition())
-        else:
+        error = message.error()
+        if error is None:
             found.append(message)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            left.discard(message.partition())
+        else:  # what was not read must not pass for what is not there
+            raise SystemExit(f"{name} could not be read: {error}")
     consumer.close()
     return found
 

@@ -6,6 +6,7 @@ Pure, and without a line of the product: records come in as decoded fields, in t
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import statistics
@@ -68,8 +69,26 @@ def repeats(ledger: list[Line]) -> int:
     return repeated
 
 
+def hash_of(entry: Line) -> str:
+    """The hash that an entry must carry, 64 hex digits: SHA-256 over the hash before it and every other field.
+
+    The fields are in the order of the schema, those of `input` where it stands, each preceded by its length in bytes
+    and a colon. `log_ms` is the broker's, and no field."""
+    fields: list[Any] = []
+    for name, value in entry.items():
+        if name not in ("prev", "hash", "log_ms"):
+            fields += value.values() if name == "input" else [value]
+    hashed = hashlib.sha256(entry["prev"].encode())
+    for value in fields:
+        raw = value if isinstance(value, bytes) else b"" if value is None else str(value).encode()
+        hashed.update(b"%d:%b" % (len(raw), raw))
+    return hashed.hexdigest()
+
+
 def journal(decisions: list[Line]) -> dict[str, list[str]]:
-    """Chains and order of the journal, thread by thread; one line for each gap and for each entry out of order."""
+    """Chains and order of the journal, thread by thread; one line for each gap and for each entry out of order.
+
+    An entry that does not carry its own hash is a gap too."""
     threads: dict[str, list[Line]] = defaultdict(list)
     for decision in decisions:
         threads[decision["thread"]].append(decision)
@@ -80,6 +99,8 @@ def journal(decisions: list[Line]) -> dict[str, list[str]]:
         for expected, entry in enumerate(chain, 1):
             if entry["seq"] != expected or entry["prev"] != previous:
                 gaps.append(f"{thread}: entry {entry['seq']} stands where {expected} belongs, or chains to another")
+            if hash_of(entry) != entry["hash"]:
+                gaps.append(f"{thread}: entry {entry['seq']} was changed after it was written")
             previous = entry["hash"]
             place = (entry["input"]["topic"], entry["input"]["partition"])
             if not place[0] or entry.get("kind") == "timer":

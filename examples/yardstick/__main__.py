@@ -2,6 +2,7 @@
 """`python -m examples.yardstick`: the leaderboard's tasks straight and under SIGKILLs, against direct execution.
 
     tasks fetched ─► direct execution ─► a stack of its own ─► run "straight" ─► run "killed" ─► tables ─► stack away
+                                                                                    --write-docs FOLDER: page and writes
 
 The checker is a program of its own and shares no code with the product."""
 
@@ -17,11 +18,11 @@ from typing import Any
 
 import click
 
+from bench.figures import machine
 from examples.yardstick import fetch, report
 from examples.yardstick import run as runs
 from examples.yardstick.tasks import Task, load
 from ops.context import Trouble
-from ops.machine import commit, cpu
 from ops.settings import Settings, SettingsError
 from ops.settings import load as load_settings
 from ops.stack import lifecycle
@@ -58,27 +59,16 @@ def _up(settings: Settings) -> str:
     return url
 
 
-def _check(settings: Settings, folder: Path, name: str, crashed: bool) -> dict[str, Any]:
-    """The checker's table of a run."""
-    command = [
-        str(PYTHON),
-        "-m",
-        "examples.yardstick.check",
-        "--prefix",
-        f"{name}.",
-        "--direct",
-        str(folder / "direct.json"),
-    ]
-    command += ["--ledger", str(folder / f"{name}.jsonl"), "--states", str(folder / f"{name}.states.json")]
-    command += [
-        "--bootstrap",
-        settings.bootstrap,
-        "--registry",
-        settings.registry_url,
-        "--namespace",
-        settings.namespace,
-    ]
-    command += ["--crashed"] if crashed else []
+def _check(settings: Settings, folder: Path, name: str, earlier: list[str]) -> dict[str, Any]:
+    """The checker's table of a run; `earlier` are the names of those before it on the same stack."""
+    given = {
+        "prefix": f"{name}.", "direct": folder / "direct.json", "ledger": folder / f"{name}.jsonl",
+        "states": folder / f"{name}.states.json", "kills": folder / f"{name}.kills.json",
+        "bootstrap": settings.bootstrap, "registry": settings.registry_url, "namespace": settings.namespace,
+    }  # fmt: skip
+    command = [str(PYTHON), "-m", "examples.yardstick.check"]
+    command += [word for option, value in given.items() for word in (f"--{option}", str(value))]
+    command += [word for one in earlier for word in ("--earlier", f"{one}.")]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if not done.stdout:
         raise Trouble(f"The checker failed on the run {name!r}.", "Its error is above.")
@@ -104,9 +94,24 @@ def _runs(settings: Settings, folder: Path, tasks: list[Task], given: dict[str, 
             continue
         click.echo(f"Run {name!r}: {len(tasks)} tasks, {kills} kills")
         service = runs.Service(url, folder / f"{name}.jsonl", options)
+        earlier = list(found["runs"])
         found["runs"][name] = runs.run(settings, name, tasks, service, kills, click.echo)
-        found["tables"][name] = _check(settings, folder, name, kills > 0)
+        (folder / f"{name}.kills.json").write_text(json.dumps(found["runs"][name]["kills"]))
+        found["tables"][name] = _check(settings, folder, name, earlier)
     return found
+
+
+def _page_name(given: dict[str, Any]) -> str:
+    """Pages that may stand side by side have names of their own."""
+    told = {"yardstick": True, "dedup-off": given["dedup_off"], f"seed-{given['seed']}": given["seed"] != 1}
+    return "-".join(word for word, is_told in told.items() if is_told)
+
+
+def _write(folder: Path, name: str, whole: dict[str, Any], direct: dict[str, Any]) -> None:
+    """The page, and the list of writes that it links to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.md").write_text(report.page(whole))
+    (folder / report.WRITES).write_text("".join(report.each_write(direct)))
 
 
 @click.command()
@@ -119,13 +124,20 @@ def _runs(settings: Settings, folder: Path, tasks: list[Task], given: dict[str, 
     "--delay-ms", type=click.IntRange(0, 4000), nargs=2, default=(50, 200), show_default=True, help="Of a call."
 )
 @click.option("--dedup-off", is_flag=True, help="A tool service that honours no idempotency key: the check turns red.")
+@click.option(
+    "--write-docs",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Page and list of writes, to a folder, if the check is as it should be.",
+)
 @click.option("--keep", is_flag=True, help="Leave the stack up.")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Folder of the stack.")
 @click.option("--namespace", help="Prefix of its topics.")
 @click.option("--port-base", type=int, help="First of its ten ports.")
 def main(**given: Any) -> None:
     """Run the leaderboard's multi-turn tasks through threadlog and compare with direct execution."""
-    began, settings = time.monotonic(), _settings(given)
+    if given["write_docs"] is not None and given["tasks"] is not None:
+        raise Trouble("--write-docs makes a page of all tasks.", "Leave --tasks out.")
+    began, settings, measured_on = time.monotonic(), _settings(given), machine()
     folder = FOLDER / settings.namespace / "last"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
@@ -139,11 +151,9 @@ def main(**given: Any) -> None:
     direct = {task.id: direct[task.id] for task in tasks}
     (folder / "direct.json").write_text(json.dumps(direct))
     whole: dict[str, Any] = {
-        "settings": {key: value for key, value in given.items() if key not in (*DEFAULTS, "tasks", "keep")},
+        "settings": {key: given[key] for key in ("seed", "kills", "delay_ms", "dedup_off")},
         "writes": report.writes(direct),
-        "commit": commit(),  # as it is before the runs
-        "cpu": cpu(),
-        "cores": os.cpu_count(),
+        "machine": measured_on,
     }
     click.echo(report.calls(whole["writes"]))
     equal = False
@@ -154,11 +164,14 @@ def main(**given: Any) -> None:
         if not given["keep"]:
             lifecycle.down(settings, click.echo, purge=equal)
     whole.update(equal=equal, seconds=round(time.monotonic() - began))
+    code, _ = report.outcome(whole)
     (folder / "report.json").write_text(json.dumps(whole, indent=1))
-    (folder / "report.md").write_text(report.page(whole))
+    _write(folder, "report", whole, direct)
+    if given["write_docs"] is not None and code == int(given["dedup_off"]):
+        _write(given["write_docs"], _page_name(given), whole, direct)
     click.echo(f"\n{report.table(whole['tables'])}\n{report.verdict(whole)}")
     click.echo(f"The ledgers, the states and report.md are in {folder.relative_to(ROOT)}")
-    raise SystemExit(0 if equal else 1)
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

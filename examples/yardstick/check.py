@@ -7,6 +7,7 @@ Shares no code with the product: it reads what anyone can read, with a Kafka cli
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections import Counter, defaultdict
@@ -14,19 +15,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from examples.support_desk.check import Reader, lines, read
+from examples.support_desk.check import Reader, letter, lines, read
 from examples.support_desk.rules import journal
+from examples.yardstick.repeats import after_each, repeats, requests
 
 WRONG = (
-    "turns_unanswered", "turns_doubled", "journal_outputs_differ", "reply_outputs_differ", "ledger_outputs_differ",
-    "states_differ", "order_differs", "effects_twice", "effects_lost", "calls_not_done", "journal_gaps",
+    "turns_unanswered", "turns_doubled", "replies_out_of_order", "journal_outputs_differ", "reply_outputs_differ",
+    "ledger_outputs_differ", "states_differ", "order_differs", "effects_twice", "effects_lost", "calls_not_done",
+    "journal_gaps", "entries_unexplained", "repeats_unexplained", "strangers", "dead_letters",
 )  # fmt: skip
 Line = dict[str, Any]
 
 
 @dataclass
 class Run:
-    """What one run left behind. `direct` is direct execution, by task; all else is by thread, in order."""
+    """What one run left behind, by thread and in order. `direct` is direct execution, `results` are those that runs
+    went on with; `letters` are the codes of the dead letters, `kills` as in `repeats`, and `not_committed` counts the
+    journal's records that no committed transaction holds."""
 
     direct: dict[str, Line]
     ledger: list[Line]
@@ -34,6 +39,9 @@ class Run:
     decisions: dict[str, list[Line]] = field(default_factory=dict)
     results: dict[str, list[Line]] = field(default_factory=dict)
     replies: dict[str, list[Line]] = field(default_factory=dict)
+    letters: list[str] = field(default_factory=list)
+    kills: list[Line] = field(default_factory=list)
+    not_committed: int = 0
 
 
 def text(value: Any) -> str:
@@ -47,29 +55,8 @@ def differing(wanted: list[Any], found: list[Any]) -> int:
     return abs(len(wanted) - len(found)) + sum(one != other for one, other in pairs)
 
 
-def requests(ledger: list[Line]) -> dict[str, int]:
-    """Requests; those that came again although the service had not turned the one before them away; and those of them
-    whose effect was there already, which a service without keys would have had twice."""
-    arrived, turned_away, settled = set[str](), set[str](), set[str]()
-    count = repeated = after_effect = 0
-    for line in ledger:
-        key = str(line.get("key"))
-        if line["kind"] == "arrived":
-            count += 1
-            again = key in arrived and key not in turned_away
-            repeated += again
-            after_effect += again and key in settled
-            turned_away.discard(key)
-            arrived.add(key)
-        elif line["kind"] == "answered" and line["status"] == 409:
-            turned_away.add(key)
-        elif line["kind"] == "effect":
-            settled.add(key)
-    return {"requests": count, "repeated_by_crashes": repeated, "repeated_after_effect": after_effect}
-
-
 def effects(run: Run) -> dict[str, int]:
-    """The ledger's effects against the ground truth, thread by thread."""
+    """The ledger's effects against the ground truth, thread by thread; outputs are those of each key's first effect."""
     made: dict[str, list[Line]] = defaultdict(list)
     for line in run.ledger:
         if line["kind"] == "effect":
@@ -83,26 +70,28 @@ def effects(run: Run) -> dict[str, int]:
         "order_differs": 0,
     }
     outputs = 0
-    for task, wanted in run.direct.items():
-        chain = made.pop(task, [])
+    for thread, wanted in run.direct.items():
+        chain = made.pop(thread, [])
         calls = [text([one["function"], one["args"], one["kwargs"]]) for one in chain]
         truth = [text([one["function"], one["args"], one["kwargs"]]) for one in wanted["calls"]]
         table["order_differs"] += calls != truth
         table["effects_lost"] += (Counter(truth) - Counter(calls)).total()
         surplus = (Counter(calls) - Counter(truth)).total()
         table["effects_twice"] += max(surplus, len(chain) - len({one["key"] for one in chain}))
-        outputs += differing(wanted["outputs"], [one["output"] for one in chain])
+        first = {one["key"]: one["output"] for one in reversed(chain)}
+        outputs += differing(wanted["outputs"], [first[key] for key in dict.fromkeys(one["key"] for one in chain)])
     table["effects_twice"] += sum(map(len, made.values()))  # on threads that nobody asked for
     return {**table, "ledger_outputs_differ": outputs}
 
 
 def turns(run: Run) -> dict[str, int]:
-    """Replies against turns, and the outputs they report."""
+    """Replies against turns, their order, and the outputs they report."""
     table = {"turns": 0, "replies": sum(map(len, run.replies.values())), "turns_unanswered": 0, "turns_doubled": 0}
-    differ = 0
-    for task, wanted in run.direct.items():
+    differ = disorder = 0
+    for thread, wanted in run.direct.items():
         left, said = list(wanted["outputs"]), defaultdict[int, list[Line]](list)
-        for reply in run.replies.get(task, []):
+        replies = run.replies.get(thread, [])
+        for reply in replies:
             said[reply["turn"]].append(reply)
         for number, count in enumerate(wanted["turns"]):
             truth, left = left[:count], left[count:]
@@ -111,67 +100,96 @@ def turns(run: Run) -> dict[str, int]:
             table["turns_doubled"] += len(said[number]) > 1
             differ += sum(differing(truth, reply["outputs"]) for reply in said[number])
         table["turns_doubled"] += sum(number >= len(wanted["turns"]) for number in said)
-    return {**table, "reply_outputs_differ": differ}
+        disorder += sum(later["turn"] < reply["turn"] for reply, later in itertools.pairwise(replies))
+    return {**table, "replies_out_of_order": disorder, "reply_outputs_differ": differ}
+
+
+def entries(run: Run) -> dict[str, int]:
+    """The journal against what was sent: one entry for each turn, one for each call's result, one for each result that
+    came again and was refused. The dead letters of the latter, after kills, are no fault."""
+    refused = unexplained = 0
+    for thread, wanted in run.direct.items():
+        found = Counter((entry["kind"], entry["verdict"]) for entry in run.decisions.get(thread, []))
+        events = sum(count for (kind, _), count in found.items() if kind == "event")
+        resumed, late = found["result", "resumed"], found["result", "late"]
+        refused += late
+        unexplained += abs(events - len(wanted["turns"])) + abs(resumed - len(wanted["calls"]))
+        unexplained += found.total() - events - resumed - late
+    excused = min(run.letters.count("late"), refused) if run.kills else 0
+    return {
+        "decisions": sum(map(len, run.decisions.values())),
+        "refused_repeats": refused,
+        "entries_unexplained": unexplained,
+        "entries_not_committed": run.not_committed,
+        "dead_letters": len(run.letters) - excused,
+    }
 
 
 def compare(run: Run) -> dict[str, int]:
     """The whole table of a run."""
     results = [one for chain in run.results.values() for one in chain]
-    outputs = {task: [one["value"] for one in chain] for task, chain in run.results.items()}
-    in_journal = sum(differing(one["outputs"], outputs.get(task, [])) for task, one in run.direct.items())
+    outputs = {thread: [one["value"] for one in chain] for thread, chain in run.results.items()}
+    in_journal = sum(differing(one["outputs"], outputs.get(thread, [])) for thread, one in run.direct.items())
     chained = journal([entry for chain in run.decisions.values() for entry in chain])
     return {
         "tasks": len(run.direct), **turns(run), "calls": sum(len(one["calls"]) for one in run.direct.values()),
-        "decisions": sum(map(len, run.decisions.values())), **requests(run.ledger), **effects(run),
+        **entries(run), **requests(run.ledger, run.kills), **effects(run),
         "journal_outputs_differ": in_journal,
-        "states_differ": sum(text(one["state"]) != text(run.states.get(task)) for task, one in run.direct.items()),
+        "states_differ": sum(text(one["state"]) != text(run.states.get(name)) for name, one in run.direct.items()),
         "calls_not_done": sum(one["status"] != "done" for one in results),
         "journal_gaps": len(chained["journal_gaps"]) + len(chained["order_violations"]),
+        "strangers": len({*run.decisions, *run.replies, *run.states} - set(run.direct)),
     }  # fmt: skip
 
 
-def faults(table: dict[str, int], crashed: bool) -> list[str]:
+def faults(table: dict[str, int]) -> list[str]:
     """The rows in which the run is not equal. After kills, nothing repeated means that the kills hit nothing; without
-    any, nobody has cause to repeat a request."""
+    any, nobody has cause to repeat a request, or an answer."""
     wrong = [row for row in WRONG if table[row]]
     empty = [row for row in ("tasks", "turns", "calls", "decisions", "effects") if not table[row]]
-    return wrong + empty + (["repeated_by_crashes"] if crashed != bool(table["repeated_by_crashes"]) else [])
+    wrong += ["repeated_by_crashes"] if bool(table["kills"]) != bool(table["repeated_by_crashes"]) else []
+    wrong += ["refused_repeats"] if table["refused_repeats"] and not table["kills"] else []
+    return wrong + empty
 
 
-def gather(run: Run, prefix: str, bootstrap: str, registry: str, namespace: str) -> None:
-    """Read the topics into the run; its threads are called PREFIX and the task's id."""
+def gather(run: Run, earlier: tuple[str, ...], bootstrap: str, registry: str, namespace: str) -> None:
+    """Read the topics into the run: all of them, but for threads whose names begin as those of an earlier run."""
     reader = Reader(registry)
-    for name, into in (("agent-decisions", run.decisions), ("agent-replies", run.replies)):
-        for message in read(bootstrap, f"{namespace}.{name}"):
-            value = reader.value(message.value())
-            if value["thread"].startswith(prefix):
-                into.setdefault(value["thread"].removeprefix(prefix), []).append(value)
-    run.replies = {task: [json.loads(one["data"]) for one in said] for task, said in run.replies.items()}
-    for task, chain in run.decisions.items():
-        taken = [entry for entry in chain if entry["kind"] == "result" and entry["verdict"] == "resumed"]
-        results = [reader.value(entry["input"]["value"]) for entry in taken]
-        run.results[task] = [{**one, "value": json.loads(one["value"])} for one in results]
+
+    def messages(name: str, isolation: str = "read_committed") -> list[Any]:
+        found = read(bootstrap, f"{namespace}.{name}", isolation)
+        return [
+            message for message in found if not (message.key() or b"").decode("utf-8", "replace").startswith(earlier)
+        ]
+
+    for message in messages("agent-replies"):
+        value = reader.value(message.value())
+        run.replies.setdefault(value["thread"], []).append(json.loads(value["data"]))
+    committed = [reader.value(message.value()) for message in messages("agent-decisions")]
+    for entry in committed:
+        run.decisions.setdefault(entry["thread"], []).append(entry)
+        if entry["kind"] == "result" and entry["verdict"] == "resumed":
+            result = reader.value(entry["input"]["value"])
+            run.results.setdefault(entry["thread"], []).append({**result, "value": json.loads(result["value"])})
+    run.not_committed = len(messages("agent-decisions", "read_uncommitted")) - len(committed)
+    run.letters = [letter(message)["code"] for message in messages("dead-letters")]
 
 
 def main() -> None:
     """Print the table as JSON; exit 1 unless the run is equal to direct execution."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("direct", "ledger", "states"):
+    for name in ("direct", "ledger", "states", "kills"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     for name in ("prefix", "bootstrap", "registry", "namespace"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument(
-        "--crashed", action="store_true", help="processes were killed: some request must have been repeated, else none"
-    )
+    parser.add_argument("--earlier", action="append", default=[], metavar="PREFIX", help="of a run before this one")
     given = parser.parse_args()
-    states = json.loads(given.states.read_text())
-    ledger = [{**line, "thread": line.get("thread", "").removeprefix(given.prefix)} for line in lines(given.ledger)]
-    run = Run(json.loads(given.direct.read_text()), ledger)
-    run.states = {thread.removeprefix(given.prefix): state for thread, state in states.items()}
-    gather(run, given.prefix, given.bootstrap, given.registry, given.namespace)
+    direct, states, kills = (json.loads(path.read_text()) for path in (given.direct, given.states, given.kills))
+    run = Run({given.prefix + task: one for task, one in direct.items()}, lines(given.ledger), states, kills=kills)
+    gather(run, tuple(given.earlier), given.bootstrap, given.registry, given.namespace)
     table = compare(run)
-    wrong = faults(table, given.crashed)
-    print(json.dumps({**table, "wrong": wrong}))
+    wrong, each = faults(table), after_each(repeats(run.ledger), kills)
+    print(json.dumps({**table, "wrong": wrong, "after_each_kill": each}))
     sys.exit(1 if wrong else 0)
 
 

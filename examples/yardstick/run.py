@@ -14,6 +14,7 @@ from typing import Any
 
 from examples.yardstick import fetch
 from examples.yardstick.ledger import Watch
+from examples.yardstick.repeats import TARGETS
 from examples.yardstick.tasks import Task
 from ops import http, reading
 from ops.context import Trouble
@@ -23,7 +24,6 @@ from ops.stack import flink, processes
 from ops.stack.layout import ROOT, Layout
 
 TURN = "yardstick.UserTurn"
-TARGETS = ("tools", "conversation", "service")  # killed in turn
 # A kill waits for so many open requests, and for one fewer every PATIENCE_S: a few tasks never have many open at once.
 UNANSWERED, PATIENCE_S = 8, 0.2
 HIT_S = 20
@@ -73,15 +73,22 @@ class Service:
             self.process.send_signal(number)
             self.process.wait()
 
-    def kill(self) -> None:
-        """SIGKILL, a moment of absence, start."""
+    def kill(self) -> int:
+        """SIGKILL, a moment of absence, start; when it was gone."""
         self.end(signal.SIGKILL)
+        gone_ms = now_ms()
         time.sleep(0.3)
         self.start()
+        return gone_ms
 
 
 # Both sides of the comparison print dates in one zone and walk sets in one order.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "TZ": "UTC", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def now_ms() -> int:
+    """The clock of the ledger."""
+    return time.time_ns() // 1_000_000
 
 
 def direct(out: Path) -> dict[str, Any]:
@@ -134,39 +141,47 @@ def _whole(settings: Settings) -> bool:
     return len(http.call(f"{settings.flink_rest}/taskmanagers")["taskmanagers"]) >= settings.taskmanagers
 
 
-def _kill_host(settings: Settings, kind: str, watch: Watch) -> tuple[str, int]:
-    """SIGKILL a TaskManager that hosts the job's subtasks; its name, and the open requests at that moment."""
-    layout = Layout(settings.state_dir)
-    hosts = [processes.read(layout, name) for name in flink.job_hosts(settings).get(kind, [])]
+def _kill_host(settings: Settings, kind: str, watch: Watch) -> dict[str, Any]:
+    """SIGKILL a TaskManager that hosts the job's subtasks; what was hit, and when."""
+    layout, on = Layout(settings.state_dir), flink.job_hosts(settings)
+    hosts = [processes.read(layout, name) for name in on.get(kind, [])]
     living = [host for host in hosts if host is not None and host.alive()]
     if not living:
         raise Trouble(
             f"The {kind} job runs on no TaskManager that could be killed.", "Read `threadlog logs jobmanager`."
         )
-    before, open_now = _restarts(settings, kind), _wait_open(watch)
+    name = living[0].name
+    before_ms, open_now = _restarts(settings, kind), _wait_open(watch)
+    at_ms = now_ms()
     processes.send(living[0], signal.SIGKILL)
     until = time.monotonic() + RECOVERY_S
-    while _restarts(settings, kind) == before and time.monotonic() < until:
+    while (noticed_ms := _restarts(settings, kind)) == before_ms and time.monotonic() < until:
         time.sleep(0.1)
     waiting = flink.wait_running(settings, list(flink.JOBS), until - time.monotonic())
     while not _whole(settings) and time.monotonic() < until:
         time.sleep(0.1)
     if waiting or time.monotonic() >= until:
-        raise Trouble(f"{living[0].name} was killed, and {RECOVERY_S} s later not all was well.", "`threadlog status`")
-    return living[0].name, open_now
+        raise Trouble(f"{name} was killed, and {RECOVERY_S} s later not all was well.", "`threadlog status`")
+    hit = [job for job, names in on.items() if name in names]
+    return {"killed": name, "unanswered": open_now, "hit": hit, "at_ms": at_ms, "noticed_ms": noticed_ms}
+
+
+def _kill_service(service: Service, watch: Watch) -> dict[str, Any]:
+    """SIGKILL the tool service and start it again; what was hit, and when."""
+    open_now, at_ms = _wait_open(watch), now_ms()
+    hit = {"killed": "the tool service", "unanswered": open_now, "hit": ["service"], "at_ms": at_ms}
+    return {**hit, "noticed_ms": service.kill()}
 
 
 def kill(settings: Settings, target: str, service: Service, watch: Watch) -> dict[str, Any]:
-    """Kill one target while requests are open, and wait until everything runs again; what was hit."""
+    """Kill one target while requests are open, and wait until everything runs again; the kill as `repeats` has it."""
     began = time.monotonic()
-    if target == "service":
-        name, open_now = "the tool service", _wait_open(watch)
-        service.kill()
-    else:
-        name, open_now = _kill_host(settings, target, watch)
-    if not open_now:
-        raise Trouble(f"{name} was killed while no request was open.", "Send more tasks, or ask for fewer kills.")
-    return {"target": target, "killed": name, "unanswered": open_now, "seconds": round(time.monotonic() - began, 1)}
+    hit = _kill_service(service, watch) if target == "service" else _kill_host(settings, target, watch)
+    if not hit["unanswered"]:
+        raise Trouble(
+            f"{hit['killed']} was killed while no request was open.", "Send more tasks, or ask for fewer kills."
+        )
+    return {"target": target, **hit, "seconds": round(time.monotonic() - began, 1)}
 
 
 def wait_replies(settings: Settings, prefix: str, wanted: int, ledger: Path) -> tuple[int, float]:

@@ -151,7 +151,7 @@ class Thread:
         self.hashes, self.calls = dict[int, str](), dict[str, list[str]]()  # call id → [tool, how it ended]
 
     def entry(self, entry: Record) -> None:
-        """The next entry. Raises Broken where it was changed or does not continue the chain."""
+        """The next entry. Raises Broken where it was changed, does not continue the chain or has calls out of turn."""
         seq, prev, snapshot = entry["seq"], entry["prev"], entry["snapshot"]
         if hash_of(entry) != entry["hash"]:
             raise Broken("the entry was changed after it was written")
@@ -167,10 +167,6 @@ class Thread:
         if self.state_hash is not None and chain(self.state_hash, entry["patch"]) != entry["state_hash"]:
             raise Broken("the state hash does not follow from the patch")
         self.hashes[seq], self.last, self.state_hash = entry["hash"], seq, entry["state_hash"]
-        self.account(entry)
-
-    def account(self, entry: Record) -> None:
-        """Raises Broken unless each call is asked under its key and in its turn, and ends once, as its result says."""
         for effect in json.loads(entry["effects"]):
             if effect["do"] == "call":
                 self.ask(effect, effect["call_id"])
@@ -234,6 +230,10 @@ class Thread:
             raise Broken("no entry of it is signed, and a chain alone proves nothing: sign, then export again")
         if self.begin < self.first:
             raise Broken(f"begins at seq {self.first}, but the log held seq {self.begin} when it was signed")
+        stands = {"thread": self.name, "first_seq": self.first, "last_seq": self.last}
+        stands["last_hash"] = self.hashes[self.last]
+        if not any(stands.items() <= one.items() for one in self.bundle.manifest["threads"]):
+            raise Broken(f"seq {self.first} to {self.last} is not what the manifest lists: it was cut or written anew")
         rest = f"seq {self.signed + 1} to {self.last} not yet signed" if self.signed < self.last else "all signed"
         if all_signed and self.signed < self.last:
             raise Broken(rest)

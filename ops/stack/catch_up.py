@@ -11,6 +11,7 @@ from typing import Any
 from ops import http
 from ops.settings import Settings
 from ops.stack import flink
+from schemas.errors import WireError
 
 # A catch-up that does not come to run within this cannot run here; a rebuild may then take hours.
 RUNNING_S = 90
@@ -27,8 +28,8 @@ class SubmitFailed(Exception):
     """A job could not be stopped, submitted or did not come to run; the message says which and what was printed."""
 
 
-class OtherHistory(Exception):
-    """The state that a catch-up was started from is not of this journal, or holds more than it does."""
+class OtherHistory(WireError):
+    """A state is not of this journal, or holds more than it does; the message says which."""
 
 
 @dataclass

@@ -87,6 +87,9 @@ def remember_stop(
     `generation`: the one that was stopped. A copy of it that Flink brings back from an older checkpoint ends itself."""
     try:
         remember(settings, STOPPED, job_id, savepoint, known, generation)
+    except OtherHistory as error:
+        say(f"  {error}: the next start will make the state anew")
+        remember_end(settings, job_id, generation, say)
     except (KafkaException, WireError) as error:
         will = ": the next start will catch up" if known.kind == CONVERSATION else ""
         say(f"  where {known.kind} was stopped could not be written down ({error}){will}")
@@ -98,16 +101,16 @@ def remember(
 ) -> None:  # fmt: skip
     """Write down a savepoint of a job, how far it has read, and where the journal ends if it is the conversation's.
 
-    `ends`: where it does, if that was asked. Raises KafkaException; WireError, also where the state is ahead of it."""
-    if ends is None:
-        ends = settled_ends(settings.bootstrap, journal_of(settings)) if known.kind == CONVERSATION else {}
-        if known.kind == CONVERSATION and (lost := ahead(settings, _codec(settings), savepoint)):
-            raise WireError(lost)
+    `ends`: where it does, if that was asked. Raises OtherHistory, KafkaException, WireError."""
+    if ends is None and known.kind == CONVERSATION:
+        ends = settled_ends(settings.bootstrap, journal_of(settings))
+        if lost := ahead(settings, _codec(settings), savepoint):
+            raise OtherHistory(lost)
     read = committed(settings.bootstrap, settings.namespace, known.kind)
     for place, offset in source_offsets(savepoint, settings.namespace, INPUTS[known.kind]).items():
         read[place] = max(offset, read.get(place, 0))
     mark = Mark(
-        what, known.kind, job_id, savepoint, dict(ends), known.app, known.code, generation=generation, inputs=read
+        what, known.kind, job_id, savepoint, dict(ends or {}), known.app, known.code, generation=generation, inputs=read
     )
     write_mark(settings.bootstrap, settings.namespace, _codec(settings), mark)
 

@@ -69,6 +69,28 @@ def test_plan_gives_no_thread_to_two_points() -> None:
     assert len(set(names)) == len(names)
 
 
+def test_no_turn_that_is_measured_is_the_first_of_its_thread() -> None:
+    """It would load no state. Where there are more threads, more of what is measured would be such turns."""
+    for point in plan(AXES, 20, long=True):
+        before = Counter(thread for thread, _, data in islice(point.before(), 300_000) if "say" in data["text"])
+        assert min(before.values()) >= 1, point
+        assert point.history == 1 or point.axis == "history"
+        assert point.threads > 100_000 or before.keys() >= {thread for thread, _, _ in islice(point.events(1), 2_000)}
+
+
+def test_what_must_be_there_before_fits_its_bound() -> None:
+    """A million threads at 400 a second, and 1,000 of 100 kB at the megabyte a second that a slow machine writes."""
+    bounds = {(p.axis, p.x): p.before_bound_s for p in plan(("threads", "payload"), 20, long=True)}
+    assert bounds["threads", 1_000_000] == 2_500 + 100 + SLACK_S
+    assert bounds["payload", 100_000] == 2.5 + 100 + SLACK_S
+
+
+def test_a_million_threads_are_measured_on_some_that_are_cold() -> None:
+    """Ten times as many as the job keeps, each once; all of them would say the same and take a quarter of an hour."""
+    point = next(point for point in plan(("threads",), 20, long=True) if point.x == 1_000_000)
+    assert (point.turns_min, point.threads, point.bound_s) == (100_000, 1_000_000, 40 + 250 + SLACK_S)
+
+
 def test_point_of_the_threads_axis_reaches_each_thread() -> None:
     """As many turns as there are threads, each thread once before any of them twice."""
     point = next(point for point in plan(("threads",), 1) if point.x == 1_000)
@@ -105,7 +127,7 @@ def test_calls_outlast_what_is_measured_meanwhile() -> None:
 
 def test_calls_are_asked_for_once_each_and_on_threads_of_their_own() -> None:
     """As many as the axis says."""
-    point = Point("waiting", 3, 5, calls=3, threads=2)
+    point = Point("waiting", 3, 5, calls=3, threads=2, history=0)
     asked, said = list(point.before()), list(islice(point.events(1), 10))
     assert [data["text"] for _, _, data in asked] == ["look:60.0"] * 3
     assert len({thread for thread, _, _ in asked}) == 3

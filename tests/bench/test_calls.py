@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bench import waiting
+from bench.figures import Figure
+from bench.floors import FLOORS
 from bench.rounds import check_done
-from bench.waiting import not_out, over_idle
+from bench.waiting import call_s, not_out, over_idle
 from ops.context import Trouble
 
 
@@ -48,6 +52,29 @@ def test_calls_are_out_from_the_beginning_of_a_window_to_its_end(results_s: tupl
     """A window from 105 to 120; what the calls' events say is another matter."""
     entries = [entry(f"t-{n}", at) for n, at in enumerate(results_s)]
     assert not_out([*entries, entry("t-0", 110, "event")], 60, 105, 120) == said
+
+
+def test_waiting_drops_the_first_idle_window_and_tells_how_long_calls_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stack that has just started is not idle, and 36 s are not 10."""
+    told: dict[str, Any] = {}
+
+    def report(name: str, found: list[Figure], **conditions: Any) -> None:
+        told.update({figure.name: figure.runs for figure in found}, **conditions)
+
+    idle = iter([0.9, 0.5, 0.6, 0.5])
+    monkeypatch.setattr(waiting, "session", lambda *_: nullcontext(SimpleNamespace(report=report)))
+    monkeypatch.setattr(waiting, "_cores", lambda run: next(idle))
+    monkeypatch.setattr(waiting, "_while_waiting", lambda run, calls, prefix: 0.6)
+    waiting.main.main(["--rounds", "2"], standalone_mode=False)
+    assert told["waiting.idle"] == pytest.approx([50, 60, 50])
+    assert told["waiting.1000_calls.over_idle"] == pytest.approx([5, 5])
+    assert told["call_s"] == {"1000": 36}
+
+
+def test_the_floor_of_waiting_calls_says_how_long_they_are() -> None:
+    """Their beginning and their answers are not in it."""
+    (floor,) = (floor for floor in FLOORS if floor.figure == "waiting.1000_calls.over_idle")
+    assert f"calls of {call_s(1_000):g} s wait" in floor.what
 
 
 def test_calls_that_are_done_are_fine() -> None:

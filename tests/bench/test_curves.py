@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -86,3 +87,14 @@ def test_curves_write_nothing_when_the_first_stack_does_not_start(
     with pytest.raises(Trouble, match="load average"):
         run(raw, "threads")
     assert raw.read_text() == '{"axis": "threads", "x": 100}\n'
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [([], "-m bench.curves --long"), (["OPTIONS=", "AXES=threads skew"], "-m bench.curves  threads skew")],
+)
+def test_make_curves_measures_all_that_the_page_shows(words: list[str], command: str) -> None:
+    """The million threads as well, which take a while and can be left out."""
+    asked = ["make", "--dry-run", "curves", *words]
+    done = subprocess.run(asked, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].strip().endswith(command)

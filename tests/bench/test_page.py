@@ -35,6 +35,30 @@ def test_table_has_a_row_for_each_point() -> None:
     assert rows[3] == "| 100,000 | - | - | - | - | - | - | - | did not finish: not measured: no stack |"
 
 
+def test_cell_has_the_range_of_what_was_measured_in_windows() -> None:
+    """Points of older runs have none."""
+    told = point("threads", 1, turns_per_s=1_500.0, turns_per_s_min=1_400.0, turns_per_s_max=1_600.0)
+    assert page.cell(told, page.SPEED[0]) == "1,500 (1,400 to 1,600)"
+    assert page.cell(point("threads", 1), page.SPEED[0]) == "1,500"
+
+
+def test_table_leaves_out_what_no_point_has() -> None:
+    """Older runs do not say how often checkpoints came; where one does, the others have a dash."""
+    old, new = point("threads", 1), point("threads", 2, checkpoint_every_ms=440)
+    heading = "ms between two checkpoints, as taken"
+    assert heading not in page.table([old], page.BYTES, False)
+    assert page.table([old, new], page.BYTES, False).splitlines()[0].split(" | ")[2] == heading
+    assert "| 440 |" in page.table([old, new], page.BYTES, False)
+
+
+def test_section_says_whether_first_turns_were_measured() -> None:
+    """They load no state: an axis with more of them flatters."""
+    new, old = point("threads", 1), point("threads", 2)
+    new["conditions"]["history"] = 1
+    assert "Every thread has had a message before." in page.section([new])
+    assert "Threads are new" in page.section([new, old])
+
+
 def test_note_tells_of_a_busy_machine() -> None:
     """Its figures are not to be quoted."""
     assert page.note(point("threads", 1, busy=True)) == "busy"
@@ -118,6 +142,19 @@ def test_page_tells_of_a_point_that_was_measured_again() -> None:
     assert 'x-axis "threads" ["100", "1,000"]' in text and "100 again" not in page.plot(points, *page.PLOTS[0])
     assert "equal points differ: turns/s 1,500 and 1,200, CPU ms a turn 0.5 and 0.6." in text
     assert page.repeated(points[:2]) == ""
+
+
+@pytest.mark.parametrize("commit", ["other", "abc123+"])
+def test_write_docs_wants_one_clean_commit_unless_told(tmp_path: Path, commit: str) -> None:
+    """As the page of figures does; nothing is written. A point that was not measured is of no commit."""
+    points = [point("threads", 100), point("skew", "hot"), not_measured(Point("skew", "zipf", 1), "no stack")]
+    points[0]["conditions"]["commit"] = commit
+    raw, docs = write(tmp_path / "raw.jsonl", points), tmp_path / "c.md"
+    command = ["--write-docs", str(docs), "--raw", str(raw)]
+    done = CliRunner().invoke(curves.main, command)
+    assert done.exit_code and f"abc123: skew; {commit}: threads" in done.output.replace("\n", " ")
+    assert not docs.exists() and not docs.with_suffix(".jsonl").exists()
+    assert CliRunner().invoke(curves.main, [*command, "--mixed"]).exit_code == 0 and docs.exists()
 
 
 @pytest.mark.parametrize(

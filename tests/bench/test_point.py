@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from bench import point as point_module
+from bench import readings
 from bench.axes import Point
 from bench.feed import Committed
-from bench.point import Taking, Unfinished, sizes, taken, told, wrong
-from bench.readings import Checkpoint, Reading, completed, disk_bytes, file_bytes, record_bytes
-from bench.rounds import window
+from bench.point import Taking, Unfinished, sizes, spread, taken, told, wrong
+from bench.readings import Checkpoint, Checkpoints, Reading, completed, disk_bytes, file_bytes, record_bytes
+from bench.rounds import Window, window, windows
 from tests.bench.points import MACHINE
 
 EVENTS = ("t-1", "threadlog.Message", {"text": "say", "data": "{}"})
@@ -152,6 +153,21 @@ def test_checkpoints_are_those_that_completed() -> None:
     assert completed({"history": [one, *others]}) == [Checkpoint(7, 1.5, 900, 90, 45)]
 
 
+def test_state_bytes_are_of_the_newest_checkpoint_that_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None before the first: a zero would be a state that is empty."""
+    one = {
+        "id": 7, "status": "COMPLETED", "is_savepoint": False, "trigger_timestamp": 1_500, "state_size": 900,
+        "checkpointed_size": 90, "end_to_end_duration": 45,
+    }  # fmt: skip
+    history = [{**one, "id": 8, "state_size": 950}, one, {**one, "id": 9, "status": "FAILED", "state_size": 1}]
+    monkeypatch.setattr(readings.flink, "live_jobs", lambda settings: {"conversation": SimpleNamespace(id="j")})
+    monkeypatch.setattr(readings.http, "call", lambda url: {"history": history})
+    run: Any = SimpleNamespace(settings=SimpleNamespace(flink_rest="http://x"))
+    assert readings.state_bytes(run) == 950
+    history.clear()
+    assert readings.state_bytes(run) is None
+
+
 def test_taken_is_the_middle_one_and_the_sum_over_turns() -> None:
     """No checkpoint is none, not a zero."""
     made = [Checkpoint(n, 0, 0, written, took) for n, (written, took) in enumerate([(10, 5), (400, 9), (90, 40)])]
@@ -174,6 +190,46 @@ def test_file_bytes_are_of_the_pattern_only(tmp_path: Any) -> None:
     (tmp_path / "t-0" / "0.index").write_bytes(b"x" * 100)
     assert (file_bytes(tmp_path, "*.log"), file_bytes(tmp_path / "gone", "*")) == (100, 0)
     assert disk_bytes(tmp_path) >= 200
+
+
+def test_windows_cut_the_middle_into_parts_of_as_many_turns() -> None:
+    """One after the other, timers beside them, and together they are the middle."""
+    used = SimpleNamespace(used_s=lambda name, begin, end: end - begin, others_share=lambda begin, end: 0.0)
+    seen = [Committed(0, n, 1_000 + n / 10 + (n > 400) * 20, b"", time.time()) for n in range(1_000)]
+    told: Any = seen, ["event"] * 1_000, used, "tm", 999.0
+    parts, whole = windows(*told, 4), window(*told)
+    assert [one.turns for one in parts] == [200] * 4
+    assert [round(one.seconds) for one in parts] == [20, 40, 20, 20]
+    assert sum(one.seconds for one in parts) == pytest.approx(whole.seconds)
+    assert (parts[0].begin_s, whole.turns) == (whole.begin_s, 800)
+
+
+def test_spread_is_the_middle_window_and_the_ends() -> None:
+    """Of rate and CPU each by itself."""
+    parts = [Window(seconds, 100, 0, cpu, 0, 0, 0, 0) for seconds, cpu in ((0.1, 0.09), (0.2, 0.05), (0.125, 0.07))]
+    assert spread(parts) == {
+        "windows": 3, "turns_per_s": 800.0, "turns_per_s_min": 500.0, "turns_per_s_max": 1_000.0,
+        "cpu_ms_per_turn": 0.7, "cpu_ms_per_turn_min": 0.5, "cpu_ms_per_turn_max": 0.9,
+    }  # fmt: skip
+
+
+def test_full_speed_tells_its_spread_and_how_often_checkpoints_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One every half second, where 200 ms were set."""
+    began = 1_000.0
+    monkeypatch.setattr(point_module.time, "time", lambda: began)
+    meter = SimpleNamespace(
+        read=lambda: None, used_s=lambda name, begin, end: end - begin, others_share=lambda begin, end: 0.0
+    )
+    stack = Stack()
+    stack.seen = [Committed(0, n, began + n / 1_000, b"", began + n / 1_000) for n in range(3_000)]
+    run: Any = SimpleNamespace(settings=Stack.settings, meter=meter, hosts={"conversation": "tm"})
+    checkpoints = Checkpoints(run, {n: Checkpoint(n, began + 0.3 + n / 2, 9, 9, 9) for n in range(6)})
+    one = Taking(run, checkpoints, Point("threads", 10, 1), SimpleNamespace(seen=[]))  # type: ignore[arg-type]
+    monkeypatch.setattr(one, "feed", lambda *_: one.follower.seen.extend(stack.seen))
+    monkeypatch.setattr(Reading, "now", lambda run, checkpoints: Reading(0, 0, 0, 0, {"tm": 0, "kafka": 0}, {}))
+    one.full_speed(iter(()))
+    assert (one.found["checkpoints"], one.found["checkpoint_every_ms"]) == (6, 500)
+    assert [one.found[f"turns_per_s{end}"] for end in ("_min", "", "_max")] == pytest.approx([1_000] * 3, abs=2)
 
 
 def test_committed_at_full_speed_is_looked_at_in_its_middle() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ops.context import Trouble
 
 ROOT = Path(__file__).parents[2]
 AT_MOST, AT_LEAST = Floor("a", "what", 1.3), Floor("b", "what", 100, "s", at_least=True)
+BESIDE = Floor("c", "what", None, "ms")
 
 
 def figure(name: str, *runs: float, **conditions: Any) -> dict[str, Any]:
@@ -36,6 +38,7 @@ def figure(name: str, *runs: float, **conditions: Any) -> dict[str, Any]:
         (AT_MOST, (1.0, 1.4, 1.8), "**missed**: 1 of 3 runs hold"),
         (AT_LEAST, (100.0, 200.0), "held"),
         (AT_LEAST, (99.0, 98.0), "**missed**"),
+        (BESIDE, (1.0, 1e9), ""),
     ],
 )  # fmt: skip
 def test_a_floor_is_held_by_the_median_and_says_which_runs_differ(floor: Floor, runs: Any, said: str) -> None:
@@ -45,13 +48,22 @@ def test_a_floor_is_held_by_the_median_and_says_which_runs_differ(floor: Floor, 
 def test_a_page_tells_each_run_and_what_was_not_measured() -> None:
     text = sheet.render([figure("recovery.gap", 3.0, 4.0, 7.0, kills=3)])
     assert (
-        "| from a SIGKILL to the first decision made after it, with a spare | ≤ 6.00 s | 4.00 s | 3.00 to 7.00 |"
-        in text
+        "| from a SIGKILL to the first decision made after it, with a spare, a state of 400 threads | ≤ 6.00 s "
+        "| 4.00 s | 3.00 to 7.00 |" in text
     )
     assert "held: 2 of 3 runs hold" in text
     assert "| `recovery.gap` | ms | 4.00 | 3.00 | 7.00 | 3.00, 4.00, 7.00 |" in text
     assert "Commit abc; kills 3." in text
     assert text.count("not measured") == len(FLOORS) - 1
+
+
+def test_a_floor_of_queries_does_not_pass_for_one_of_all_sql() -> None:
+    """What it leaves out stands beside it, and no verdict with it."""
+    text = sheet.floors([figure("queries.slowest", 53.6), figure("queries.whole.effects", 1275.4)])
+    slowest = "the slowest of the indexed queries of 1,000,000 decisions, index up to date, without Python's start"
+    assert f"| {slowest} | ≤ 100 ms | 53.60 ms | 53.60 to 53.60 | 1 | held |\n" in text
+    whole = "SQL that reads a whole table: effects by kind"
+    assert f"| {whole} | none | 1,275 ms | 1,275 to 1,275 | 1 |  |\n" in text
 
 
 def test_a_page_says_that_the_machine_was_busy() -> None:
@@ -64,6 +76,15 @@ def test_a_page_says_that_the_machine_was_busy() -> None:
 def test_a_page_in_the_docs_is_what_its_raw_data_give(name: str, render: Any) -> None:
     raw = (ROOT / "docs" / f"{name}.jsonl").read_text().splitlines()
     assert (ROOT / "docs" / f"{name}.md").read_text() == render([json.loads(line) for line in raw])
+
+
+def test_the_page_of_performance_tells_of_both_replays_what_was_measured() -> None:
+    """Why their floor is missed begins with by how much."""
+    raw = map(json.loads, (ROOT / "docs" / "figures.jsonl").read_text().splitlines())
+    median = {one["figure"]: f"{one['value']:,.0f}" for one in raw}
+    text = (ROOT / "docs" / "performance.md").read_text()
+    assert f"| not reached in the cluster: {median['replay.cluster']}/s on the Intel" in text
+    assert f"by two plain processes, {median['replay.file']} and" in text
 
 
 def test_the_readme_shows_the_floors_of_the_page() -> None:
@@ -115,6 +136,56 @@ def test_a_page_of_more_than_one_clean_commit_is_made_only_when_told(raw: Path, 
     assert commit == "abc+" or "other: latency, queries" in said
     assert not (raw / "page.md").exists() and not (raw / "page.jsonl").exists()
     assert write_docs(raw, "--mixed") == "" and (raw / "page.md").exists()
+
+
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> Any:
+    """The command with benches that have measured what lies in the folder."""
+    monkeypatch.setattr(command, "cool_down", lambda busy: None)
+    monkeypatch.setattr(command.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
+    return CliRunner().invoke(command.main, list(more))
+
+
+def test_a_missed_floor_fails_only_at_the_gate(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To measure is one thing, to ask another."""
+    keep(raw, "recovery", "abc", "recovery.gap")
+    assert run(raw, monkeypatch, "--gate").exit_code == 0
+    (raw / "replay.jsonl").write_text(json.dumps(figure("replay.file", 9_000.0)) + "\n")
+    assert run(raw, monkeypatch).exit_code == 0
+    done = run(raw, monkeypatch, "--gate")
+    assert done.exit_code == 1 and "Floors that are missed: the same from a file, by two processes." in done.output
+    assert run(raw, monkeypatch, "--gate", "recovery").exit_code == 0
+
+
+def test_a_figure_of_a_busy_machine_does_not_pass_the_gate() -> None:
+    """It is nobody's."""
+    assert sheet.missed([figure("recovery.gap", 3.0, busy=True)]) != []
+    assert sheet.missed([figure("recovery.gap", 3.0), figure("x", 1.0)]) == []
+    assert sheet.missed([figure("queries.whole.effects", 3.0, busy=True)]) == []  # nothing is asked of it
+
+
+def test_a_page_is_made_again_of_the_raw_data_beside_it(raw: Path) -> None:
+    """Where nothing was measured since, or where they are given; a bench that they lack is not on it."""
+    (raw / "alone.jsonl").unlink()
+    figures = command.measured(command.BENCHES)
+    said = write_docs(raw)
+    assert "has nothing of alone." in said and f"--raw {raw / 'page.jsonl'}" in said
+    kept = "".join(f"{json.dumps(one)}\n" for one in figures)
+    (raw / "page.jsonl").write_text(kept)
+    assert write_docs(raw, "--raw", str(raw / "page.jsonl")) == ""
+    made = (raw / "page.md").read_text()
+    assert made == sheet.render(figures) and (raw / "page.jsonl").read_text() == kept
+    for name in command.BENCHES:
+        (raw / f"{name}.jsonl").unlink(missing_ok=True)
+    (raw / "page.md").unlink()
+    assert write_docs(raw) == "" and (raw / "page.md").read_text() == made
+
+
+@pytest.mark.parametrize("text", ["", "{}\n", "no JSON\n", '{"bench": "none"}\n'])
+def test_a_page_of_what_are_no_raw_data_is_trouble(raw: Path, text: str) -> None:
+    """Nothing is written."""
+    (raw / "page.jsonl").write_text(text)
+    assert "has no figures of benches" in write_docs(raw, "--raw", str(raw / "page.jsonl"))
+    assert not (raw / "page.md").exists() and (raw / "page.jsonl").read_text() == text
 
 
 def test_a_readme_without_floors_is_trouble() -> None:

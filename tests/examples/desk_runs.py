@@ -34,8 +34,16 @@ def entry(seq: int, topic: str, offset: int, *closed: tuple[str, str], replies: 
     effects = [{"do": "close_call", "call_id": key, "tool": "refund", "status": status} for key, status in closed]
     effects += [{"do": "reply", **one} for one in replies]
     place = {"topic": topic, "partition": 0, "offset": offset, "id": f"e{offset}"}
-    chain = {"prev": f"h{seq - 1}" if seq > 1 else "", "hash": f"h{seq}"}
-    return {"thread": "a", "seq": seq, **chain, "input": place, "effects": json.dumps(effects), "log_ms": 900 + seq}
+    about = {"thread": "a", "seq": seq, "prev": "", "input": place, "effects": json.dumps(effects), "hash": ""}
+    return {**about, "log_ms": 900 + seq}
+
+
+def seal(run: Run) -> None:
+    """Chain the entries of each thread, as its engine would have."""
+    heads: dict[str, str] = {}
+    for decision in run["topics"]["agent-decisions"]:
+        decision["prev"] = heads.get(decision["thread"], "")
+        decision["hash"] = heads[decision["thread"]] = rules.hash_of(decision)
 
 
 def asked(key: str, order: str) -> list[Run]:
@@ -54,7 +62,7 @@ def sound() -> Run:
     unread = {"topic": "t.agent-events", "code": "unreadable", "log_ms": 1}
     letters = [{**unread, "partition": p, "offset": o} for p, o in ((1, 0), (2, 9))]
     bad = [event(2, "x", "", bad="no key", partition=1, offset=0), event(3, "x", "", bad="cut", partition=2, offset=9)]
-    return {
+    run = {
         "sent": [event(0, "a", "o0"), event(1, "a", "o1"), *bad],
         "ledger": [*asked("k0", "o0"), *repeated, answers[0], *asked("k1", "o1"), answers[1]],
         "topics": {
@@ -66,6 +74,8 @@ def sound() -> Run:
         },
         "kills": [{"job": "tools", "at_ms": 1000, "noticed_ms": 1500, "running_ms": 3000}],
     }
+    seal(run)
+    return run
 
 
 def tell(run: Run, status: str, seq: int = 2, key: str = "k0") -> None:
@@ -73,6 +83,7 @@ def tell(run: Run, status: str, seq: int = 2, key: str = "k0") -> None:
     told = run["topics"]["agent-decisions"][seq - 1]
     replies = tuple(one for one in json.loads(told["effects"]) if one["do"] == "reply")
     told["effects"] = entry(seq, "", 0, (key, status), replies=replies)["effects"]
+    seal(run)
 
 
 def unpay(run: Run, key: str = "k0") -> None:
@@ -118,6 +129,7 @@ def answer_again(run: Run) -> None:
     run["topics"]["agent-decisions"][3]["effects"] = entry(4, "", 0, ("k1", "done"), replies=(reply(1), again))[
         "effects"
     ]
+    seal(run)
 
 
 def only_ask(run: Run) -> None:
@@ -125,6 +137,7 @@ def only_ask(run: Run) -> None:
     asked_back = reply(1, '{"ask":"o1"}')
     run["topics"]["agent-replies"][1] = asked_back
     run["topics"]["agent-decisions"][3]["effects"] = entry(4, "", 0, ("k1", "done"), replies=(asked_back,))["effects"]
+    seal(run)
 
 
 def lose_the_answer(run: Run) -> None:

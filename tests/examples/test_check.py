@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+import confluent_kafka
 import pytest
+from confluent_kafka import KafkaError
 
 from examples.support_desk import check, rules
 from tests.examples.desk_runs import (
@@ -25,11 +28,13 @@ from tests.examples.desk_runs import (
     lose_the_answer,
     only_ask,
     pay_back_to_front,
+    seal,
     sound,
     swap,
     tell,
     unpay,
 )
+from threadlog.entry import Entry, InputRef
 
 
 def test_check_sound_run_adds_up() -> None:
@@ -74,6 +79,10 @@ PLANTED: dict[str, tuple[str, Callable[[Run], Any]]] = {
     "an end that is none": ("refunds_asked", lambda run: (unpay(run), tell(run, "vanished"))),
     "a fork": ("journal_gaps", lambda run: run["topics"]["agent-decisions"][1].update(prev="other")),
     "a number left out": ("journal_gaps", lambda run: run["topics"]["agent-decisions"][3].update(seq=5)),
+    "an entry changed after it was written": (
+        "journal_gaps",
+        lambda run: run["topics"]["agent-decisions"][1]["input"].update(source="other"),
+    ),
     "a gap": ("journal_gaps", lambda run: run["topics"]["agent-decisions"].pop(1)),
     "an offset decided twice": (
         "order_violations",
@@ -146,6 +155,40 @@ def test_check_refund_in_doubt_may_have_been_paid() -> None:
     assert (table["refunds_in_doubt"], table["paid_but_in_doubt"], table["refunds_paid"]) == (0, 1, 2)
 
 
+def test_check_hash_of_an_entry_is_the_one_that_the_engine_gives_it() -> None:
+    """Bytes, numbers, what is absent and what is not ASCII included; when the broker took it is no part of it."""
+    came = InputRef("agent-events", 1, 2, 3, "/s", "ü", "a.B", 4, b"\x00\xff", "", 5)
+    sealed = Entry("t", 1, "", "event", "began", "", came, 6, "a", 1, "r", "d", "l", "[]", "{}", "h", "o").sealed()
+    assert rules.hash_of({**sealed.to_dict(), "log_ms": 7}) == sealed.hash
+    assert rules.hash_of({**sealed.to_dict(), "snapshot": "{}"}) != sealed.hash
+
+
+def fake_consumer(monkeypatch: pytest.MonkeyPatch, *errors: int | None) -> None:
+    """A topic of one partition; each poll gives a message, or the error of this number."""
+    polled = [SimpleNamespace(error=lambda e=e: e and KafkaError(e), partition=lambda: 0) for e in errors]
+    topic = SimpleNamespace(partitions={0: None})
+    consumer = SimpleNamespace(
+        list_topics=lambda name, timeout: SimpleNamespace(topics={name: topic}),
+        assign=lambda places: None,
+        poll=lambda seconds: polled.pop(0),
+        close=lambda: None,
+    )
+    monkeypatch.setattr(confluent_kafka, "Consumer", lambda settings: consumer)
+
+
+def test_check_reads_a_topic_up_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the client calls the end of the partition is no message."""
+    fake_consumer(monkeypatch, None, None, KafkaError._PARTITION_EOF)
+    assert len(check.read("b", "t")) == 2
+
+
+def test_check_does_not_take_an_error_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic that was read in part would look like one that holds no more."""
+    fake_consumer(monkeypatch, None, KafkaError._TRANSPORT, None, KafkaError._PARTITION_EOF)
+    with pytest.raises(SystemExit, match="t could not be read"):
+        check.read("b", "t")
+
+
 def test_check_second_answer_to_a_call_may_come_after_a_kill() -> None:
     """It is refused, which is a dead letter; nothing else may be one but the bad records."""
     run = sound()
@@ -159,6 +202,7 @@ def test_check_message_sent_again_counts_where_it_was_first() -> None:
     run["sent"].append(event(4, "a", "o0", id="e0", copy=True))
     run["topics"]["agent-decisions"].append(entry(5, "agent-events", 4))
     run["topics"]["agent-decisions"][-1]["input"]["id"] = "e0"
+    seal(run)
     assert check.faults(check.compare(**run)) == []
     pay_back_to_front(run)
     del run["kills"]

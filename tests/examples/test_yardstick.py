@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from examples.yardstick import check, run
-from examples.yardstick.report import page, table
+from examples.yardstick import check
 from examples.yardstick.tasks import BadCall, Call, parse
-from ops.settings import Settings
+from tests.examples.yardstick_runs import arrived, effect, entry, equal, straight
 
 
 def test_yardstick_call_is_read_with_its_types() -> None:
@@ -42,61 +41,13 @@ def test_yardstick_call_that_is_no_plain_literal_call_is_refused(source: str) ->
         parse(source)
 
 
-def effect(n: int) -> check.Line:
-    about = {"request": n, "key": f"k{n}", "thread": "t", "function": "f", "args": [n], "kwargs": {}}
-    return {"kind": "effect", "output": f"o{n}", **about}
-
-
-def entry(n: int) -> check.Line:
-    place = {"topic": "tool-results", "partition": 0, "offset": n}
-    return {"thread": "t", "seq": n + 1, "prev": ("", "h1")[n], "hash": f"h{n + 1}", "input": place, "kind": "result"}
-
-
-def equal() -> check.Run:
-    """A run of one task with two turns of one call each, the first of which arrived twice."""
-    calls = [{"function": "f", "args": [n], "kwargs": {}} for n in (0, 1)]
-    direct = {"t": {"turns": [1, 1], "calls": calls, "outputs": ["o0", "o1"], "state": {"x": 1}}}
-    arrived = [{"kind": "arrived", "key": f"k{n}", "request": n, "thread": "t"} for n in (0, 0, 1)]
-    ledger = [arrived[0], effect(0), arrived[1], arrived[2], effect(1)]
-    return check.Run(
-        direct,
-        ledger,
-        states={"t": {"x": 1}},
-        decisions={"t": [entry(0), entry(1)]},
-        results={"t": [{"call_id": f"k{n}", "status": "done", "value": f"o{n}"} for n in (0, 1)]},
-        replies={"t": [{"turn": n, "outputs": [f"o{n}"]} for n in (0, 1)]},
-    )
-
-
 def test_yardstick_equal_run_has_no_fault() -> None:
-    """Nothing is wrong with an equal run, and its one repeated request is counted."""
+    """Nothing is wrong with an equal run, and what its kill repeated is counted."""
     table = check.compare(equal())
-    assert check.faults(table, crashed=True) == []
-    assert (table["repeated_by_crashes"], table["repeated_after_effect"], table["effects"]) == (1, 1, 2)
-
-
-def test_yardstick_page_shows_both_runs() -> None:
-    """Every row that the checker fills is a number that the page can print, wrong ones marked."""
-    straight, killed = ({**check.compare(equal()), "wrong": wrong} for wrong in ([], ["effects_lost"]))
-    hit = {"killed": "taskmanager-1", "target": "tools", "unanswered": 3, "seconds": 9.5}
-    runs = {"straight": {"seconds": 1.0, "kills": []}, "killed": {"seconds": 2.0, "kills": [hit]}}
-    shown = page({
-        "equal": False, "seconds": 9, "cores": 2, "cpu": "a cpu", "commit": "abc+", "settings": {"seed": 1},
-        "writes": {}, "runs": runs, "tables": {"straight": straight, "killed": killed},
-    })  # fmt: skip
-    for row, value in straight.items():
-        mark = "   <- wrong" if row == "effects_lost" else ""
-        assert row == "wrong" or f"  {row.replace('_', ' '):<26}{value:>10}{value:>10}{mark}\n" in f"{shown}\n", row
-    assert "Commit abc+; a cpu, 2 cores." in shown
-    assert "| 1 | taskmanager-1 | tools | 3 | 9.5 |" in shown
-
-
-def test_yardstick_page_has_every_row_that_may_be_wrong() -> None:
-    """Whatever the checker finds, a reader of the page sees it."""
-    tables = {"killed": {**dict.fromkeys(check.compare(equal()), 0), "wrong": []}}
-    tables["killed"]["wrong"] = wrong = check.faults(tables["killed"], crashed=True) + list(check.WRONG)
-    marked = [line.split("   <- ")[0].split() for line in table(tables).splitlines() if line.endswith("<- wrong")]
-    assert {"_".join(words[:-1]) for words in marked} == set(wrong)
+    assert check.faults(table) == []
+    assert (table["repeated_by_crashes"], table["after_tools_killed"], table["repeated_after_effect"]) == (1, 1, 1)
+    assert (table["effects"], table["decisions"], table["refused_repeats"], table["dead_letters"]) == (2, 5, 1, 0)
+    assert check.faults(check.compare(straight())) == []
 
 
 PLANTED: dict[str, tuple[str, Callable[[check.Run], Any]]] = {
@@ -106,6 +57,7 @@ PLANTED: dict[str, tuple[str, Callable[[check.Run], Any]]] = {
         "turns_doubled",
         lambda run: run.replies["t"].append({"turn": 9, "outputs": []}),
     ),
+    "replies in another order": ("replies_out_of_order", lambda run: run.replies["t"].reverse()),
     "another output in a reply": ("reply_outputs_differ", lambda run: run.replies["t"][0].update(outputs=["o1"])),
     "another output in the journal": ("journal_outputs_differ", lambda run: run.results["t"][0].update(value="o1")),
     "a result missing in the journal": ("journal_outputs_differ", lambda run: run.results["t"].pop()),
@@ -121,7 +73,34 @@ PLANTED: dict[str, tuple[str, Callable[[check.Run], Any]]] = {
     "a call in doubt": ("calls_not_done", lambda run: run.results["t"][0].update(status="in_doubt")),
     "a fork in the journal": ("journal_gaps", lambda run: run.decisions["t"][1].update(prev="other")),
     "a gap in the journal": ("journal_gaps", lambda run: run.decisions["t"].pop(0)),
+    "an entry changed after it was written": ("journal_gaps", lambda run: run.decisions["t"][4].update(reason="new")),
+    "an event decided twice": (
+        "entries_unexplained",
+        lambda run: run.decisions["t"].append(entry("event", "began", 2)),
+    ),
+    "a turn without its entry": ("entries_unexplained", lambda run: run.decisions["t"].pop(2)),
+    "an entry that nothing asked for": (
+        "entries_unexplained",
+        lambda run: run.decisions["t"].append(entry("timer", "stale", 9)),
+    ),
+    "a result refused for another reason": (
+        "entries_unexplained",
+        lambda run: run.decisions["t"][3].update(verdict="forged"),
+    ),
+    "a reply on a foreign thread": ("strangers", lambda run: run.replies.update(u=[])),
+    "a journal of a foreign thread": ("strangers", lambda run: run.decisions.update(u=[])),
+    "a state of a foreign thread": ("strangers", lambda run: run.states.update(u={})),
+    "a dead letter of another kind": ("dead_letters", lambda run: run.letters.append("unreadable")),
+    "a dead letter for what the journal did not refuse": ("dead_letters", lambda run: run.letters.append("late")),
+    "a dead letter without a kill": ("dead_letters", lambda run: run.kills.clear()),
+    "an answer that came again without a kill": ("refused_repeats", lambda run: run.kills.clear()),
     "kills that hit nothing": ("repeated_by_crashes", lambda run: run.ledger.pop(2)),
+    "a repeat in a run without kills": ("repeated_by_crashes", lambda run: run.kills.clear()),
+    "a repeat that no kill explains": ("repeats_unexplained", lambda run: run.ledger.append(arrived(1, 11_000))),
+    "a repeat after a kill that repeats nothing": (
+        "repeats_unexplained",
+        lambda run: run.kills[0].update(hit=["conversation"]),
+    ),
 }
 
 
@@ -131,59 +110,47 @@ def test_yardstick_planted_difference_is_seen(fault: str) -> None:
     row, plant = PLANTED[fault]
     run = equal()
     plant(run)
-    assert row in check.faults(check.compare(run), crashed=True)
+    assert row in check.faults(check.compare(run))
 
 
-def test_yardstick_request_that_was_turned_away_is_not_repeated_by_a_crash() -> None:
-    """A second request after a 409 is the first one's doing."""
-    ledger = equal().ledger
-    ledger.insert(1, {"kind": "answered", "key": "k0", "request": 0, "status": 409})
-    assert check.requests(ledger) == {"requests": 3, "repeated_by_crashes": 0, "repeated_after_effect": 0}
+def test_yardstick_every_row_that_may_be_wrong_has_a_planted_difference() -> None:
+    """But for those that say that nothing was compared."""
+    assert {row for row, _ in PLANTED.values()} == {*check.WRONG, "refused_repeats", "repeated_by_crashes"}
 
 
-@pytest.mark.parametrize(("crashed", "repeated"), [(True, 0), (False, 1)])
-def test_yardstick_repeats_are_those_of_crashes(crashed: bool, repeated: int) -> None:
-    """After kills there are some; without any, who asks again has no cause to."""
+def test_yardstick_surplus_effect_shifts_no_output() -> None:
+    """It is counted once, as an effect twice; the outputs behind it stay where they belong."""
     run = equal()
-    if not repeated:
-        run.ledger.pop(2)
-    compared = check.compare(run)
-    assert compared["repeated_by_crashes"] == repeated
-    assert check.faults(compared, crashed) == ["repeated_by_crashes"]
-    assert check.faults(compared, not crashed) == []
+    run.ledger.insert(2, {**effect(0), "output": "again"})
+    table = check.compare(run)
+    assert (table["effects_twice"], table["ledger_outputs_differ"]) == (1, 0)
 
 
-class Late:
-    """Replies and a ledger as they are at each look, half a second apart."""
+def test_yardstick_gathers_whole_topics_but_for_an_earlier_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of nobody's stay in, those of the run before do not, and what was never committed is counted."""
+    result = {"call_id": "k0", "status": "done", "value": '"o0"'}
+    decision = {"kind": "result", "verdict": "resumed", "input": {"value": result}}
+    topics: dict[str, list[tuple[str, Any]]] = {
+        "n.agent-replies": [("a.t", {"data": '{"turn": 0}'}), ("b.t", {"data": '{"turn": 0}'})],
+        "n.agent-decisions": [("a.t", decision), ("b.t", decision), ("?", {**decision, "verdict": "late"})],
+        "n.dead-letters": [("a.t", "late"), ("b.t", "late"), ("", "unreadable")],
+    }
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *looks: tuple[int, int]) -> None:
-        self.looks, self.now_s = [*looks], 0.0
-        monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: self.now_s, sleep=self.sleep))
-        monkeypatch.setattr(run.reading, "whole_topic", lambda *_: [SimpleNamespace(key=b"p.t")] * self.seen[0])
+    def read(_: str, name: str, isolation: str) -> list[Any]:
+        found = topics[name] + [("b.t", decision)] * 2 * (isolation == "read_uncommitted")
+        return [
+            SimpleNamespace(
+                key=thread.encode, value=lambda t=thread, v=one: v | {"thread": t} if isinstance(v, dict) else v
+            )
+            for thread, one in found
+        ]
 
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-
-    @property
-    def seen(self) -> tuple[int, int]:
-        return self.looks[min(int(self.now_s / 0.5) - 1, len(self.looks) - 1)]
-
-    def stat(self) -> Any:
-        return SimpleNamespace(st_size=self.seen[1])
-
-    def wait(self) -> tuple[int, float]:
-        return run.wait_replies(Settings(), "p.", 2, self)  # type: ignore[arg-type]
-
-
-def test_yardstick_waits_for_what_comes_after_the_last_reply(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A doubled reply and a repeated request are seen if they come within a moment of what is wanted."""
-    late = Late(monkeypatch, (1, 1), (2, 2), *[(2, 2)] * 8, *[(2, 3)] * 8, (3, 3))
-    assert late.wait() == (3, 9.5)
-    assert run.QUIET_S <= late.now_s - 9.5 <= run.QUIET_S + 1
-
-
-def test_yardstick_gives_up_where_nothing_moves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With less than is wanted, after a long while."""
-    late = Late(monkeypatch, (1, 1))
-    assert late.wait() == (1, 0.5)
-    assert run.STALLED_S <= late.now_s <= run.STALLED_S + 2
+    monkeypatch.setattr(check, "read", read)
+    monkeypatch.setattr(check, "Reader", lambda _: SimpleNamespace(value=lambda raw: raw))
+    monkeypatch.setattr(check, "letter", lambda message: {"code": message.value()})
+    run = check.Run({}, [])
+    check.gather(run, ("a.",), "b", "r", "n")
+    assert run.replies == {"b.t": [{"turn": 0}]}
+    assert ({name: len(chain) for name, chain in run.decisions.items()}, run.not_committed) == ({"b.t": 1, "?": 1}, 2)
+    assert run.results == {"b.t": [{**result, "value": "o0"}]}
+    assert run.letters == ["late", "unreadable"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What released versions wrote into the journal is decided again by this code, to the bit."""
+"""What earlier versions wrote into the journal is decided again by this code, to the bit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MENDED = "g-retry-of-a-person"
 
 
 @pytest.mark.parametrize("journal", JOURNALS, ids=[path.parent.name for path in JOURNALS])
-def test_journal_of_a_released_version_is_decided_alike(journal: Path) -> None:
+def test_journal_of_an_earlier_version_is_decided_alike(journal: Path) -> None:
     """Runs of every kind; a decision that is made otherwise now would break whoever upgrades with such a run open."""
     done = run("--json", "replay", "--all", "--file", str(journal), "--app", "tests.golden.savepoints.app:app")
     told = [json.loads(line) for line in done.stdout.splitlines()]
@@ -27,6 +27,6 @@ def test_journal_of_a_released_version_is_decided_alike(journal: Path) -> None:
     assert summary["voids"] == 0
 
 
-def test_there_are_journals_of_released_versions() -> None:
+def test_there_are_journals_of_earlier_versions() -> None:
     """Or the test above would test nothing."""
     assert JOURNALS

@@ -53,3 +53,11 @@ def test_golden_savepoint_can_lie_anywhere(metadata: Path) -> None:
     named = re.findall(rb"(.)..file:", data, re.DOTALL)
     assert (set(named), len(named)) == ({INLINE}, data.count(b"file:"))
     assert {bytes(name) for name in re.findall(RELATIVE + rb"\x00\x24([0-9a-f-]{36})", data)} == files
+
+
+@pytest.mark.parametrize("version", sorted({path.parts[-3] for path in GOLDEN}))
+def test_golden_savepoint_is_of_a_released_version_or_says_that_it_is_not(version: str) -> None:
+    """By the headings of CHANGELOG.md."""
+    headings = re.findall(r"^## (\S+)(.*)$", Path("CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    released = {name for name, more in headings if "unreleased" not in more}
+    assert version in released or version.endswith(".dev")

@@ -21,6 +21,7 @@ from ops.settings import Settings
 from ops.stack import lifecycle
 from ops.stack.layout import BUILD, PYTHON, ROOT, Layout
 from tests.stack import chaos, laws
+from tests.stack.console import Console
 from tests.stack.follower import Follower
 from tests.stack.world import World, fresh, wait_until
 
@@ -108,6 +109,12 @@ def world(followed: World) -> Iterator[World]:
     """The world; after each test the laws are checked over everything that was ever sent and decided."""
     yield followed
     laws.check(followed)
+
+
+@pytest.fixture
+def console(world: World, tmp_path: Path) -> Console:
+    """A shell, at which the runbook's commands are given."""
+    return Console(world, tmp_path / "desk")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Golden savepoints: what a released version left on the real stack, with the journal that it is a cache of.
+"""Golden savepoints: what a released version, or a pre-release (VERSION.dev), left on the real stack, with the journal
+that it is a cache of.
 
     tests/golden/savepoints/app.py        the app, the same for every version
     tests/golden/savepoints/VERSION/
@@ -9,7 +10,7 @@
         facts.json                        where each topic ended and each entry lay; what the stop left written down;
                                           the open runs, by what they wait for, with how each of them has to end
 
-`python -m tests.stack.golden VERSION` starts a stack and makes them, before a release; what is released is never made
+`python -m tests.stack.golden VERSION` starts a stack and makes them, before a release; what is there is never made
 again. `tests/stack/refill.py` makes the topics of that time again."""
 
 from __future__ import annotations
@@ -193,7 +194,7 @@ def of_namespace(settings: Settings) -> Settings:
 if __name__ == "__main__":
     [wanted] = sys.argv[1:] or sys.exit("Say which version: python -m tests.stack.golden VERSION")
     if (FOLDER / wanted).exists():
-        sys.exit(f"{FOLDER / wanted} is there: what is released is never made again.")
+        sys.exit(f"{FOLDER / wanted} is there, and never made again.")
     place = Path(tempfile.mkdtemp(prefix="threadlog-golden-"))
     record(wanted, place)
     shutil.rmtree(place)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Savepoints of released versions are started from, by this code and by a later release with another form of the state
+"""Savepoints of earlier versions are started from, by this code and by a later release with another form of the state
 and another schema, and everything that was open in them ends as it would have then."""
 
 from __future__ import annotations

@@ -12,9 +12,11 @@ from dataclasses import replace
 from ops.stack import flink, processes, records
 from ops.stack.layout import Layout
 from ops.stack.submit import client_environment, pack, run_command, stop_jobs
+from tests.stack.console import Console
 from tests.stack.world import Event, World, fresh, thread_of
 
 NAP_S = 2
+RELEASE = "Upgrade threadlog"
 
 
 def open_work(world: World, gate: str) -> dict[str, Event]:
@@ -61,13 +63,13 @@ def test_restore_from_savepoints_goes_on_with_open_work(world: World) -> None:
     check_all_end(world, work, gate)
 
 
-def test_restore_after_down_and_up_goes_on_with_open_work(world: World) -> None:
+def test_restore_after_down_and_up_goes_on_with_open_work(world: World, console: Console) -> None:
     """The same over an end and a start of the whole stack; nothing is left running in between."""
     gate, layout = fresh("down"), Layout(world.settings.state_dir)
     work = open_work(world, gate)
-    world.cli("down")
+    console.run(RELEASE, 0)
     assert processes.living(layout) == [] and processes.supervisor(layout) is None
-    world.cli("up")
+    console.run(RELEASE, 1)
     check_all_end(world, work, gate)
 
 

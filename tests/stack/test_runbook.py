@@ -33,11 +33,6 @@ ADDED = '    decisions.process(Counted(), FRAME){uid}.name("counted")\n'
 IMPORT = "from udfs.flink_io import"
 
 
-@pytest.fixture
-def console(world: World, tmp_path: Path) -> Console:
-    return Console(world, tmp_path / "desk")
-
-
 def subtasks(world: World) -> dict[str, set[int]]:
     """The parallelism of each job's vertices."""
     rest = world.settings.flink_rest

@@ -69,6 +69,7 @@ def made() -> dict[str, Any]:
     """What a file holds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backlog, "HELD_MS", 0)  # no file knows of timers that wait for what lies in the log
+        patch.setattr(backlog, "LATE_MS", 10**12)
         operator = Operator(app(), patch)
         long_ago(operator)
         stored: Stored = {name: dict(keys) for name, keys in operator.flink.stored.items()}

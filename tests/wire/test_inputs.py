@@ -65,10 +65,9 @@ def mark(what: str, job: str = "conversation", **reached: int) -> Mark:
 
 
 def test_inputs_that_are_there_are_not_lost(log: Log) -> None:
-    """Nothing else is asked: not behind what the job has handled, and not before anything was ever deleted."""
+    """The journal is not asked: not behind what the job has handled, and not before anything was ever deleted."""
     log.at("agent-events", 7, 7)
     log.at("agent-events", 9, 7, partition=1)
-    assert (log.gaps(), log.asked) == ([], [])
     log.at("human-feedback", -1001, 0)
     assert (log.gaps(), log.asked) == ([], ["marks"])
 
@@ -181,6 +180,14 @@ def test_inputs_that_end_before_what_was_handled_are_another_topics(log: Log) ->
 def test_topic_that_was_made_anew_is_known_by_the_marks(log: Log) -> None:
     """With the old one the broker has forgotten what was committed of it."""
     log.at("agent-events", -1001, 0, 5)
+    log.marks = [mark(STARTED, agent_events=9)]
+    assert look("b", "ns", CODEC, "conversation").short == [Gap("agent-events", 0, 5, 9)]
+
+
+def test_input_that_a_running_job_began_anew_is_short(log: Log) -> None:
+    """The topic was made anew, and the job has read it from its beginning: what it commits since then is less than what
+    was handled when it was started."""
+    log.at("agent-events", 3, 0, 5)
     log.marks = [mark(STARTED, agent_events=9)]
     assert look("b", "ns", CODEC, "conversation").short == [Gap("agent-events", 0, 5, 9)]
 

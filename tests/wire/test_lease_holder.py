@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from time import time_ns
@@ -145,3 +146,20 @@ def test_lease_ends_with_the_thread_that_held_it(topic: Topic) -> None:
     thread.join()
     lease._thread.join(20)
     assert topic.states()[-1] == RELEASED
+
+
+def test_lease_tells_for_how_long_it_was_heard_without_a_gap(holder: Holder) -> None:
+    """None that was ever held hangs. From the first time on that the broker hears it, and again after each gap; in one,
+    whoever asks is told so before the next renewal is."""
+    assert holder.lease.steady_s() == math.inf
+    holder.hold()
+    assert holder.lease.steady_s() == 0
+    for _ in range(3):
+        holder.now_s += UNHEARD_S
+        holder.renew()
+    assert holder.lease.steady_s() == 3 * UNHEARD_S
+    holder.now_s += UNHEARD_S + 1
+    assert holder.lease.steady_s() == 0
+    holder.renew()
+    holder.now_s += 1
+    assert holder.lease.steady_s() == 1

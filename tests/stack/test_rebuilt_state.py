@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A state that is made from the log alone is the one that the jobs had: of every operator, key by key."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.conversation import THREADS_UID
+from jobs.tools import GATE_UID, QUEUE_UID
+from ops import http
+from ops.stack import flink, records
+from ops.stack.layout import Layout
+from ops.stack.submit import client_environment, pack, run_command
+from schemas.topics import kafka_name
+from tests.stack.test_restore import check_all_end, open_work
+from tests.stack.test_start import mark, some_runs
+from tests.stack.world import World, fresh, wait_until
+from wire.control import CAUGHT_UP
+from wire.kafka import settled_ends
+
+pytestmark = pytest.mark.chaos
+JOURNAL, ASKS = "agent-decisions", "tool-invocations"
+
+
+def dumped(world: World, point: str, of: str, folder: Path) -> dict[str, Any]:
+    """What a savepoint holds of an operator, by key. Reads it with a job of its own, which must find room."""
+    settings, layout = world.settings, Layout(world.settings.state_dir)
+    packed, _ = pack(layout, settings.app)
+    code = shutil.copytree(packed, layout.state / "code" / "dump", dirs_exist_ok=True)
+    shutil.copy(Path(__file__).with_name("dump.py"), code / "jobs" / "dump.py")
+    topic, into = ASKS if of == QUEUE_UID else JOURNAL, folder / f"{of}-{len(list(folder.iterdir()))}"
+    into.touch()
+    ends = settled_ends(settings.bootstrap, kafka_name(settings.namespace, topic))
+    begin, end = (",".join(f"{p}:{at(o)}" for p, o in ends.items()) for at in (lambda _: 0, lambda o: o))
+    more = ["--of", of, "--into", str(into), "--topic", topic, "--begin", begin, "--end", end]
+    command = [*run_command(settings, layout, settings.app, "dump", code, point), *more]
+    command.insert(command.index("-s"), "-n")  # the other operators' state is left out
+    environment = client_environment(layout, "conversation")
+    done = subprocess.run(command, env=environment, cwd=code, check=False, capture_output=True, text=True, timeout=120)
+    [id] = re.findall(r"JobID ([0-9a-f]{32})", done.stdout) or [done.stdout + done.stderr]
+
+    def over() -> bool:
+        state = http.call(f"{settings.flink_rest}/jobs/{id}")["state"]
+        assert state not in ("FAILED", "CANCELED"), flink.last_failure(settings, id)
+        return bool(state == "FINISHED")
+
+    wait_until(f"what {point} holds of {of} is told", over, 90)
+    return dict(json.loads(line) for line in into.read_text().splitlines())
+
+
+def calls(queues: dict[str, Any]) -> set[str]:
+    """The effect calls that a tools job holds, pending or waiting for their turn."""
+    pending = [slot["ask"] for queue in queues.values() for slot in queue["pending"].values()]
+    waiting = [slot for queue in queues.values() for name, slot in queue["queue"].items() if name.startswith("q:")]
+    asks = [*pending, *waiting]
+    return {ask["call_id"] for ask in asks if ask.get("effect") == "keyed"}
+
+
+def test_rebuilt_state_of_every_operator_is_that_of_before(world: World, tmp_path: Path) -> None:
+    """Runs in every way of waiting lie in it, timers and messages in queues, and all that this session has done before.
+    Of the conversation each thread is equal, to the last field. Of the tools job the last entry of each thread is, and
+    the effect calls that are open; a read that is not answered lies in its topic, not in the journal."""
+    gate, layout = fresh("dumped"), Layout(world.settings.state_dir)
+    work = open_work(world, gate)
+    some_runs(world)
+    world.cli("stop")
+    point = {kind: records.restore_point(layout, kind) for kind in flink.JOBS}
+    before = {
+        of: dumped(world, point["conversation" if of == THREADS_UID else "tools"], of, tmp_path)
+        for of in (THREADS_UID, GATE_UID, QUEUE_UID)
+    }
+    assert len(before[THREADS_UID]) > 20 and before[THREADS_UID].keys() == before[GATE_UID].keys()
+    assert len(calls(before[QUEUE_UID])) >= 5
+    for place in (layout.checkpoints, layout.savepoints, layout.jobs):
+        shutil.rmtree(place)
+        place.mkdir()
+    asked = len(world.lines("arrived"))
+    world.cli("start", "--job", "tools")
+    wait_until("open calls are asked again", lambda: len(world.lines("arrived")) >= asked + 4)
+    world.cli("stop", "--job", "tools")
+    tools = records.restore_point(layout, "tools")
+    heads = dumped(world, tools, GATE_UID, tmp_path)
+    assert heads == before[GATE_UID]
+    assert calls(dumped(world, tools, QUEUE_UID, tmp_path)) == calls(before[QUEUE_UID])
+    world.cli("start")
+    found = mark(world.settings)
+    assert found.what == CAUGHT_UP
+    world.wait_running()
+    assert dumped(world, found.savepoint, THREADS_UID, tmp_path) == before[THREADS_UID]
+    check_all_end(world, work, gate)
