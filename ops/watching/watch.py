@@ -34,8 +34,8 @@ from ops.watching.transactions import Held
 from schemas.errors import WireError
 from schemas.topics import topic_of
 from threadlog.following import BROKEN
+from wire.control import TOOLS, Written, last_rebuild, mark_in, read_marks
 from wire.control import TOPIC as CONTROL
-from wire.control import Written, last_rebuild, mark_in, read_marks
 from wire.frames import Record
 from wire.journal import TOPIC as JOURNAL
 from wire.transactions import StableEnds
@@ -195,10 +195,7 @@ class Watch:
 
 def without_echo(found: Iterable[Wrong], jobs: list[Wrong]) -> list[Wrong]:
     """Where Flink tells that the conversation does not run, that nobody holds its lease tells nothing more."""
-    down = any(
-        wrong.kind in ("job", "slots", "jobmanager") and wrong.fields.get("job", "conversation") == "conversation"
-        for wrong in jobs
-    )
+    down = any(wrong.kind in ("job", "slots", "jobmanager") and wrong.fields.get("job") != TOOLS for wrong in jobs)
     return [*(wrong for wrong in found if not (down and wrong.kind == "lease")), *jobs]
 
 
