@@ -33,7 +33,7 @@ from udfs.flink_io import (
     write_at_once,
     write_transactional,
 )
-from udfs.start_guard import acquaint, admit
+from udfs.start_guard import Start, acquaint, admit
 from udfs.thread_function import READS, ThreadFunction
 from wire.control import CONVERSATION
 from wire.transactions import conversations as transactions
@@ -49,13 +49,15 @@ COMMITTED_UID = "committed"
 AT_ONCE_UID = "at-once"
 
 
-def build(args: Namespace, generation: int = 0) -> StreamExecutionEnvironment:
-    """The job's graph. generation: the start that it is of."""
+def build(args: Namespace, start: Start) -> StreamExecutionEnvironment:
+    """The job's graph, for this start of it."""
     inputs, outputs, at_once = ([kafka_name(args.namespace, topic) for topic in t] for t in (INPUTS, OUTPUTS, AT_ONCE))
     env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir)
-    of_start(env, generation)
+    of_start(env, start.generation)
 
-    threads = ThreadFunction(args.app, args.app_digest, args.namespace, args.registry, args.bootstrap, generation)
+    threads = ThreadFunction(
+        args.app, args.app_digest, args.namespace, args.registry, args.bootstrap, start.generation, start.told
+    )
     records = source(env, SOURCE_UID, args.bootstrap, inputs, group=f"{args.namespace}.conversation")
     decisions = keyed(records).process(threads, FRAME).uid(THREADS_UID).name(THREADS_UID)
     prefix, timeout_ms = transactions(args.namespace), args.transaction_timeout_ms
@@ -69,7 +71,7 @@ def main() -> None:
     args = parse("conversation")
     acquaint(args, CONVERSATION, args.app)
     start = admit(args)
-    env = build(args, start.generation)
+    env = build(args, start)
     if start.drops_sources:
         allow_dropped_sources(env)
     env.execute_async(f"{args.namespace}.conversation")

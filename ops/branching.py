@@ -13,7 +13,7 @@ allowed by name. A call that was open at the branching point has no result here;
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -23,6 +23,8 @@ from ops.reading import codec_of
 from ops.settings import Settings
 from schemas.errors import Unreadable
 from schemas.topics import TOPICS, kafka_name
+from threadlog.entry import Entry
+from threadlog.snapshots import snapshot_of
 from wire.admin import delete_before, ensure_topics
 from wire.control import BRANCHED, BRANCHING, TOOLS, Mark, here, write_mark
 from wire.frames import Record
@@ -91,13 +93,21 @@ def _measure(settings: Settings, source: str, point: Point) -> tuple[dict[int, i
             continue
         ends[record.partition] = record.offset + 1
         try:
-            came = entry_of(record.value, codec).input
+            entry = entry_of(record.value, codec)
         except Unreadable:
             continue
-        if came.topic in TOPICS:  # a timer comes from none
-            place = (came.topic, came.partition)
-            reached[place] = max(reached.get(place, 0), came.offset + 1)
+        for (topic, partition), offset in _handled(entry):
+            if topic in TOPICS:  # a timer comes from none
+                reached[topic, partition] = max(reached.get((topic, partition), 0), offset + 1)
     return ends, reached
+
+
+def _handled(entry: Entry) -> Iterator[tuple[Place, int]]:
+    """What a thread has handled by an entry. By its snapshot too: the entries that say it may be deleted."""
+    yield (entry.input.topic, entry.input.partition), entry.input.offset
+    for name, offset in (snapshot_of(entry) or {"positions": {}})["positions"].items():
+        topic, _, partition = name.rpartition("/")
+        yield (topic, int(partition)), offset
 
 
 def _copy(settings: Settings, source: str, target: str, ends: Mapping[int, int], cut: Collection[int]) -> int:

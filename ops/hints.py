@@ -19,6 +19,7 @@ class Hints:
     again: str
     rebuild: str
     broker: str
+    registry: str
 
 
 LOCAL = Hints(
@@ -27,6 +28,7 @@ LOCAL = Hints(
     again="`threadlog start --take-over`",
     rebuild="`threadlog watch --heal` makes the state anew, or `threadlog stop` and `threadlog start --rebuild`",
     broker="Its supervisor starts it again; `threadlog logs kafka` tells why it does not come",
+    registry="Its supervisor starts it again; `threadlog logs registry` tells why it does not come",
 )
 _CATCH_UP = "`threadlog pack --job catchup` prints how to make its state anew"
 OWN = Hints(
@@ -35,6 +37,7 @@ OWN = Hints(
     again=_CATCH_UP,
     rebuild=f"`flink stop` the conversation; {_CATCH_UP}",
     broker="Whoever runs it knows why; `brokers` says where it is looked for",
+    registry="Whoever runs it knows why; `registry` says where it is looked for",
 )
 
 

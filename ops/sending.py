@@ -8,6 +8,7 @@ import io
 import json
 import secrets
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +16,8 @@ import fastavro
 from confluent_kafka import KafkaException
 
 from ops.context import Trouble
+from ops.hints import hints
+from ops.printable import printable
 from ops.reading import check_broker
 from ops.settings import Settings
 from schemas.cloudevents import AVRO, JSON, PROTOBUF, read_headers, root_traceparent, write_headers
@@ -28,17 +31,26 @@ from wire.registry import Registry
 SOURCE = "/threadlog/cli"
 CONTENT_TYPES = {"AVRO": AVRO, "PROTOBUF": PROTOBUF, "JSON": JSON}
 _FLUSH_S = 30
+_IDS_SHOWN = 5
+
+
+class Unacknowledged(Trouble):
+    """Events may have arrived, or may yet; what is sent again under its id is the same event."""
 
 
 class Sender:
-    """Sends events to agent-events; leaves only when the broker has acknowledged them."""
+    """Sends events to agent-events; leaves only when the broker has acknowledged them. Raises Unacknowledged.
 
-    def __init__(self, settings: Settings) -> None:
+    `acknowledged`: is told id and thread of each that was."""
+
+    def __init__(self, settings: Settings, acknowledged: Callable[[str, str], None] = lambda id, thread: None) -> None:
         check_broker(settings)
         self._registry = Registry(settings.registry_url)
         self._producer = producer(settings.bootstrap, SILENT)
         self._topic = kafka_name(settings.namespace, "agent-events")
-        self._where, self._failed = settings.bootstrap, ""
+        self._where, self._up, self._failed = settings.bootstrap, hints(settings).up, ""
+        self._acknowledged = acknowledged
+        self._open: dict[object, str] = {}  # of what is not acknowledged, the ids
         self._schemas: dict[str, tuple[int, Schema, Any]] = {}
 
     def __enter__(self) -> Sender:
@@ -47,9 +59,9 @@ class Sender:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        left = self._producer.flush(_FLUSH_S)
-        if kind is None and (left or self._failed):
-            raise self._unacknowledged(str(left or "some"))
+        self._producer.flush(_FLUSH_S)
+        if kind is None and self._open:
+            raise self._unacknowledged()
 
     def send(self, thread: str, type: str, data: dict[str, Any], id: str = "", source: str = SOURCE) -> str:
         """Send one event; its id. Raises Trouble for what is no event, or no record of its type."""
@@ -72,32 +84,40 @@ class Sender:
                 f"The event has {len(value):,} bytes, {VALUE_BYTES:,} are allowed.",
                 "Put what is large elsewhere, and its address into the event.",
             )
-        self._produce(thread.encode(), value, headers)
+        self._produce(id, thread, value, headers)
         return id
 
-    def _produce(self, key: bytes, value: bytes, headers: list[tuple[str, bytes | None]]) -> None:
-        until = time.monotonic() + _FLUSH_S
+    def _produce(self, id: str, thread: str, value: bytes, headers: list[tuple[str, bytes | None]]) -> None:
+        until, one = time.monotonic() + _FLUSH_S, object()
+
+        def delivered(error: Any, message: Any) -> None:
+            if error is not None:
+                self._failed = str(error)
+            else:
+                self._open.pop(one)
+                self._acknowledged(id, thread)
+
+        self._open[one] = id
         while True:
             try:
-                self._producer.produce(self._topic, value, key, headers=[*headers], on_delivery=self._delivered)
+                self._producer.produce(self._topic, value, thread.encode(), headers=[*headers], on_delivery=delivered)
             except BufferError:  # so far ahead of the broker that the producer holds no more
                 if self._producer.poll(0.1):
                     until = time.monotonic() + _FLUSH_S
                 elif self._failed or time.monotonic() > until:
-                    raise self._unacknowledged(str(len(self._producer))) from None
+                    raise self._unacknowledged() from None
             except KafkaException as error:
                 raise Trouble(f"{self._where} does not take the event: {error.args[0].str()}") from error
             else:
                 self._producer.poll(0)
                 return
 
-    def _unacknowledged(self, how_many: str) -> Trouble:
-        said = f"Not acknowledged by {self._where}: {how_many} of the events. {self._failed}".strip()
-        return Trouble(said, "They may arrive yet. Is the stack up? `threadlog status`.")
-
-    def _delivered(self, error: Any, message: Any) -> None:
-        if error is not None:
-            self._failed = str(error)
+    def _unacknowledged(self) -> Unacknowledged:
+        ids, count = [*self._open.values()], len(self._open)
+        more = f" and {count - _IDS_SHOWN} more" if count > _IDS_SHOWN else ""
+        told = f"{printable(', '.join(ids[:_IDS_SHOWN]))}{more}"
+        said = f"Not acknowledged by {self._where}: {count} of the events ({told})."
+        return Unacknowledged(f"{said} {self._failed}".strip(), f"They may arrive yet. {self._up}")
 
     def _schema(self, type: str) -> tuple[int, Schema, Any]:
         """The id, the schema and what writes it. Raises Trouble, or RegistryUnavailable."""

@@ -43,6 +43,7 @@ from wire.control import (
     refusal,
     write_mark,
 )
+from wire.decided import Place, without_thread
 from wire.generations import last, take, under_way
 from wire.inputs import look, why_not
 from wire.journal import TOPIC as JOURNAL
@@ -56,10 +57,12 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Start:
     """A start that may go on. `drops_sources`: the savepoint is that of a catch-up, whose sources are left behind and
-    inputs are read from their beginning: each thread knows what it has handled."""
+    inputs are read from their beginning: each thread knows what it has handled. `told`: inputs of no thread, whose dead
+    letters are there."""
 
     generation: int
     drops_sources: bool
+    told: frozenset[Place] = frozenset()
 
 
 def admit(args: Namespace) -> Start:
@@ -80,7 +83,8 @@ def admit(args: Namespace) -> Start:
     if place := _asked(args, joined, CONVERSATION, leases):
         _asked(args, write_mark, ended(generation))
         refuse(f"a copy of it began in process {place} at the same moment; {TAKE_OVER}")
-    return Start(generation, bool(point) and mark is not None and mark.what == CAUGHT_UP)
+    drops = bool(point) and mark is not None and mark.what == CAUGHT_UP
+    return Start(generation, drops, _asked(args, without_thread) if drops else frozenset())
 
 
 def unhurried(args: Namespace) -> Sequence[Written]:

@@ -23,6 +23,7 @@ from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
 from schemas.codec import Codec, SchemaSource
 from schemas.errors import RegistryUnavailable
+from schemas.topics import kafka_name
 from threadlog.engine import step
 from threadlog.inputs import Input, timer
 from threadlog.limits import Limits
@@ -36,6 +37,7 @@ from udfs.outputs import RECORDS, Outputs
 from udfs.thread_state import NO_TIMER, Kept, ThreadState
 from wire import generations, inputs
 from wire.control import CONVERSATION, Overtaken
+from wire.decided import Place
 from wire.frames import OutRecord, Record, pack_out, unpack_in
 from wire.kafka import prompt_producer
 from wire.leases import TYPE as LEASE
@@ -64,13 +66,15 @@ class ThreadFunction(KeyedProcessFunction):
     """All threads of one subtask. Takes frames; gives packs, with reads on the side."""
 
     def __init__(
-        self, app: str, app_digest: str, namespace: str, schemas: SchemaSource, bootstrap: str = "", generation: int = 0
-    ) -> None:
+        self, app: str, app_digest: str, namespace: str, schemas: SchemaSource, bootstrap: str = "",
+        generation: int = 0, told: frozenset[Place] = frozenset(),
+    ) -> None:  # fmt: skip
         """bootstrap: the broker on which the job's lease is held; "" for none. generation: the start that this is of,
-        0 for none."""
+        0 for none. told: inputs of no thread whose dead letters are there; no thread knows that it has handled them."""
         self._code, self._generation = AppCode(app, app_digest), generation
         self._namespace, self._schemas, self._bootstrap = namespace, schemas, bootstrap
         self._lease = Lease(CONVERSATION, namespace, generation)
+        self._told = frozenset((kafka_name(namespace, topic), partition, offset) for topic, partition, offset in told)
 
     def open(self, context: RuntimeContext) -> None:
         self._app = self._code.load()
@@ -113,6 +117,8 @@ class ThreadFunction(KeyedProcessFunction):
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Outcome:
         record = unpack_in(value)
         if record.key is None or not record.legal_key:
+            if (record.topic, record.partition, record.offset) in self._told:
+                return []
             reason = "the key names no thread: 1 to 512 bytes of UTF-8 without control characters are needed"
             return packs([self._outputs.dead_letter(record, "illegal_key", reason)], [])
         now = now_ms()

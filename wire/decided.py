@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Container, Iterator, Mapping
+from itertools import islice
 
 from schemas.codec import Codec
 from schemas.errors import Unreadable
@@ -22,6 +23,8 @@ from wire.journal import entry_of
 from wire.kafka import TopicReader, bounds, offsets_since, read_topic
 
 LETTERS = "dead-letters"
+# What a job takes along of them, some 30 bytes each. Those above are written once more when inputs are read again.
+LETTERS_MAX = 10_000
 # Brokers' clocks differ: what was decided of a record is looked for from a little before the record on.
 _CLOCKS_MS = 5_000
 # Almost every decision is written so soon after its input; what is not is looked for in all that came since.
@@ -54,6 +57,15 @@ def decided(
             if not left:
                 return found
     return found
+
+
+def without_thread(bootstrap: str, namespace: str, codec: Codec) -> frozenset[Place]:
+    """Inputs of no thread, of which the conversation has made dead letters; no more than LETTERS_MAX.
+
+    Raises KafkaException."""
+    letters = read_topic(bootstrap, kafka_name(namespace, LETTERS), missing=True)
+    places = (place_in_letter(letter, namespace) for letter in letters if not thread_in(letter.key))
+    return frozenset(islice((place for place in places if place is not None), LETTERS_MAX))
 
 
 def lost_at_the_end(bootstrap: str, namespace: str, codec: Codec, read: Mapping[str, int]) -> Place | None:

@@ -38,7 +38,8 @@ from wire.leases import has_held
 
 # In what Flink tells of a job's configuration.
 PARAMETER = "threadlog.generation"
-# From `main()` to a running operator; a client that died between the two blocks nobody for longer.
+# From `main()` to a running operator. A client that died between the two blocks nobody for longer, nor for more than
+# twice as long where the broker's clock is ahead of this one.
 STARTING_S = 30.0
 _ENDS = frozenset({STOPPED, ENDED})
 
@@ -151,7 +152,7 @@ def under_way(bootstrap: str, namespace: str, codec: Codec, marks: Sequence[Writ
         return ""
     generation, ago_s = start.mark.generation, time.time() - start.log_time_ms / 1000
     later = [one.mark for one in marks if one.offset > start.offset]
-    if ago_s > STARTING_S or any(mark.what in _ENDS and mark.generation == generation for mark in later):
+    if abs(ago_s) > STARTING_S or any(mark.what in _ENDS and mark.generation == generation for mark in later):
         return ""
     if has_held(bootstrap, namespace, codec, job, generation):
         return ""

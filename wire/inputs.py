@@ -36,7 +36,11 @@ INPUTS = {
 }
 NAMED_MAX = 3
 NEXT = "`threadlog start --accept-lost-inputs` goes on without them"
-_TOPIC, _PARTITION, _OFFSET = (f"__streams.errors.{name}" for name in ("topic", "partition", "offset"))
+_TOPIC, _PARTITION, _OFFSET, _GENERATION = (
+    f"__streams.errors.{name}" for name in ("topic", "partition", "offset", "generation")
+)
+# Read by both jobs, so a dead letter of it may be the tools job's, which says nothing of the conversation.
+_OF_BOTH = "tool-results"
 
 Place = tuple[str, int]  # a topic of ours and a partition
 
@@ -185,9 +189,14 @@ def _decided(bootstrap: str, namespace: str, codec: Codec) -> Iterable[tuple[Pla
 
 
 def place_in_letter(record: Record, namespace: str) -> tuple[str, int, int] | None:
-    """Topic, partition and offset of what a dead letter is of; None where it does not say."""
+    """Topic, partition and offset of what a dead letter of the conversation is of; None where it does not say, or where
+    another job wrote it.
+
+    The conversation's end with its generation. Before what a letter says lies what its record said, which may have been
+    a letter once."""
     told = {name: value.decode("utf-8", "replace") for name, value in record.headers if value is not None}
     try:
-        return topic_of(namespace, told[_TOPIC]), int(told[_PARTITION]), int(told[_OFFSET])
+        place = topic_of(namespace, told[_TOPIC]), int(told[_PARTITION]), int(told[_OFFSET])
     except (LookupError, ValueError):
         return None
+    return None if place[0] == _OF_BOTH and record.headers[-1][0] != _GENERATION else place

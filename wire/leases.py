@@ -44,7 +44,7 @@ UNHEARD_S = 5.0
 LOOK_HOLDS_S = 1.0
 # Longer than a broker's restart: a task that waits for its answer goes on, one that fails is started anew.
 LOOK_FOR_S, _LOOK_AGAIN_S = 30.0, 0.2
-DEAD_S = 90.0  # by any two clocks: who has renewed nothing for so long is not even waited for
+DEAD_S = 90.0  # by this clock and by the newest lease: who has renewed nothing for so long is not even waited for
 _TAIL = 300  # records, of all subtasks; what lies before is older than DEAD_S, or compacted
 _FLUSH_S, _ACK_S, _ASK_S = 3.0, 0.5, 10.0
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first goes on while a machine is suspended
@@ -220,14 +220,16 @@ class Found:
 
 
 def living(bootstrap: str, namespace: str, codec: Codec, job: str, now: Callable[[], float] = time.time) -> Found:
-    """Whether a copy of the job runs. Takes OBSERVE_S where one ended without a word a moment ago.
+    """Whether a copy of the job runs. Takes OBSERVE_S where the last one ended without a word.
 
     Raises KafkaException, RegistryUnavailable."""
     topic, at = kafka_name(namespace, TOPIC), _ends(bootstrap, namespace)
     holders: dict[str, str] = {}
     after: dict[tuple[str, int], int] = {(topic, partition): end - 1 for partition, end in at.items()}
-    for record in _tail(bootstrap, namespace, at):
-        if record.timestamp_ms > (now() - DEAD_S) * 1000:
+    tail = [*_tail(bootstrap, namespace, at)]
+    dead_ms = min(now() * 1000, max((record.timestamp_ms for record in tail), default=0)) - DEAD_S * 1000
+    for record in tail:
+        if record.timestamp_ms > dead_ms:
             _note(record, codec, job, holders)
         after[topic, record.partition] = max(record.offset, after.get((topic, record.partition), -1))
     place, until, read, asks = "", now() + OBSERVE_S, dict(after), False
@@ -263,9 +265,8 @@ def has_held(bootstrap: str, namespace: str, codec: Codec, job: str, generation:
     """Whether a copy of this generation has held a lease, of late: a minute at least, with any number of subtasks.
 
     Raises KafkaException, RegistryUnavailable."""
-    tail = _tail(bootstrap, namespace, _ends(bootstrap, namespace))
-    said = (lease for record in tail if (lease := _lease(record, codec, job)))
-    return any(one["state"] in (HELD, RELEASED) and one.get("generation") == generation for one in said)
+    said = (_lease(record, codec, job) for record in _tail(bootstrap, namespace, _ends(bootstrap, namespace)))
+    return any(one.get("state") in (HELD, RELEASED) and one.get("generation") == generation for one in said)
 
 
 def _ends(bootstrap: str, namespace: str) -> dict[int, int]:
@@ -291,8 +292,7 @@ def _lease(record: Record, codec: Codec, job: str) -> dict[str, Any]:
 def _note(record: Record, codec: Codec, job: str, holders: dict[str, str]) -> str:
     """Take one lease into account; its state, "" for a record that is none of this job's. Who asks whether it may begin
     soon holds one, or says that it does not."""
-    data = _lease(record, codec, job)
-    if not data:
+    if not (data := _lease(record, codec, job)):
         return ""
     holders.pop(data["holder"], None)
     if data["state"] in (ASKS, HELD):

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import secrets
+import shlex
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,7 +15,7 @@ import click
 from ops.context import Context, Trouble, pass_context
 from ops.printable import printable
 from ops.reading import as_json, check_broker, codec_of, name_of
-from ops.sending import SOURCE, Sender, stable_id
+from ops.sending import SOURCE, Sender, Unacknowledged, stable_id
 from wire.kafka import follow
 
 NEWS = ("agent-replies", "agent-decisions")
@@ -28,7 +30,7 @@ def _events(thread: str | None, text: str | None, type: str, data: str | None, i
     if text is not None and data is not None:
         raise Trouble("Both TEXT and --data say what the event holds.", "Give one of them.")
     fields = _json(data, "--data") if data is not None else {"text": text, "data": "{}"}
-    return [{"thread": thread, "type": type, "data": fields, "id": id}]
+    return [{"thread": thread, "type": type, "data": fields, "id": id or secrets.token_hex(12)}]
 
 
 def _lines(file: Iterable[bytes], type: str) -> Iterator[dict[str, Any]]:
@@ -47,7 +49,7 @@ def _lines(file: Iterable[bytes], type: str) -> Iterator[dict[str, Any]]:
                 f"line {number}: {', '.join(wrong) or 'data'} is missing or of the wrong kind.",
                 'Expected {"thread": "…", "data": {…}, "type"?: "…", "id"?: "…"}.',
             )
-        yield event
+        yield {**event, "id": event["id"] or stable_id(line)}
 
 
 def _json(text: str, where: str) -> dict[str, Any]:
@@ -87,21 +89,30 @@ def command(
     news = follow(ctx.settings.bootstrap, [name_of(ctx.settings, topic) for topic in NEWS]) if wait else None
     if news is not None:
         next(news)  # from here on, no reply is missed
-    waiting: dict[str, str] = {}
-    began = time.monotonic()
-    with Sender(ctx.settings) as sender:
-        for number, event in enumerate(events):
-            if rate:
-                time.sleep(max(0.0, began + number / rate - time.monotonic()))
-            try:
-                id = sender.send(event["thread"], event["type"], event["data"], event["id"])
-            except Trouble as error:
-                raise error if len(events) == 1 else Trouble(f"event {number + 1}: {error.said}", error.hint) from error
-            waiting[id] = event["thread"]
-            ctx.emit(sent=id, thread=event["thread"])
+    waiting = {event["id"]: event["thread"] for event in events}
+    try:
+        with Sender(ctx.settings, lambda id, thread: ctx.emit(sent=id, thread=thread)) as sender:
+            _send(sender, events, rate)
+    except Unacknowledged as error:
+        line = f"`--id {shlex.quote(events[0]['id'])}` it is the same event"
+        again = f"Again with {line}." if file is None else "The same lines again are the same events."
+        raise Trouble(error.said, f"{again} {error.hint}") from error
     ctx.say(f"{len(events)} sent" + (f", id {next(iter(waiting))}" if len(events) == 1 else ""))
     if news is not None:
         _wait(ctx, news, waiting, timeout_s)
+
+
+def _send(sender: Sender, events: list[dict[str, Any]], rate: float) -> None:
+    began = time.monotonic()
+    for number, event in enumerate(events):
+        if rate:
+            time.sleep(max(0.0, began + number / rate - time.monotonic()))
+        try:
+            sender.send(event["thread"], event["type"], event["data"], event["id"])
+        except Unacknowledged:
+            raise
+        except Trouble as error:
+            raise error if len(events) == 1 else Trouble(f"event {number + 1}: {error.said}", error.hint) from error
 
 
 def _wait(ctx: Context, news: Any, waiting: dict[str, str], timeout_s: float) -> None:

@@ -25,6 +25,8 @@ from wire.journal import TOPIC as JOURNAL
 from wire.kafka import follow
 
 LOOK_S = 2.0
+# So soon a record is read again that could not be, for a registry that does not answer.
+AGAIN_S = 0.5
 
 
 def _records(settings: Settings, once: bool) -> Iterator[Record | None]:
@@ -33,6 +35,17 @@ def _records(settings: Settings, once: bool) -> Iterator[Record | None]:
         yield from whole_topic(settings, JOURNAL)
     else:
         yield from follow(settings.bootstrap, [name_of(settings, topic) for topic in FOLLOWED], from_start=True)
+
+
+def _until_taken(watch: Watch, records: Iterator[Record | None], once: bool) -> Iterator[Record | None]:
+    """Each record until it was taken: an entry that is left out would look like a gap. `once`: raises WireError."""
+    for record in records:
+        yield record
+        while watch.unread is not None:
+            if once:
+                raise watch.unread
+            time.sleep(AGAIN_S)
+            yield record
 
 
 @click.command("watch")
@@ -58,7 +71,7 @@ def command(ctx: Context, once: bool, heal: bool, every: float | None) -> None:
         ctx.emit(not_watched=list(ALARMS))
     watch, healer = Watch(ctx.settings), _healer(ctx) if heal else None
     with contextlib.suppress(KeyboardInterrupt):
-        _watch(ctx, watch, healer, _records(ctx.settings, once), every)
+        _watch(ctx, watch, healer, _until_taken(watch, _records(ctx.settings, once), once), every)
     counts = watch.counts(time.monotonic())
     told = f", {watch.healed} of them healed by the last rebuild" if watch.healed else ""
     ctx.say(f"{watch.entries} entries of {counts['threads']} threads are valid, {counts['void']} void{told}.")

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The jobs as Flink has them: one that is not there, does not come to run, or is started over and over."""
+"""The jobs as Flink has them: one that is not there, does not come to run, or is started over and over.
+
+A catch-up stands for the conversation until it has read the journal. From then on whoever began it stops it, or has
+died: the catch-up goes on, holding the conversation's lease, and nothing is decided."""
 
 from __future__ import annotations
 
@@ -34,8 +37,8 @@ def wrong_jobs(settings: Settings) -> list[Wrong]:
 
 def _of_kind(settings: Settings, kind: str, live: list[flink.Job], overview: dict[str, Any]) -> list[Wrong]:
     jobs = [job for job in live if job.kind == kind]
-    if not jobs and kind == flink.JOBS[0] and any(job.kind == flink.CATCH_UP for job in live):
-        return []
+    if not jobs and kind == flink.JOBS[0] and (catch_ups := [job for job in live if job.kind == flink.CATCH_UP]):
+        return [wrong for job in catch_ups for wrong in _of_catch_up(settings, job, overview)]
     if not jobs:
         return [Wrong("job", f"The {kind} job does not run", START, AFTER_S, kind, {"job": kind})]
     found = [wrong for job in jobs for wrong in _of_job(settings, job, kind, overview, len(jobs) > 1)]
@@ -46,6 +49,19 @@ def _of_kind(settings: Settings, kind: str, live: list[flink.Job], overview: dic
             "Cancel all but the newest, the first of these",
         )
         found.append(Wrong("copies", what, do, COPIES_S, kind, {"job": kind, "jobs": ids}))
+    return found
+
+
+def _of_catch_up(settings: Settings, job: flink.Job, overview: dict[str, Any]) -> list[Wrong]:
+    """What is wrong with a catch-up, where no conversation runs."""
+    if not job.tasks.get("finished"):
+        return _of_job(settings, job, flink.CATCH_UP, overview, several=False)
+    found = _restarts(settings, job, flink.CATCH_UP, f"{flink.CATCH_UP} job", {"job": flink.CATCH_UP, "id": job.id})
+    vertices = http.call(f"{settings.flink_rest}/jobs/{job.id}")["vertices"]
+    if any("journal-" in vertex["name"] and vertex["status"] == "FINISHED" for vertex in vertices):
+        kind = flink.JOBS[0]
+        what = f"The {kind} job does not run: its catch-up {job.id} has read the journal, and is still there"
+        found.append(Wrong("job", what, START, AFTER_S, kind, {"job": kind, "id": job.id}))
     return found
 
 
@@ -62,11 +78,15 @@ def _of_job(settings: Settings, job: flink.Job, kind: str, overview: dict[str, A
     elif not job.is_running:
         do = f"Last failure: {flink.last_failure(settings, job.id) or 'none'}; mend that, or `threadlog submit`"
         found.append(Wrong("job", f"The {name} does not come to run ({job.state.lower()})", do, AFTER_S, where, told))
-    if (count := restarts(settings, job.id)) >= RESTARTS_MAX:
-        what = f"The {name} was restarted {count} times in {RESTARTS_S:.0f} s"
-        do = f"Last failure: {flink.last_failure(settings, job.id)}"
-        found.append(Wrong("restarts", what, do, where=where, fields={**told, "restarts": count}))
-    return found
+    return found + _restarts(settings, job, where, name, told)
+
+
+def _restarts(settings: Settings, job: flink.Job, where: str, name: str, told: dict[str, Any]) -> list[Wrong]:
+    if (count := restarts(settings, job.id)) < RESTARTS_MAX:
+        return []
+    what = f"The {name} was restarted {count} times in {RESTARTS_S:.0f} s"
+    do = f"Last failure: {flink.last_failure(settings, job.id)}"
+    return [Wrong("restarts", what, do, where=where, fields={**told, "restarts": count})]
 
 
 def restarts(settings: Settings, job_id: str) -> int:

@@ -4,7 +4,10 @@ entry or their dead letter, and the log up to there has neither.
 
 A journal may be kept shorter than its inputs. Where a partition of it begins above 0, what is as old as the first
 record that is left there may have had an entry before that, and is not called lost. In which partition a thread lies is
-not asked: the youngest of these records counts for all."""
+not asked: the youngest of these records counts for all.
+
+Nor is an input called lost that retention has taken meanwhile. A job that had not read it passes over it, which `lag`
+tells of, and no state made anew could decide it."""
 
 from __future__ import annotations
 
@@ -89,11 +92,20 @@ class Lost:
             for place, given in suspects.items()
             if all(stable.get(p, -1) >= until for p, until in self._open_until[place].items())
         }
-        found = self._decided(certain) if certain else set[Place]()
+        left = self._left(certain)
+        found = self._decided(left) if left else set[Place]()
         self._inputs.settle(certain)
-        lost = {place: given for place, given in sorted(certain.items()) if place not in found}
+        lost = {place: given for place, given in sorted(left.items()) if place not in found}
         self.count += len(lost)
         return lost
+
+    def _left(self, suspects: Mapping[Place, Given]) -> dict[Place, Given]:
+        """Those of them that retention has not taken: a job that had not read the others goes on without them."""
+        firsts = {
+            topic: first_offsets(self.settings.bootstrap, name_of(self.settings, topic))
+            for topic in {topic for topic, _, _ in suspects}
+        }
+        return {of: given for of, given in suspects.items() if of[2] >= firsts[of[0]].get(of[1], 0)}
 
     def _decided(self, suspects: Mapping[Place, Given]) -> set[Place]:
         """Those of them of which any entry was made, or a dead letter, by the whole log as of now."""

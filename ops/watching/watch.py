@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
-from ops.hints import hints
+from ops.hints import Hints, hints
 from ops.reading import Journal, name_of
 from ops.settings import Settings
 from ops.voids import Void
@@ -27,22 +27,24 @@ from ops.watching.inputs import TOPICS as INPUTS
 from ops.watching.inputs import Given, Place
 from ops.watching.jobs import wrong_jobs
 from ops.watching.lag import Lag
-from ops.watching.leases import Leases
+from ops.watching.leases import TRIES_S, Leases
 from ops.watching.lost import Lost
 from ops.watching.transactions import TOPICS as WRITTEN
 from ops.watching.transactions import Held
+from schemas.errors import WireError
 from schemas.topics import topic_of
 from threadlog.following import BROKEN
+from wire.control import TOOLS, Written, last_rebuild, mark_in, read_marks
 from wire.control import TOPIC as CONTROL
-from wire.control import Written, last_rebuild, mark_in, read_marks
 from wire.frames import Record
 from wire.journal import TOPIC as JOURNAL
 from wire.transactions import StableEnds
 
 LEASES = "agent-leases"
 FOLLOWED = (JOURNAL, LEASES, CONTROL, *INPUTS)
-# A restart of it takes less.
+# A restart of it takes less, as does one of the registry.
 BROKER_S = 15.0
+_MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 FOREIGN = "Find out who writes the journal beside the conversation"
 
 
@@ -65,13 +67,15 @@ class News:
 class Watch:
     """All that is followed. Times are monotonic seconds, given by the caller.
 
-    `broken`: the void entries that were told of. Those before the last rebuild are `healed`: they are counted."""
+    `broken`: the void entries that were told of. Those before the last rebuild are `healed`: they are counted.
+    `unread`: why the last record could not be read; it is to be taken again, or what it says is missed."""
 
     settings: Settings
     journal: Journal = field(init=False)
     entries: int = 0
     broken: list[Void] = field(default_factory=list)
     healed: int = 0
+    unread: WireError | None = None
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.settings, from_snapshot=True)
@@ -84,10 +88,19 @@ class Watch:
         self._lost = Lost(self.settings, self.journal.codec)
         self._marks = list[Written]()
         self._rebuilt: Written | None = None
+        # What was found last, by leases and by the rest; and from when on leases tell anything again.
+        self._of_leases, self._found, self._hears = list[Wrong](), list[Wrong](), 0.0
         self.read_marks()
 
     def take(self, record: Record, now: float) -> list[News]:
         """Take the next record of any topic that is followed into account; what it tells."""
+        try:
+            news, self.unread = self._take(record, now), None
+        except WireError as error:
+            news, self.unread = [], error
+        return news
+
+    def _take(self, record: Record, now: float) -> list[News]:
         topic = topic_of(self.settings.namespace, record.topic)
         if topic == LEASES:
             self._leases.take(record, self.journal.codec, now)
@@ -121,22 +134,34 @@ class Watch:
         return left
 
     def look(self, now: float) -> list[News]:
-        """What is wrong beside the records, and what no longer is."""
-        news, found = list[News](), self._leases.wrong(now)
+        """What is wrong beside the records, and what no longer is.
+
+        What cannot be asked now is as it was found last: a silence ends no alarm."""
+        news, silent = list[News](), [] if self.unread is None else [of_registry(self.unread, self._hints)]
         try:
             ends = self._ends.look()
             self._held.look(now, ends)
-            found += self._held.wrong(now)
-            news += [
-                of_lost(*lost, self._judged_by, self._hints.rebuild) for lost in self._lost.look(now, ends).items()
-            ]
-            found += self._lag.wrong(now)
+            found = self._held.wrong(now)
+            lost = self._lost.look(now, ends)
+            news += [of_lost(*one, self._judged_by, self._hints.rebuild) for one in lost.items()]
+            self._found = found + self._lag.wrong(now)
         except KafkaException as error:
-            what = f"The broker does not answer ({error.args[0].str()})"
-            found = [Wrong("broker", what, self._hints.broker, BROKER_S)]
+            silent.append(of_broker(error.args[0], self._hints))
+        except WireError as error:
+            silent.append(of_registry(error, self._hints))
+        self._look_at_leases(now, self.unread is None and all(wrong.kind != "broker" for wrong in silent))
+        found = [*self._of_leases, *self._found, *{wrong.key: wrong for wrong in silent}.values()]
         if self.settings.is_local:
             found = without_echo(found, wrong_jobs(self.settings))
         return news + [of_wrong(*told) for told in self._alarms.look(now, found)]
+
+    def _look_at_leases(self, now: float, are_read: bool) -> None:
+        """What was told of them is not over before each copy had the time to say something again."""
+        if not are_read:
+            self._hears = now + TRIES_S
+        before = [wrong for wrong in self._of_leases if now < self._hears and wrong.key in self._alarms.told]
+        heard = self._leases.wrong(now) if are_read else []
+        self._of_leases = [*{wrong.key: wrong for wrong in (*before, *heard)}.values()]
 
     def read_marks(self) -> None:
         """Read what rebuilds have healed as of now. Raises KafkaException, RegistryUnavailable."""
@@ -170,11 +195,21 @@ class Watch:
 
 def without_echo(found: Iterable[Wrong], jobs: list[Wrong]) -> list[Wrong]:
     """Where Flink tells that the conversation does not run, that nobody holds its lease tells nothing more."""
-    down = any(
-        wrong.kind in ("job", "slots", "jobmanager") and wrong.fields.get("job", "conversation") == "conversation"
-        for wrong in jobs
-    )
+    down = any(wrong.kind in ("job", "slots", "jobmanager") and wrong.fields.get("job") != TOOLS for wrong in jobs)
     return [*(wrong for wrong in found if not (down and wrong.kind == "lease")), *jobs]
+
+
+def of_broker(error: KafkaError, hints: Hints) -> Wrong:
+    """That the broker does not answer, or lacks a topic."""
+    if error.code() in _MISSING:
+        do = "`threadlog topics --ensure` makes missing topics"
+        return Wrong("topic", f"A topic is missing ({error.str()})", do, BROKER_S)
+    return Wrong("broker", f"The broker does not answer ({error.str()})", hints.broker, BROKER_S)
+
+
+def of_registry(error: WireError, hints: Hints) -> Wrong:
+    """That the registry does not answer, so that not all can be read."""
+    return Wrong("registry", f"Not all can be read: {error}", hints.registry, BROKER_S)
 
 
 def of_void(void: Void, mark: int, rebuild: str) -> News:

@@ -10,6 +10,7 @@ from argparse import Namespace
 
 from pyflink.java_gateway import get_gateway
 
+from udfs.start_guard import Start
 from wire.registry import Registry
 
 EXPECTED = {
@@ -63,7 +64,8 @@ ARGUMENTS = Namespace(
 
 def main(job: str) -> None:
     """Build the job's graph, without submitting it, and print what Flink holds of it."""
-    env = importlib.import_module(f"jobs.{job}").build(ARGUMENTS)
+    start = (Start(0, False),) if job == "conversation" else ()
+    env = importlib.import_module(f"jobs.{job}").build(ARGUMENTS, *start)
     graph = env._generate_stream_graph(clear_transformations=True, job_name=job)
     nodes = [
         {

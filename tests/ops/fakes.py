@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click.testing
@@ -168,6 +169,7 @@ class FakeProducer:
             raise BufferError
         record = self.kafka.add(topic.removeprefix("threadlog."), key, value, headers=headers)
         told = {name: raw.decode() for name, raw in record.headers if raw}
+        on_delivery(None, SimpleNamespace(offset=lambda: record.offset))
         self.answer(key.decode(), told["ce_id"])
 
     def poll(self, seconds: float) -> int:

@@ -15,8 +15,9 @@ from ops.branching import Point, point_of
 from ops.replay.moments import moment_ms
 from schemas.limits import JOURNAL_MESSAGE_BYTES
 from tests.ops.fakes import FakeKafka, objects, run
-from tests.threadlog.desk import Desk, desk
+from tests.threadlog.desk import Desk, desk, refund
 from threadlog import Event, Thread
+from threadlog.limits import Limits
 from wire import writing
 from wire.control import BRANCHED, BRANCHING, Mark
 from wire.frames import Record
@@ -138,6 +139,23 @@ def test_branch_begins_its_inputs_behind_what_its_threads_have_handled(broker: B
         assert (namespace, mark.what, mark.job, mark.branch_of, mark.allowed) == (
             NEW, what, "tools", "threadlog", ["look", "pay"],
         )  # fmt: skip
+
+
+def test_branch_of_a_cut_journal_begins_its_inputs_behind_what_snapshots_say(broker: Broker, kafka: FakeKafka) -> None:
+    """The entry that was made of a result is deleted; the thread drops what comes at its position or before."""
+    made = desk(refund, limits=Limits(snapshot_every_entries=2))
+    made.offsets["tool-results"] = 40
+    made.send(order="o-1")
+    made.answer({"total": 3})
+    for _ in range(2):
+        made.send(order="o-1")
+    kafka.topics.clear()
+    for entry in made.journal:
+        kafka.add_entry(entry)
+    kafka.cut("agent-decisions", 2)
+    run("branch", NEW)
+    first = {place[0].removeprefix(f"{NEW}."): offset for place, offset in broker.deleted.items()}
+    assert first == {"agent-decisions": 1, "agent-events": 3, "tool-results": 41}
 
 
 def test_branch_ends_where_it_is_told_to(broker: Broker, thread: Desk) -> None:

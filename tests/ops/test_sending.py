@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
 
 import ops.sending
+from ops.sending import stable_id
 from tests.ops.fakes import FakeKafka, run
 from tests.threadlog.desk import Desk
 from tests.udfs.fakes import FakeBroker, FakeProducer
@@ -48,8 +51,8 @@ def test_send_of_what_is_acknowledged_succeeds(broker: FakeBroker) -> None:
 @pytest.mark.parametrize(
     ("troubles", "said"),
     [
-        ((TIMED_OUT,), "some of the events. KafkaError"),
-        ((("held",),), "1 of the events."),
+        ((TIMED_OUT,), "). KafkaError"),
+        ((("held",),), "1 of the events ("),
         ((REFUSED,), "does not take the event"),
     ],
     ids=["failed", "never told", "refused"],
@@ -59,6 +62,32 @@ def test_send_fails_where_its_event_is_not_acknowledged(broker: FakeBroker, trou
     broker.troubles += troubles
     told = run(*SEND)
     assert (told.exit_code, said in told.output, broker.taken) == (1, True, []), told.output
+
+
+@pytest.mark.parametrize("trouble", [TIMED_OUT, ("held",)], ids=["failed", "never told"])
+@pytest.mark.parametrize("given", [(), ("--id", "order 1")], ids=["own id", "given id"])
+def test_event_that_is_not_acknowledged_can_be_sent_again(
+    broker: FakeBroker, trouble: Any, given: tuple[str, ...]
+) -> None:
+    """Its id is told, and sent with that it is the same event, should the first arrive yet."""
+    broker.troubles.append(trouble)
+    told = run(*SEND, *given)
+    again = shlex.split(told.stderr.partition("`")[2].partition("`")[0])
+    assert (again[0], told.stderr.count(again[1]) >= 2 or "order 1" in again) == ("--id", True), told.output
+    broker.back()
+    assert run(*SEND, *again).exit_code == 0
+    assert {dict(headers)["ce_id"].decode() for _, _, _, headers in broker.taken} == {again[1]}
+
+
+def test_events_of_a_file_that_are_not_acknowledged_are_named(broker: FakeBroker) -> None:
+    """A program is told of those that were, and of no other, that they were sent."""
+    broker.troubles += [None, TIMED_OUT, ("held",)]
+    told = run("--json", *FILE, input=LINES)
+    ids = [stable_id(line + "\n") for line in LINES.decode().splitlines()]
+    assert [json.loads(line)["sent"] for line in told.stdout.splitlines()] == ids[:1]
+    error = json.loads(told.stderr)
+    assert f"2 of the events ({ids[1]}, {ids[2]})." in error["error"]
+    assert error["hint"].startswith("The same lines again are the same events.")
 
 
 @pytest.mark.parametrize("place", range(3))

@@ -176,6 +176,7 @@ class Flink:
         self.live = {kind: flink.Job(kind, kind[0] * 32, "RUNNING", {"total": 2, "running": 2}) for kind in flink.JOBS}
         self.overview = {"slots-total": 3, "slots-available": 1}
         self.failures: list[float] = []
+        self.vertices: list[tuple[str, str]] = []
         self.down = False
 
     def call(self, url: str, *rest: Any, **more: Any) -> Any:
@@ -183,6 +184,8 @@ class Flink:
             raise http.HttpError(url, 0, "refused")
         if url.endswith("/overview"):
             return self.overview
+        if "exceptions" not in url:
+            return {"vertices": [{"name": name, "status": status} for name, status in self.vertices]}
         entries = [{"timestamp": at * 1000, "stacktrace": "boom"} for at in self.failures]
         return {"exceptionHistory": {"entries": entries}}
 
@@ -207,10 +210,36 @@ def test_jobs_that_run_are_not_wrong(cluster: Flink) -> None:
     ended = flink.Job("tools", "e" * 32, "CANCELED", {})
     cluster.live = {
         "tools": cluster.live["tools"],
-        "catchup": flink.Job("catchup", "x" * 32, "RUNNING", {}),
+        "catchup": flink.Job("catchup", "x" * 32, "RUNNING", {"total": 3, "running": 3}),
         "e": ended,
     }
     assert kinds() == []
+
+
+@pytest.mark.parametrize(
+    ("tasks", "journal", "told"),
+    [
+        ({"total": 5, "running": 4, "finished": 1}, "RUNNING", []),  # one of two subtasks had less to read
+        ({"total": 5, "running": 3, "finished": 2}, "FINISHED", [("job", "conversation")]),
+        ({"total": 5, "running": 0, "scheduled": 5}, "SCHEDULED", [("job", "catchup")]),
+    ],
+    ids=["reads", "has read", "does not run"],
+)
+def test_catch_up_that_nobody_stops_is_told_as_the_conversation_that_does_not_run(
+    cluster: Flink, tasks: dict[str, int], journal: str, told: list[tuple[str, str]]
+) -> None:
+    """It holds the conversation's lease, decides nothing, and lives on when the command has died that began it. One
+    that fails again and again is told of like any other job."""
+    del cluster.live["conversation"]
+    cluster.live["catchup"] = flink.Job("catchup", "x" * 32, "RUNNING", tasks)
+    cluster.vertices = [("Source: hold-1a2b", "RUNNING"), ("Source: journal-1a2b", journal)]
+    assert kinds() == told
+    if told:
+        [wrong] = jobs.wrong_jobs(Settings())
+        assert (wrong.after_s, wrong.fields["id"]) == (jobs.AFTER_S, "x" * 32)
+    del cluster.live["tools"]
+    cluster.failures = [999.0] * jobs.RESTARTS_MAX
+    assert ("restarts", "catchup") in kinds()
 
 
 def test_jobs_that_do_not_run_are_told_with_the_reason(cluster: Flink) -> None:

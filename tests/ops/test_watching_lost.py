@@ -117,6 +117,18 @@ def add_rebuild(kafka: FakeKafka, end: int) -> list[Record]:
     return [kafka.add("agent-control", b"conversation", Codec(kafka.schemas).encode(TYPE, one)) for one in told]
 
 
+def test_watch_calls_nothing_lost_that_retention_has_taken_since_it_was_read(kafka: FakeKafka) -> None:
+    """The conversation was down meanwhile, and goes on without it. What is left and was passed over is lost."""
+    for thread in "abcd":
+        kafka.add("agent-events", thread.encode(), b"v")
+    watch = Watch(Settings(brokers="127.0.0.1:1"))
+    for record in [*kafka.topics["threadlog.agent-events"], kafka.add_entry(told_of(story("Ann")[0], 3, "d"))]:
+        watch.take(record, 0.0)
+    kafka.cut("agent-events", 2)
+    looks = [[news.record["offset"] for news in watch.look(now) if news.broken] for now in (PASSED_S, 99.0)]
+    assert (looks, watch.counts(99.0)["lost"]) == ([[2], []], 1)
+
+
 @pytest.mark.parametrize("begins", ["before", "after"])
 def test_watch_calls_nothing_lost_that_a_rebuild_decides_anew(kafka: FakeKafka, begins: str) -> None:
     """The job reads its inputs from their beginning, so what was passed over before is decided yet: also for a watch

@@ -50,7 +50,7 @@ def past_the_lease(world: World) -> Path:
     """The code of a start that finds no other: as if that one had been hanging while it was looked for."""
     copy = code(world, "past-the-lease")
     job = copy / "jobs" / "conversation.py"
-    alone = job.read_text().replace("acquaint, admit", "Start, acquaint, begun").replace("admit(args)", BEGUN)
+    alone = job.read_text().replace("acquaint, admit", "acquaint, begun").replace("admit(args)", BEGUN)
     assert "begun" in alone
     job.write_text(
         alone.replace("\ndef build(", "from wire.control import CONVERSATION, STARTED, Mark\n\n\ndef build(", 1)

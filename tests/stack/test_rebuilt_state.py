@@ -56,12 +56,11 @@ def dumped(world: World, point: str, of: str, folder: Path) -> dict[str, Any]:
     return dict(json.loads(line) for line in into.read_text().splitlines())
 
 
-def calls(queues: dict[str, Any]) -> tuple[set[str], set[str]]:
-    """The effect calls that a tools job holds: those that are pending, and those that wait for their turn."""
+def calls(queues: dict[str, Any]) -> set[str]:
+    """The effect calls that a tools job holds, pending or waiting for their turn."""
     pending = [slot["ask"] for queue in queues.values() for slot in queue["pending"].values()]
     waiting = [slot for queue in queues.values() for name, slot in queue["queue"].items() if name.startswith("q:")]
-    found = [{ask["call_id"] for ask in asks if ask["effect"] == "keyed"} for asks in (pending, waiting)]
-    return found[0], found[1]
+    return {ask["call_id"] for ask in (*pending, *waiting) if ask["effect"] == "keyed"}
 
 
 def heard(world: World, keys: set[str]) -> Counter[str]:
@@ -83,19 +82,20 @@ def test_rebuilt_state_of_every_operator_is_that_of_before(world: World, tmp_pat
         for of in (THREADS_UID, GATE_UID, QUEUE_UID)
     }
     assert len(before[THREADS_UID]) > 20 and before[THREADS_UID].keys() == before[GATE_UID].keys()
-    pending, waiting = calls(before[QUEUE_UID])
-    assert (len(pending), len(waiting)) == (4, 2)
+    held = calls(before[QUEUE_UID])
+    assert len(held) == 6
     for place in (layout.checkpoints, layout.savepoints, layout.jobs):
         shutil.rmtree(place)
         place.mkdir()
-    asked = heard(world, pending)
+    asked = heard(world, held)
     world.cli("start", "--job", "tools")
-    wait_until("each open call is asked again", lambda: all(heard(world, pending)[key] > asked[key] for key in pending))
+    # All but the two whose quota lets one of three be out. Which one that is may be another one than before.
+    wait_until("open calls are asked again", lambda: len(heard(world, held) - asked) >= len(held) - 2)
     world.cli("stop", "--job", "tools")
     tools = records.restore_point(layout, "tools")
     heads = dumped(world, tools, GATE_UID, tmp_path)
     assert heads == before[GATE_UID]
-    assert calls(dumped(world, tools, QUEUE_UID, tmp_path)) == (pending, waiting)
+    assert calls(dumped(world, tools, QUEUE_UID, tmp_path)) == held
     world.cli("start")
     found = mark(world.settings)
     assert found.what == CAUGHT_UP

@@ -35,5 +35,6 @@ def around(monkeypatch: pytest.MonkeyPatch) -> Around:
     monkeypatch.setattr(start_guard, "write_mark", lambda b, ns, codec, mark: made.written.append(mark))
     monkeypatch.setattr(start_guard, "under_way", lambda bootstrap, namespace, codec, marks: made.under_way(marks))
     monkeypatch.setattr(start_guard, "look", lambda *given: Looked({"agent-events/0": 4}, made.gaps))
+    monkeypatch.setattr(start_guard, "without_thread", lambda *given: frozenset({("agent-events", 0, 3)}))
     monkeypatch.setattr(start_guard, "take", made.take)
     return made

@@ -153,6 +153,18 @@ def test_record_without_a_thread_is_a_dead_letter_and_no_state(operator: Operato
     assert operator.flink.copy() == ({}, set())
 
 
+def test_record_without_a_thread_is_told_of_once(operator: Operator) -> None:
+    """Behind a catch-up inputs are read from their beginning: the places of those whose letters are there were given to
+    this start of the job."""
+    told = frozenset({("agent-events", 0, 7)})
+    operator.flink.function = ThreadFunction("app:app", "0" * 64, "ns", operator.taken_along, told=told)
+    operator.flink.open()
+    records = [Record(f"ns.{t}", 0, at, BEGAN_MS, None, b"?", []) for t, at in
+               (("agent-events", 7), ("agent-events", 8), ("human-feedback", 7))]  # fmt: skip
+    letters = [len(operator.give(record, "\0ns.agent-events-0")[0]) for record in records]
+    assert letters == [0, 1, 1]
+
+
 def test_record_that_cannot_be_read_is_an_entry_and_a_dead_letter(operator: Operator) -> None:
     """It takes its place in the journal of its thread; the letter has its bytes."""
     record = Record("ns.agent-events", 0, 7, BEGAN_MS, b"t-1", b"?", [])

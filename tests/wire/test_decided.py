@@ -12,7 +12,7 @@ from schemas.codec import Codec
 from tests.ops.fakes import FakeKafka, FakeTopic
 from tests.ops.test_journal import story
 from wire import decided
-from wire.decided import lost_at_the_end
+from wire.decided import lost_at_the_end, without_thread
 
 LETTER = {"exception": b"history_cut", "topic": b"threadlog.agent-events", "partition": b"0"}
 READ = {"agent-events/0": 3}
@@ -96,3 +96,12 @@ def test_state_is_not_ahead_by_what_retention_may_have_taken(kafka: FakeKafka, l
         entry(kafka, offset, "tool-results")
     kafka.cut("agent-decisions", 5 - left)
     assert lost(kafka) is None
+
+
+def test_letters_of_records_without_a_thread_are_found(kafka: FakeKafka) -> None:
+    """Those of the conversation: of what both jobs read, the generation tells. Letters about threads tell nothing."""
+    headers = [(f"__streams.errors.{name}", told) for name, told in LETTER.items()]
+    for key, offset in ((None, b"1"), (b"v", b"2"), (b"\xff", b"4"), (None, b"?")):
+        kafka.add("dead-letters", key, b"v", headers=[*headers, ("__streams.errors.offset", offset)])
+    found = without_thread("b:1", "threadlog", Codec(kafka.schemas))
+    assert found == {("agent-events", 0, 1), ("agent-events", 0, 4)}

@@ -137,6 +137,13 @@ def test_start_is_under_way_until_its_job_is_heard_of(topic: Topic) -> None:
     assert topic.under_way() == ""
 
 
+@pytest.mark.parametrize(("ahead_s", "blocks"), [(STARTING_S - 1, True), (STARTING_S + 1, False), (86_400, False)])
+def test_start_is_not_under_way_for_as_long_as_the_broker_is_ahead(topic: Topic, ahead_s: float, blocks: bool) -> None:
+    """Two clocks that differ by more than a start takes tell nothing; the next generation keeps the two apart."""
+    topic.add(started(3), ago_s=-ahead_s)
+    assert topic.under_way() == ("generation 3, taken 0 s ago in process other/1" if blocks else "")
+
+
 def test_start_that_is_under_way_is_ended_by_nothing_of_another(topic: Topic) -> None:
     """Neither the end of an older copy, or of one whose generation is not known, nor a catch-up, nor an older lease."""
     topic.add(started(2))

@@ -14,6 +14,7 @@ from schemas.codec import Codec, FixedSchemas
 from schemas.topics import EOS, TOPICS
 from tests.threadlog.desk import desk
 from threadlog import Event, Thread
+from udfs.outputs import Outputs
 from wire import inputs
 from wire.control import ACCEPTED, STARTED, STOPPED, Mark, Written
 from wire.frames import Record
@@ -122,10 +123,22 @@ def test_inputs_of_which_the_log_says_that_they_were_decided_are_not_lost(log: L
     assert log.gaps() == []
 
 
-def letter(topic: str, partition: int, offset: int) -> Record:
-    told: dict[str, Any] = {"topic": f"ns.{topic}", "partition": partition, "offset": offset}
+def letter(topic: str, partition: int, offset: int, **more: int) -> Record:
+    told: dict[str, Any] = {"topic": f"ns.{topic}", "partition": partition, "offset": offset, **more}
     headers = [(f"__streams.errors.{name}", str(value).encode()) for name, value in told.items()]
     return Record("ns.dead-letters", 0, 0, 0, None, None, [("other", None), *headers])
+
+
+@pytest.mark.parametrize(
+    ("generation", "before"), [(0, 0), (0, 2), (2, 0)], ids=["tools", "of a letter", "conversation"]
+)
+def test_result_is_handled_by_a_dead_letter_of_the_conversation_alone(log: Log, generation: int, before: int) -> None:
+    """The tools job reads results too, and its letters have no generation but one that the record itself came with."""
+    result = Record("ns.tool-results", 0, 7, 0, b"t", b"?", [("__streams.errors.generation", b"2")] if before else [])
+    made = Outputs(CODEC, "ns", generation).dead_letter(result, "unreadable", "magic")
+    log.records["ns.dead-letters"] = [Record("ns.dead-letters", 0, 0, 0, made.key, made.value, made.headers)]
+    log.at("tool-results", 7, 8)
+    assert log.gaps() == ([] if generation else [Gap("tool-results", 0, 7, 8)])
 
 
 def test_marker_behind_the_last_record_of_a_transaction_is_no_loss(log: Log) -> None:

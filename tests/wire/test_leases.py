@@ -48,6 +48,20 @@ def test_lease_of_a_killed_copy_is_waited_out(topic: Topic) -> None:
     assert OBSERVE_S <= topic.now_s - NOW_S <= OBSERVE_S + 2
 
 
+@pytest.mark.parametrize("ahead_s", [DEAD_S + 5, 86_400, -DEAD_S - 5])
+def test_lease_is_held_whatever_the_clock_of_who_asks(topic: Topic, ahead_s: float) -> None:
+    """By the next renewal, where its clock is far from the broker's. One that died long before the newest lease is not
+    waited for."""
+    topic.records += [topic.record("dead", HELD, DEAD_S + 5), topic.record("a", HELD)]
+    topic.to_come = [topic.record("a", HELD)]
+    topic.now_s += ahead_s
+    assert topic.living() != ""
+    topic.to_come = []
+    topic.records.append(topic.record("a", RELEASED))
+    assert topic.living() == ""
+    assert (topic.now_s == NOW_S + 1 + ahead_s) == (ahead_s > 0)
+
+
 def test_lease_is_free_when_the_last_holder_releases_it(topic: Topic) -> None:
     """Each subtask holds its own."""
     topic.records += [topic.record("a", HELD), topic.record("b", HELD)]
