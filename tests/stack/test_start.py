@@ -176,12 +176,13 @@ def test_an_older_savepoint_forks_the_journal_without_the_guard(world: World, co
     )
     try:
         events = fork(world, settings, unguarded)
-        world.cli("--namespace", "unguarded", "stop", "--job", "conversation")
+        there = dataclasses.replace(console, namespace="unguarded")
+        there.run(OLDER, 2)
         journal = Journal(settings)
         assert len(list(journal)) < len(events)
         assert any("fork" in void.reason for void in journal.voids)
         pay_for_valid_entries_alone(world, settings, folder)
-        dataclasses.replace(console, namespace="unguarded").run(OLDER, 2)
+        there.run(OLDER, 3)
 
         def decided() -> list[str]:
             return [entry.input.id for entry in Journal(settings) if entry.kind == "event"]
