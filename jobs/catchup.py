@@ -23,7 +23,7 @@ from jobs.arguments import parse_catch_up
 from jobs.conversation import AT_ONCE, AT_ONCE_UID, COMMITTED_UID, OUTPUTS, THREADS_UID
 from schemas.topics import kafka_name
 from udfs.flink_io import FRAME, environment, keyed, side, source, write_at_once, write_transactional
-from udfs.start_guard import acquaint, alone, reaches_the_end, unhurried
+from udfs.start_guard import acquaint, alone, none_under_way, reaches_the_end
 from udfs.thread_follower import ThreadFollower
 from udfs.thread_function import READS
 from wire.control import CONVERSATION
@@ -53,7 +53,7 @@ def main() -> None:
     """Submit the job under the name that `threadlog` knows it by."""
     args = parse_catch_up()
     acquaint(args, CONVERSATION)
-    unhurried(args)
+    none_under_way(args)
     alone(args)
     reaches_the_end(args)
     env = build(args)

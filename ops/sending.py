@@ -60,8 +60,8 @@ class Sender:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._producer.flush(_FLUSH_S)
-        if kind is None and self._open:
-            raise self._unacknowledged()
+        if self._open and kind in (None, Unacknowledged):
+            raise self._unacknowledged() from None
 
     def send(self, thread: str, type: str, data: dict[str, Any], id: str = "", source: str = SOURCE) -> str:
         """Send one event; its id. Raises Trouble for what is no event, or no record of its type."""
@@ -117,7 +117,8 @@ class Sender:
         more = f" and {count - _IDS_SHOWN} more" if count > _IDS_SHOWN else ""
         told = f"{printable(', '.join(ids[:_IDS_SHOWN]))}{more}"
         said = f"Not acknowledged by {self._where}: {count} of the events ({told})."
-        return Unacknowledged(f"{said} {self._failed}".strip(), f"They may arrive yet. {self._up}")
+        yet = "" if self._failed else "They may arrive yet. "
+        return Unacknowledged(f"{said} {self._failed}".strip(), f"{yet}{self._up}")
 
     def _schema(self, type: str) -> tuple[int, Schema, Any]:
         """The id, the schema and what writes it. Raises Trouble, or RegistryUnavailable."""

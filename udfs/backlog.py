@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 # As long as a catch-up leaves timers to the job that comes after it.
 HELD_MS = 5_000
+SEEN_MS = 2_000
 # A record that is by more than this late shows it, for as long.
 LATE_MS = 5_000
 # A thread whose timer is held is looked at again after as long as the attempt has run, so seldom if that was long.
@@ -35,7 +36,7 @@ class Backlog:
     def __init__(self, now: int, steady_s: Callable[[], float] = lambda: math.inf) -> None:
         self._began = self._past = now
         self._steady_s = steady_s
-        # How late the latest record came, in the window that began at `_since` and in the one before.
+        # How late records came at most, in the window that began at `_since` and in the one before.
         self._late, self._before, self._since = 0, 0, now
 
     def came(self, log_time_ms: int, now: int) -> None:
@@ -47,9 +48,11 @@ class Backlog:
             self._late = max(self._late, late if late > LATE_MS else 0)
 
     def took(self, began: int, now: int) -> None:
-        """A record was worked on from `began` to `now`. If that was long, no other could be read: it was no silence."""
-        if now - began >= HUNG_MS and began < self._past + HELD_MS:
-            self._past += now - began
+        """A record was worked on from `began` to `now`. If that was long, no other could be read: that was no silence,
+        and what came meanwhile is given as long, or as a silence is, to be read."""
+        if (hung := now - began) >= HUNG_MS:
+            after = self._past + hung if began < self._past + HELD_MS else 0
+            self._past = max(self._past, after, now - HELD_MS + min(hung, HELD_MS))
 
     def may_fire(self, due: int, now: int) -> bool:
         """Whether a timer that is due at that time may fire."""
@@ -65,7 +68,9 @@ class Backlog:
             return max(due, now + min(max(HELD_MS, now - self._began), HELD_MS_MAX))
         if due > now or self.may_fire(due, now):
             return due
-        return now + min(max(HELD_MS, due + self._lateness(now) - now), HELD_MS_MAX)
+        late = due + self._lateness(now) - now
+        # Soon, where process and broker have to be seen to be there for some seconds: who looks is seen.
+        return now + (min(max(HELD_MS, late), HELD_MS_MAX) if late > 0 else SEEN_MS)
 
     def is_new(self, log_time_ms: int, decided_ms: int) -> bool:
         """Whether a record was certainly appended since the attempt began, or since the thread's last decision."""

@@ -69,7 +69,7 @@ def admit(args: Namespace) -> Start:
     """Return if the conversation may start from where it is told to; else end this process, with one sentence."""
     point = restored_from(StreamExecutionEnvironment.get_execution_environment())
     # Read once, before all else: `begun` gives way to every start that came since.
-    marks = unhurried(args)
+    marks = none_under_way(args)
     # Asked after that: a start that is under way no more has a lease by now, or has ended.
     leases = alone(args)
     # And the journal last: whoever could have written to it is neither here nor under way.
@@ -78,16 +78,16 @@ def admit(args: Namespace) -> Start:
         refuse("the journal's topic is not there; `threadlog topics --ensure` makes it")
     if reason := refusal(point, mark, journal):
         refuse(reason)
+    told = _asked(args, lambda bootstrap, namespace, _: without_thread(bootstrap, namespace))
     generation = begun(args, Mark(STARTED, CONVERSATION, "", point, journal, args.app), last(marks))
     # A copy that Flink has brought back meanwhile has shown itself by now, or sees the mark.
     if place := _asked(args, joined, CONVERSATION, leases):
         _asked(args, write_mark, ended(generation))
         refuse(f"a copy of it began in process {place} at the same moment; {TAKE_OVER}")
-    drops = bool(point) and mark is not None and mark.what == CAUGHT_UP
-    return Start(generation, drops, _asked(args, without_thread) if drops else frozenset())
+    return Start(generation, bool(point) and mark is not None and mark.what == CAUGHT_UP, told)
 
 
-def unhurried(args: Namespace) -> Sequence[Written]:
+def none_under_way(args: Namespace) -> Sequence[Written]:
     """The marks of the conversation, if no start of it is under way; else end this process, with one sentence."""
     marks = _asked(args, read_marks)
     if other := _asked(args, under_way, marks):

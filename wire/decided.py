@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Container, Iterator, Mapping
-from itertools import islice
 
 from schemas.codec import Codec
 from schemas.errors import Unreadable
@@ -20,15 +19,17 @@ from wire.frames import Record, thread_in
 from wire.inputs import place_in_letter
 from wire.journal import TOPIC as JOURNAL
 from wire.journal import entry_of
-from wire.kafka import TopicReader, bounds, offsets_since, read_topic
+from wire.kafka import TopicReader, bounds, offsets_since, read_topic, settled_ends
 
 LETTERS = "dead-letters"
-# What a job takes along of them, some 30 bytes each. Those above are written once more when inputs are read again.
-LETTERS_MAX = 10_000
+# How many of the newest are looked through in each partition. A job takes along what it finds, some 30 bytes each.
+LETTERS_MAX = 2_000
 # Brokers' clocks differ: what was decided of a record is looked for from a little before the record on.
 _CLOCKS_MS = 5_000
 # Almost every decision is written so soon after its input; what is not is looked for in all that came since.
 _SOON_MS = 60_000
+# How many records of each partition's end are asked for what no clock finds.
+_NEWEST = 20_000
 # How many records of a partition's end are asked about, and of how long before the last.
 _LAST, _LAST_MS = 100, 60_000
 
@@ -41,15 +42,16 @@ def place_of(entry: Entry) -> Place | None:
 
 
 def decided(
-    bootstrap: str, namespace: str, codec: Codec, places: Collection[Place], since_ms: int = 0, until_ms: int = 0
-) -> set[Place]:
-    """Those of these inputs of which the log has an entry, valid or not, or a dead letter, written since `since_ms`
-    and, unless that is 0, before `until_ms`.
+    bootstrap: str, namespace: str, codec: Codec, places: Collection[Place], since_ms: int = 0, until_ms: int = 0,
+    newest: int = 0,
+) -> set[Place]:  # fmt: skip
+    """Those of these inputs of which the log has an entry, valid or not, or a dead letter. Only what was written since
+    `since_ms` is asked, before `until_ms`, and only so many of the `newest` records of each partition; 0 is no bound.
 
     Raises KafkaException, RegistryUnavailable."""
     left, found = set(places), set[Place]()
     for topic in (JOURNAL, LETTERS):
-        for record in _between(bootstrap, kafka_name(namespace, topic), since_ms, until_ms):
+        for record in _between(bootstrap, kafka_name(namespace, topic), since_ms, until_ms, newest):
             place = place_in_letter(record, namespace) if topic == LETTERS else _decided_on(record, codec)
             if place in left:
                 left.remove(place)
@@ -59,13 +61,16 @@ def decided(
     return found
 
 
-def without_thread(bootstrap: str, namespace: str, codec: Codec) -> frozenset[Place]:
-    """Inputs of no thread, of which the conversation has made dead letters; no more than LETTERS_MAX.
+def without_thread(bootstrap: str, namespace: str) -> frozenset[Place]:
+    """Inputs of no thread, of which the conversation has made dead letters: those among the newest letters.
 
     Raises KafkaException."""
-    letters = read_topic(bootstrap, kafka_name(namespace, LETTERS), missing=True)
-    places = (place_in_letter(letter, namespace) for letter in letters if not thread_in(letter.key))
-    return frozenset(islice((place for place in places if place is not None), LETTERS_MAX))
+    name, found = kafka_name(namespace, LETTERS), set[Place]()
+    newest = {p: max(low, high - LETTERS_MAX) for p, (low, high) in bounds(bootstrap, name).items()}
+    for letter in read_topic(bootstrap, name, newest, missing=True):
+        if not thread_in(letter.key) and (place := place_in_letter(letter, namespace)) is not None:
+            found.add(place)
+    return frozenset(found)
 
 
 def lost_at_the_end(bootstrap: str, namespace: str, codec: Codec, read: Mapping[str, int]) -> Place | None:
@@ -74,19 +79,40 @@ def lost_at_the_end(bootstrap: str, namespace: str, codec: Codec, read: Mapping[
 
     Not asked of what is as old as the first record that retention has left of any partition of the journal whose
     beginning it has deleted: the entry may be gone too. Raises KafkaException, RegistryUnavailable."""
-    since_ms, late = _left_since(bootstrap, kafka_name(namespace, JOURNAL)), dict[Place, int]()
-    for name, offset in sorted(read.items()):
-        topic, _, partition = name.rpartition("/")
-        last = _last_of_threads(bootstrap, kafka_name(namespace, topic), int(partition), offset)
-        asked = {(topic, r.partition, r.offset): r.timestamp_ms for r in last if r.timestamp_ms > since_ms}
-        if asked:
-            first, until = min(asked.values()) - _CLOCKS_MS, max(asked.values()) + _SOON_MS
-            late |= _without(asked, decided(bootstrap, namespace, codec, asked, max(1, first), until))
+    asked = _last_read(bootstrap, namespace, read, _left_since(bootstrap, kafka_name(namespace, JOURNAL)))
+    late = dict[Place, int]()
+    for some in _together(asked):
+        first, until = min(some.values()) - _CLOCKS_MS, max(some.values()) + _SOON_MS
+        late |= _without(some, decided(bootstrap, namespace, codec, some, max(1, first), until))
     if late:
+        settled_ends(bootstrap, kafka_name(namespace, LETTERS))  # a letter may be committed only now
         late = _without(late, decided(bootstrap, namespace, codec, late, max(1, min(late.values()) - _CLOCKS_MS)))
-    if late:  # once more without any clock: a topic may say other times than the broker's
-        late = _without(late, decided(bootstrap, namespace, codec, late))
+    if late:  # once more by no clock: a topic may say other times than the broker's
+        late = _without(late, decided(bootstrap, namespace, codec, late, newest=_NEWEST))
     return min(late, default=None)
+
+
+def _last_read(bootstrap: str, namespace: str, read: Mapping[str, int], since_ms: int) -> dict[Place, int]:
+    """The last records of threads that a state has read of each partition, and when the log took them."""
+    asked = dict[Place, int]()
+    for topic in sorted({name.rpartition("/")[0] for name in read}):
+        before = {int(n.rpartition("/")[2]): offset for n, offset in read.items() if n.rpartition("/")[0] == topic}
+        for r in _last_of_threads(bootstrap, kafka_name(namespace, topic), before):
+            if r.timestamp_ms > since_ms:
+                asked[topic, r.partition, r.offset] = r.timestamp_ms
+    return asked
+
+
+def _together(asked: Mapping[Place, int]) -> Iterator[dict[Place, int]]:
+    """The same in groups, of which each is looked for at once: a quiet partition's last record may be weeks old."""
+    some, until = dict[Place, int](), 0
+    for place, time_ms in sorted(asked.items(), key=lambda one: one[1]):
+        if some and time_ms > until:
+            yield some
+            some = {}
+        some[place], until = time_ms, time_ms + _SOON_MS
+    if some:
+        yield some
 
 
 def _without(asked: Mapping[Place, int], found: Container[Place]) -> dict[Place, int]:
@@ -100,30 +126,24 @@ def _decided_on(record: Record, codec: Codec) -> Place | None:
         return None
 
 
-def _between(bootstrap: str, topic: str, since_ms: int, until_ms: int) -> Iterator[Record]:
+def _between(bootstrap: str, topic: str, since_ms: int, until_ms: int, newest: int) -> Iterator[Record]:
     first = offsets_since(bootstrap, topic, since_ms) if since_ms else {}
-    if not until_ms:
-        yield from read_topic(bootstrap, topic, first)
-        return
-    until = offsets_since(bootstrap, topic, until_ms)
-    with TopicReader(bootstrap, topic) as reader:
-        marks = reader.marks()
-        begin = {p: max(low, first.get(p, low)) for p, (low, _) in marks.items()}
-        yield from reader.read(begin, {p: min(high, until.get(p, high)) for p, (_, high) in marks.items()})
+    if newest:
+        first = {p: high - newest for p, (_, high) in bounds(bootstrap, topic).items()}
+    return read_topic(bootstrap, topic, first, until=offsets_since(bootstrap, topic, until_ms) if until_ms else None)
 
 
-def _last_of_threads(bootstrap: str, topic: str, partition: int, before: int) -> list[Record]:
-    """The last committed records of a partition below an offset whose keys name threads, none where none is left."""
+def _last_of_threads(bootstrap: str, topic: str, before: Mapping[int, int]) -> Iterator[Record]:
+    """The last committed records of each partition below an offset whose keys name threads, where any are left."""
     with TopicReader(bootstrap, topic) as reader:
-        low, high = reader.marks().get(partition, (0, 0))
-        end, back = min(before, high), _LAST
-        while low < end:
-            first = max(low, end - back)
-            read = [record for record in reader.read({partition: first}, {partition: end}) if thread_in(record.key)]
-            if read or first == low:
-                return [r for r in read[-_LAST:] if r.timestamp_ms > read[-1].timestamp_ms - _LAST_MS]
-            back *= 10
-    return []
+        for partition, (low, high) in reader.marks().items():
+            end, back, read = min(before.get(partition, 0), high), _LAST, list[Record]()
+            while low < end and not read:
+                first = max(low, end - back)
+                read = [r for r in reader.read({partition: first}, {partition: end}) if thread_in(r.key)]
+                back = back * 10 if first > low else 0
+                end = end if back else low
+            yield from (r for r in read[-_LAST:] if r.timestamp_ms > read[-1].timestamp_ms - _LAST_MS)
 
 
 def _left_since(bootstrap: str, journal: str) -> int:

@@ -157,10 +157,11 @@ def read_topic(
     partitions: Container[int] | None = None,
     missing: bool = False,
     isolation: str = COMMITTED,
+    until: Mapping[int, int] | None = None,
 ) -> Iterator[Record]:
-    """Every committed record from the start, or from the offsets `first` by partition, to the end as of now, partition
-    by partition in no order between them. `partitions`: only these of the topic's. `missing`: a topic that is not there
-    holds nothing, instead of being an error. `isolation`: EVERYTHING for records that are not committed too.
+    """Every committed record from the start, or from the offsets `first` by partition, to the end as of now, or before
+    the offsets `until`, in no order between partitions. `partitions`: only these of the topic's. `missing`: a topic
+    that is not there holds nothing, instead of being an error. `isolation`: EVERYTHING for records not committed too.
 
     Raises KafkaException, also when the broker falls silent before the end."""
     with TopicReader(bootstrap, topic, isolation=isolation) as reader:
@@ -168,7 +169,7 @@ def read_topic(
             return
         marks = {p: mark for p, mark in reader.marks().items() if partitions is None or p in partitions}
         begin = {p: max(low, (first or {}).get(p, low)) for p, (low, _) in marks.items()}
-        yield from reader.read(begin, {p: high for p, (_, high) in marks.items()})
+        yield from reader.read(begin, {p: min(high, (until or {}).get(p, high)) for p, (_, high) in marks.items()})
 
 
 class TopicReader:

@@ -33,9 +33,7 @@ from wire.kafka import bounds, follow, read_topic
 
 TOPIC, TYPE, SOURCE = "agent-leases", "threadlog.Lease", "/threadlog/lease"
 ASKS, HELD, RELEASED, OVERTAKEN, UNREADY = "asks", "held", "released", "overtaken", "unready"
-RENEW_S = 2.0
-# So often a running copy asks whether it may go on.
-LOOK_S = 20.0
+RENEW_S, LOOK_S = 2.0, 20.0  # so often a running copy says that it lives, and asks whether it may go on
 # Longer than a checkpoint's pause or a loaded machine keeps a live copy from renewing.
 OBSERVE_S = 7.0
 # Shorter than that: who was not heard for so long may be taken for dead soon.
@@ -53,8 +51,7 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first goes
 class Lease:
     """Held from `hold` until `release`, or until the thread that called `hold` has ended without one.
 
-    `generation`: the start that it is of, 0 for none. `trouble`: why its holder must end, as far as it is known; ""
-    while it may go on."""
+    `generation`: the start that it is of, 0 for none. `trouble`: why its holder must end; "" while it may go on."""
 
     def __init__(self, job: str, namespace: str, generation: int = 0) -> None:
         self.job, self.namespace, self.generation, self.trouble = job, namespace, generation, ""
@@ -96,8 +93,10 @@ class Lease:
         return self.trouble
 
     def steady_s(self) -> float:
-        """For how many seconds the broker has heard of this process without a gap; `inf` where nothing is held."""
-        return 0.0 if (now := _now()) - self._heard > UNHEARD_S else now - self._steady
+        """For how many seconds this process and the broker have heard of each other without a gap; `inf` where nothing
+        is held. Looks, and raises, as `why_not` does."""
+        self.why_not()
+        return 0.0 if (now := _now()) - max(self._heard, self._looked) > UNHEARD_S else now - self._steady
 
     def _is_unheard(self) -> bool:
         """Whether it may have been taken for dead since it looked."""
@@ -110,6 +109,8 @@ class Lease:
             began, self._gap = _now(), False  # what goes unheard during the look is another gap
             try:
                 self._look()
+                if _now() - max(self._heard, self._looked) > UNHEARD_S:
+                    self._steady = _now()
                 self._looked = began  # what it has read may be as old as that
                 if _now() - began < UNHEARD_S:
                     return
@@ -275,9 +276,8 @@ def _ends(bootstrap: str, namespace: str) -> dict[int, int]:
 
 
 def _tail(bootstrap: str, namespace: str, at: Mapping[int, int]) -> Iterator[Record]:
-    if any(at.values()):
-        first = {partition: max(0, end - _TAIL) for partition, end in at.items()}
-        yield from read_topic(bootstrap, kafka_name(namespace, TOPIC), first)
+    first = {partition: max(0, end - _TAIL) for partition, end in at.items()}
+    return read_topic(bootstrap, kafka_name(namespace, TOPIC), first) if any(at.values()) else iter(())
 
 
 def _lease(record: Record, codec: Codec, job: str) -> dict[str, Any]:

@@ -7,13 +7,14 @@ import click
 
 from ops import http
 from ops.context import Context, Trouble, pass_context
-from ops.reading import check_broker
+from ops.reading import check_broker, codec_of
 from ops.settings import Settings
 from ops.stack import checks, flink, lifecycle, records, starting
+from ops.stack.catch_up import OtherHistory
 from ops.stack.layout import Layout, layout_of
 from ops.stack.pausing import pause
 from ops.stack.submit import end_catch_ups, stop_jobs
-from wire.control import CAUGHT_UP, CONVERSATION, STOPPED
+from wire.control import CAUGHT_UP, CONVERSATION, STOPPED, is_dropped, read_marks
 
 
 @click.command("stop")
@@ -69,9 +70,18 @@ def _record(ctx: Context, savepoint: str, what: str, rebuilt: bool) -> None:
     check_broker(ctx.settings)
     if CONVERSATION in _live(ctx.settings):
         raise Trouble("The conversation runs: its journal moves on.", "Stop it first, then record what that left.")
+    anew = (
+        "Make the state anew: the line of `threadlog pack --job catchup` without a savepoint, then --record --rebuilt."
+    )
     if rebuilt:
         starting.drop(ctx.settings)
-    starting.remember(ctx.settings, what, "", savepoint, records.Record(CONVERSATION, "", ctx.settings.app, ""))
+    elif is_dropped(read_marks(ctx.settings.bootstrap, ctx.settings.namespace, codec_of(ctx.settings))):
+        raise Trouble("No state from before may be gone on from, nor what was caught up from one.", anew)
+    try:
+        starting.remember(ctx.settings, what, "", savepoint, records.Record(CONVERSATION, "", ctx.settings.app, ""))
+    except OtherHistory as error:
+        starting.drop(ctx.settings)
+        raise Trouble(f"Not recorded: {error}.", anew) from error
     ctx.say(f"Recorded: a start may go on from {savepoint} as long as the journal stays as it is.")
     ctx.emit(what=what, savepoint=savepoint)
 

@@ -17,8 +17,8 @@ from schemas.errors import WireError
 RUNNING_S = 90
 POLL_S, TELL_S = 0.25, 10
 # Flink restarts what fails for ever, at most 5 s apart. A broker or a registry that restarts costs fewer attempts; and
-# what is further apart than the longest of Flink's timeouts is no loop.
-FAILURES_MAX, APART_MS = 10, 600_000
+# an attempt that lived for longer has left checkpoints, from which the next one goes on.
+FAILURES_MAX, APART_MS = 10, 120_000
 OTHER_HISTORY = "is not of this journal"
 
 Say = Callable[[str], None]
@@ -74,7 +74,7 @@ def wait_read(settings: Settings, job_id: str, generation: str, say: Say) -> Non
         failures.look(read, failed_ms)
         if failures.count >= FAILURES_MAX:
             raise SubmitFailed(
-                f"catch-up {job_id} failed {failures.count} times in a row, and gets no further than "
+                f"catch-up {job_id} failed {failures.count} times in a row, and no attempt reads more than "
                 f"{failures.read_most} entries: {failure}"
             )
         if time.monotonic() - told > TELL_S:

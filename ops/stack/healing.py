@@ -73,7 +73,8 @@ class Healer:
 
     `begun`: is told when a repair begins. `pending`: what is not repaired yet, the last of each kind and partition: a
     rebuild that repairs it has repaired those before. `failed`: tries since the last repair that came to its end.
-    `stopped`: whether the last of them has stopped the conversation."""
+    `stopped`: whether the last of them has stopped the conversation; `made`: the state that it has made. `healed`:
+    where the journal ended at the last repair; `read`: the last valid entry of each partition."""
 
     settings: Settings
     say: Say
@@ -140,12 +141,15 @@ class Healer:
     def _heal(self, now: float) -> bool:
         marks = self._marks()
         left = [cause for cause in self.pending.values() if not cause.is_healed(marks)]
-        lives = (not left or self.stopped) and CONVERSATION in flink.live_jobs(self.settings)
+        was_stopped = is_stopped(marks)
+        asks = not left or self.stopped or was_stopped or bool(self.made)
+        lives = asks and CONVERSATION in flink.live_jobs(self.settings)
         self.stopped = self.stopped and not lives
+        came_late = lives and self._came_late(now, marks)
         # A start that was written down may have failed behind that; nobody but this one would try it again.
-        if not left and (is_stopped(marks) or lives):
-            return self._came_late(now, marks)
-        if is_stopped(marks):
+        if not left and (was_stopped or lives):
+            return came_late
+        if was_stopped and not lives:
             raise Unhealed("the conversation was stopped, and is left so; `threadlog start --rebuild` repairs it")
         self.may(now)
         layout = layout_of(self.settings)
@@ -164,6 +168,7 @@ class Healer:
         if rebuilt is None or not self.made or rebuilt.mark.savepoint != self.made:
             return False
         self._done(now, marks)
+        self.made = ""
         self.say("  healed: the conversation has begun after it was given up")
         return True
 
@@ -209,4 +214,4 @@ def _end(settings: Settings, layout: Layout, job: flink.Job, say: Say) -> None:
         say(f"  {CONVERSATION} stopped; its state is not the journal's and is dropped")
     except http.HttpError as error:
         say(f"  {CONVERSATION} could not be stopped with a savepoint ({error.text[:200]}) and is cancelled")
-        flink.cancel(settings, job)
+        starting.cancel(settings, job, say)

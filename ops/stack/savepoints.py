@@ -11,15 +11,14 @@ number there is. So long a pattern is found nowhere by chance.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ops.settings import Settings
 from schemas.codec import Codec
 from schemas.topics import kafka_name
-from wire.control import CONVERSATION, plain_path
+from wire.control import plain_path
 from wire.decided import lost_at_the_end
-from wire.inputs import INPUTS
 
 _SPLIT = struct.Struct(">iqq")
 _ENDLESS = -(2**63)
@@ -57,10 +56,9 @@ def is_there(point: str) -> bool:
     return (Path(plain_path(point)) / "_metadata").is_file()
 
 
-def ahead(settings: Settings, codec: Codec, point: str) -> str:
+def ahead(settings: Settings, codec: Codec, point: str, read: Mapping[str, int]) -> str:
     """How a state of the conversation is ahead of the journal, in which nothing may be open; "" where it is not, or
-    lies on no disk of this machine. Raises KafkaException, RegistryUnavailable."""
-    read = source_offsets(point, settings.namespace, INPUTS[CONVERSATION])
+    nothing is known of it. `read`: its `source_offsets`. Raises KafkaException, RegistryUnavailable."""
     lost = lost_at_the_end(settings.bootstrap, settings.namespace, codec, read)
     if lost is None:
         return ""

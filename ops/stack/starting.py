@@ -90,6 +90,10 @@ def remember_stop(
     except OtherHistory as error:
         say(f"  {error}: the next start will make the state anew")
         remember_end(settings, job_id, generation, say)
+        try:
+            drop(settings)
+        except (KafkaException, WireError) as unwritten:
+            say(f"  that it is to be made anew could not be written down: {unwritten}")
     except (KafkaException, WireError) as error:
         will = ": the next start will catch up" if known.kind == CONVERSATION else ""
         say(f"  where {known.kind} was stopped could not be written down ({error}){will}")
@@ -102,12 +106,13 @@ def remember(
     """Write down a savepoint of a job, how far it has read, and where the journal ends if it is the conversation's.
 
     `ends`: where it does, if that was asked. Raises OtherHistory, KafkaException, WireError."""
+    held = source_offsets(savepoint, settings.namespace, INPUTS[known.kind])
     if ends is None and known.kind == CONVERSATION:
         ends = settled_ends(settings.bootstrap, journal_of(settings))
-        if lost := ahead(settings, _codec(settings), savepoint):
+        if held and (lost := ahead(settings, _codec(settings), savepoint, held)):
             raise OtherHistory(lost)
     read = committed(settings.bootstrap, settings.namespace, known.kind)
-    for place, offset in source_offsets(savepoint, settings.namespace, INPUTS[known.kind]).items():
+    for place, offset in held.items():
         read[place] = max(offset, read.get(place, 0))
     mark = Mark(
         what, known.kind, job_id, savepoint, dict(ends or {}), known.app, known.code, generation=generation, inputs=read
@@ -265,7 +270,8 @@ def _caught_up(
             f"{more.offset}). Another copy of the job writes {settings.namespace}: stop that one first."
         )
     # Asked of where it began, now that its sinks have committed whatever a killed job had left for that.
-    if point and (lost := ahead(settings, _codec(settings), point)):
+    read = source_offsets(point, settings.namespace, INPUTS[CONVERSATION]) if point else {}
+    if read and (lost := ahead(settings, _codec(settings), point, read)):
         raise OtherHistory(lost)
     # And before the mark, which ends that a state is dropped: should this start fail, what the record told of until now
     # may be that very state.

@@ -16,6 +16,7 @@ from ops.watching.alarms import Wrong
 
 # A killed part is back before that, and so is a job that a person stops and starts.
 AFTER_S = 20.0
+LEFT_S = 120.0  # for so long a catch-up that has read the journal may take to be stopped
 RESTARTS_MAX, RESTARTS_S = 3, 120.0
 # A job that has ended is listed as live for a moment.
 COPIES_S = 5.0
@@ -61,7 +62,7 @@ def _of_catch_up(settings: Settings, job: flink.Job, overview: dict[str, Any]) -
     if any("journal-" in vertex["name"] and vertex["status"] == "FINISHED" for vertex in vertices):
         kind = flink.JOBS[0]
         what = f"The {kind} job does not run: its catch-up {job.id} has read the journal, and is still there"
-        found.append(Wrong("job", what, START, AFTER_S, kind, {"job": kind, "id": job.id}))
+        found.append(Wrong("job", what, START, LEFT_S, kind, {"job": kind, "id": job.id}))
     return found
 
 

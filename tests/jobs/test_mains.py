@@ -39,7 +39,7 @@ def did() -> Did:
 
 def test_catch_up_begins_only_where_no_copy_runs(did: Did, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has the conversation's sinks, and would end the transactions of one that runs: it asks before it is built."""
-    questions = ["unhurried", "alone", "reaches_the_end"]
+    questions = ["none_under_way", "alone", "reaches_the_end"]
     did.patch(
         monkeypatch, catchup, {"parse_catch_up": ARGS, "acquaint": None, "build": did, **dict.fromkeys(questions)}
     )
@@ -48,14 +48,14 @@ def test_catch_up_begins_only_where_no_copy_runs(did: Did, monkeypatch: pytest.M
     assert did[-1] == ("execute", "ns.catchup")
 
 
-@pytest.mark.parametrize("question", ["unhurried", "alone", "reaches_the_end"])
+@pytest.mark.parametrize("question", ["none_under_way", "alone", "reaches_the_end"])
 def test_catch_up_is_not_built_beside_a_copy(question: str, did: Did, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor beside a start that is under way, whose job shows itself a moment later; nor for a part of the journal."""
 
     def refused(args: Namespace) -> None:
         raise SystemExit(3)
 
-    answers = dict.fromkeys(("acquaint", "unhurried", "alone", "reaches_the_end"))
+    answers = dict.fromkeys(("acquaint", "none_under_way", "alone", "reaches_the_end"))
     did.patch(monkeypatch, catchup, {"parse_catch_up": ARGS, "build": did, **answers})
     monkeypatch.setattr(catchup, question, refused)
     with pytest.raises(SystemExit):

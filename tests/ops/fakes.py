@@ -53,9 +53,11 @@ class FakeKafka:
         first: Mapping[int, int] | None = None,
         partitions: Container[int] | None = None,
         missing: bool = False,
+        until: Mapping[int, int] | None = None,
     ) -> Iterator[Record]:
-        """All there is now, or what is from the offsets `first` on."""
+        """All there is now, or what is from the offsets `first` on, or before `until`."""
         wanted = [r for r in self.topics.get(topic, []) if partitions is None or r.partition in partitions]
+        wanted = [r for r in wanted if until is None or r.offset < until.get(r.partition, 0)]
         yield from [record for record in wanted if record.offset >= (first or {}).get(record.partition, 0)]
 
     def offsets_since(self, bootstrap: str, topic: str, time_ms: int) -> dict[int, int]:

@@ -73,7 +73,7 @@ def clustered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
         starting, "source_offsets", lambda point, ns, topics: {f"{topics[0]}/1": 5, "tool-results/0": 7}
     )
     monkeypatch.setattr(starting, "without_beginning", lambda *given: made.lost)
-    monkeypatch.setattr(starting, "ahead", lambda settings, codec, point: "it is ahead" if point in made.ahead else "")
+    monkeypatch.setattr(starting, "ahead", lambda _, codec, point, read: "it is ahead" if point in made.ahead else "")
     grown = [kafka.add("agent-decisions", b"t", b"v") for _ in range(3)]
     monkeypatch.setattr(starting, "read_topic", lambda bootstrap, topic, first: iter(grown[: made.more]))
     monkeypatch.setattr(http, "call", lambda url, *rest, **more: made.job(url))

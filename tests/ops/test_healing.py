@@ -92,13 +92,20 @@ def test_heal_is_done_where_no_rebuild_has_done_it(cluster: Cluster, cause: Caus
 
 def test_heal_starts_nothing_that_a_person_has_stopped(cluster: Cluster) -> None:
     """It is done when the conversation runs again, on what it was stopped with."""
-    cluster.marks = [START, STOP, Mark(ACCEPTED, "conversation", "", "", {})]
-    healer = cluster.healer()
+    cluster.marks, running = [START, STOP, Mark(ACCEPTED, "conversation", "", "", {})], cluster.jobs
+    cluster.jobs, healer = [], cluster.healer()
     with pytest.raises(Unhealed, match="was stopped, and is left so"):
         healer.heal(now=0)
+    cluster.jobs = running
     cluster.marks.append(START)
     assert (healer.heal(now=1), cluster.did) == (False, [])
     assert healer.heal(now=AGAIN_S) is True
+
+
+def test_heal_repairs_what_runs_whatever_was_said(cluster: Cluster) -> None:
+    """A stop that found no job, because the JobManager had just come back: what that recovers runs, and is repaired."""
+    cluster.marks = [START, Mark(LEFT_STOPPED, "conversation", "", "", {})]
+    assert cluster.healer().heal(now=0) is True
 
 
 def test_heal_starts_nothing_that_a_person_has_left_stopped(cluster: Cluster) -> None:

@@ -14,7 +14,7 @@ from ops.stack.catch_up import SubmitFailed
 from ops.stack.layout import Layout
 from tests.ops.fakes import FakeKafka, objects, run
 from tests.ops.starts import LEFT, OTHER, POINT, Cluster, clustered
-from wire.control import CAUGHT_UP, DROPPED, ENDED, STOPPED, Mark
+from wire.control import CAUGHT_UP, DROPPED, ENDED, STOPPED, Mark, Written
 
 
 @pytest.fixture
@@ -190,7 +190,10 @@ def test_stop_whose_last_commit_was_lost_is_not_recorded(cluster: Cluster) -> No
     known = records.Record("conversation", "", "m:app", "code")
     starting.remember_stop(Settings(), "id", LEFT, known, 4, cluster.said.append)
     assert cluster.said == ["  it is ahead: the next start will make the state anew"]
-    assert [(mark.what, mark.generation, mark.savepoint) for mark in cluster.written] == [(ENDED, 4, "")]
+    assert [(mark.what, mark.generation, mark.savepoint) for mark in cluster.written] == [
+        (ENDED, 4, ""),
+        (DROPPED, 0, ""),
+    ]
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -244,6 +247,24 @@ def test_stop_by_other_means_is_recorded(
     live["conversation"] = flink.Job("conversation", "c", "RUNNING", {})
     told = run("stop", "--record", "s3://b/s", *more)
     assert (told.exit_code, "The conversation runs" in told.stderr, cluster.written) == (1, True, [*dropped, mark])
+
+
+def test_stop_by_other_means_of_a_state_that_is_ahead_is_refused(
+    kafka: FakeKafka, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is dropped. From then on nothing is recorded that was caught up from it, only what was made anew."""
+    monkeypatch.setattr(flink, "live_jobs", lambda settings: {})
+    monkeypatch.setattr(
+        "ops.commands.stop.read_marks",
+        lambda *given: [Written(n, 0, mark) for n, mark in enumerate(cluster.written)],
+    )
+    cluster.ahead = ["s3://b/s"]
+    for words, told in (([], "Not recorded: it is ahead"), (["--caught-up"], "No state from before may be gone on")):
+        refused = run("stop", "--record", "s3://b/s", *words)
+        assert (refused.exit_code, told in refused.stderr, "--rebuilt" in refused.stderr) == (1, True, True)
+    assert [mark.what for mark in cluster.written] == [DROPPED]
+    assert run("stop", "--record", "s3://b/anew", "--rebuilt").exit_code == 0
+    assert [mark.what for mark in cluster.written] == [DROPPED, DROPPED, CAUGHT_UP]
 
 
 def test_pack_tells_the_line_of_a_catch_up(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -148,6 +148,15 @@ def test_deadline_waits_while_a_record_hangs(operator: Operator, monkeypatch: py
     assert ([operator.data(main[0])["verdict"], side]) == ["resumed", []]
 
 
+def test_timers_wait_behind_what_came_while_a_record_hung() -> None:
+    """Long after the start, and although nothing came late: the next record may be the answer."""
+    backlog = Backlog(0)
+    backlog.came(999_000, 1_000_000)
+    backlog.took(1_000_000, 1_003_000)
+    assert not backlog.may_fire(1_002_000, 1_005_999)
+    assert backlog.may_fire(1_002_000, 1_006_000)
+
+
 def test_a_job_that_is_busy_with_new_records_holds_no_timer() -> None:
     """To be busy all the time is no backlog."""
     backlog = Backlog(0)

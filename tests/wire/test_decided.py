@@ -12,7 +12,7 @@ from schemas.codec import Codec
 from tests.ops.fakes import FakeKafka, FakeTopic
 from tests.ops.test_journal import story
 from wire import decided
-from wire.decided import lost_at_the_end, without_thread
+from wire.decided import _together, lost_at_the_end, without_thread
 
 LETTER = {"exception": b"history_cut", "topic": b"threadlog.agent-events", "partition": b"0"}
 READ = {"agent-events/0": 3}
@@ -32,6 +32,7 @@ def kafka(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
         "TopicReader",
         lambda _, topic: FakeTopic(fake.topics.get(topic, []), low=fake.first_offsets("", topic)),
     )
+    monkeypatch.setattr(decided, "settled_ends", lambda bootstrap, topic: {})
     for thread in (b"t", b"u", b"v"):
         fake.add("agent-events", thread, b"v")
     yield fake
@@ -103,5 +104,13 @@ def test_letters_of_records_without_a_thread_are_found(kafka: FakeKafka) -> None
     headers = [(f"__streams.errors.{name}", told) for name, told in LETTER.items()]
     for key, offset in ((None, b"1"), (b"v", b"2"), (b"\xff", b"4"), (None, b"?")):
         kafka.add("dead-letters", key, b"v", headers=[*headers, ("__streams.errors.offset", offset)])
-    found = without_thread("b:1", "threadlog", Codec(kafka.schemas))
+    found = without_thread("b:1", "threadlog")
     assert found == {("agent-events", 0, 1), ("agent-events", 0, 4)}
+
+
+def test_what_is_asked_about_is_looked_for_where_it_may_be() -> None:
+    """What lies close together at once; a quiet partition's last record is weeks old, and its own."""
+    week = 7 * 24 * 3_600_000
+    asked = {("agent-events", p, 1): time_ms for p, time_ms in enumerate((week, 0, week + 59_000, week + 118_000))}
+    assert [sorted(some.values()) for some in _together(asked)] == [[0], [week, week + 59_000, week + 118_000]]
+    assert list(_together({})) == []

@@ -149,17 +149,26 @@ def test_lease_ends_with_the_thread_that_held_it(topic: Topic) -> None:
 
 
 def test_lease_tells_for_how_long_it_was_heard_without_a_gap(holder: Holder) -> None:
-    """None that was ever held hangs. From the first time on that the broker hears it, and again after each gap; in one,
-    whoever asks is told so before the next renewal is."""
+    """One that nobody holds has no gap. From the first time on that the broker hears it, and again after each gap; who
+    asks in one looks first."""
     assert holder.lease.steady_s() == math.inf
     holder.hold()
     assert holder.lease.steady_s() == 0
     for _ in range(3):
         holder.now_s += UNHEARD_S
         holder.renew()
-    assert holder.lease.steady_s() == 3 * UNHEARD_S
+    assert (holder.lease.steady_s(), holder.looked) == (3 * UNHEARD_S, 0)
     holder.now_s += UNHEARD_S + 1
-    assert holder.lease.steady_s() == 0
+    assert (holder.lease.steady_s(), holder.looked) == (0, 1)
     holder.renew()
     holder.now_s += 1
     assert holder.lease.steady_s() == 1
+
+
+def test_lease_that_cannot_be_renewed_is_steady_as_long_as_it_looks(holder: Holder) -> None:
+    """Where nobody may write leases, the job decides on all the same: its timers must fire too."""
+    holder.hold()
+    for _ in range(6):
+        holder.now_s += 2
+        steady_s = holder.lease.steady_s()
+    assert steady_s > UNHEARD_S
