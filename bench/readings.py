@@ -79,9 +79,9 @@ class Checkpoints:
 
     def every_ms(self, begin_s: float, end_s: float) -> float | None:
         """From one checkpoint to the next as they were taken: a setting is only the least that it may be. None where
-        there was none."""
-        count = len(self.between(begin_s, end_s))
-        return 1000 * (end_s - begin_s) / count if count else None
+        there were not two: how many fall into a short time is chance."""
+        times = [one.at_s for one in self.between(begin_s, end_s)]
+        return 1000 * (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else None
 
 
 def completed(told: dict[str, Any]) -> list[Checkpoint]:

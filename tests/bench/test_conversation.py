@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.conversation import WARM_BARE, measured, steady, warm_up
+from bench.conversation import WARM_BARE, WARM_WHOLE, measured, steady, warm_up
 from bench.readings import Checkpoint, Checkpoints
 from bench.rounds import Round, Window
 
@@ -46,7 +46,13 @@ def test_the_bare_job_is_warmed_up_past_a_step() -> None:
 def test_a_job_that_never_becomes_steady_is_measured_and_told_of() -> None:
     """It is bounded: some machines change all the time."""
     job, _ = rounds_of([1.0, 2.0] * 10)
-    assert warm_up("whole", job, 3, 8) == {"warm_ups_whole": 8, "steady_whole": False}
+    assert warm_up("whole", job, *WARM_WHOLE) == {"warm_ups_whole": 10, "steady_whole": False}
+
+
+def test_the_whole_job_is_warmed_up_as_long_as_the_bare_one() -> None:
+    """Rounds that are alike at the beginning say as little of it."""
+    job, _ = rounds_of([1_000.0] * 3 + [1_500.0] * 5)
+    assert warm_up("whole", job, *WARM_WHOLE) == {"warm_ups_whole": 6, "steady_whole": True}
 
 
 def a_round(begin_s: float) -> Round:
@@ -63,5 +69,6 @@ def every(at_s: list[float]) -> Any:
 
 def test_checkpoints_are_told_as_they_were_taken() -> None:
     """Under load they come later than they are set to."""
-    assert every([50, 100.5, 101.5, 102.5, 150, 200.5, 201, 201.5, 202, 202.5, 202.9]) == [1_000, 500]
-    assert every([101]) is None
+    assert every([50, 100.5, 101.5, 102.5, 150, 200.5, 201, 201.5, 202, 202.5, 202.9]) == [1_000, pytest.approx(480)]
+    assert every([100.1, 100.2, 200.1, 200.3]) == pytest.approx([100, 200])
+    assert every([101, 201]) is None
