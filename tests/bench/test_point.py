@@ -91,6 +91,20 @@ def test_feed_needs_every_entry() -> None:
         feed(Stack(answers=lambda number: number != 7), most=500, seconds=1)
 
 
+def test_nothing_is_decoded_where_no_call_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be every entry of a point; where calls are out, those that came too early are found so."""
+    decoded = []
+    monkeypatch.setattr(point_module, "read_entries", lambda codec, seen: decoded.append(len(seen)) or entries(*seen))
+    one = taking(Stack(seen=[("event", "began", "e")] * 100))
+    one.run.codec = None  # type: ignore[assignment]
+    one.back(100)
+    assert decoded == []
+    one.point = Point("waiting", 1, 1, calls=1)
+    one.follower.seen[50] = ("result", "resumed", "r")  # type: ignore[call-overload]
+    with pytest.raises(Unfinished, match="1 of 1 calls came back while it was measured"):
+        one.back(100)
+
+
 def entries(*told: tuple[str, str, str]) -> list[Any]:
     return [SimpleNamespace(kind=k, verdict=v, input=SimpleNamespace(id=id)) for k, v, id in told]
 
