@@ -55,9 +55,7 @@ TITLES = {
     "checkpoint": "Checkpoint interval",
 }
 ABOUT = {
-    "threads": "Events go to the threads in turn; the last column but one says how many each of them got. The job "
-    "keeps 10,000 threads decoded and live: a turn finds its thread warm where there are fewer, cold where there are "
-    "more.",
+    "threads": "Events go to the threads in turn; the last column but one says how many each of them got.",
     "history": "Every thread has so many messages before anything is measured. 1,000 threads, then 400, 40 and 8: the "
     "longer the histories, the fewer are made.",
     "payload": "1,000 threads in turn; the event's text has so many bytes. It goes over the wire as the event, and "
@@ -194,10 +192,19 @@ def repeated(points: list[Told]) -> str:
     return f" The first point once more at the end says how far equal points differ: {told}."
 
 
+# A new thread is neither: nothing of it is kept, and nothing is loaded.
+WARM = (
+    " The job keeps 10,000 threads decoded and live: a turn finds its thread warm where there are fewer, cold where "
+    "there are more."
+)
+
+
 def first_turns(points: list[Told]) -> str:
-    """Whether some of what was measured are first turns of threads, which load no state."""
+    """Whether some of what was measured are first turns of threads, which load no state; else what was warm."""
     if all(one["conditions"].get("history", 0) for one in points):
-        return "" if points[0]["axis"] == "history" else " Every thread has had a message before."
+        axis = points[0]["axis"]
+        said = "" if axis == "history" else " Every thread has had a message before."
+        return said + (WARM if axis == "threads" else "")
     return " Threads are new: the fewer turns each of them got, the more of these are its first, which loads no state."
 
 

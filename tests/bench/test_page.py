@@ -59,6 +59,17 @@ def test_section_says_whether_first_turns_were_measured() -> None:
     assert "Threads are new" in page.section([new, old])
 
 
+def test_section_says_warm_and_cold_only_where_no_first_turn_was_measured() -> None:
+    """A new thread is neither."""
+    new, old = point("threads", 1), point("threads", 2)
+    new["conditions"]["history"] = 1
+    assert "finds its thread warm" in page.section([new])
+    assert "finds its thread warm" not in page.section([new, old])
+    other = point("payload", 1)
+    other["conditions"]["history"] = 1
+    assert "finds its thread warm" not in page.section([other])
+
+
 def test_note_tells_of_a_busy_machine() -> None:
     """Its figures are not to be quoted."""
     assert page.note(point("threads", 1, busy=True)) == "busy"
