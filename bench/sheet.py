@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from bench.figures import short
-from bench.floors import FLOORS
+from bench.floors import FLOORS, Floor
 from ops.context import Trouble
 
 Told = dict[str, Any]
@@ -18,10 +18,10 @@ HEAD = """\
 # Figures
 
 Made of [raw data](figures.jsonl) by `.venv/bin/python -m bench --write-docs docs/figures.md`; where something was
-measured since, with `--raw docs/figures.jsonl`. `make bench` measures anew: about an hour on two cores with nothing
-else to do. Everything runs on one machine: ZooKeeper, broker, registry, JobManager, a TaskManager for each job, the
-sender and the reader. Each bench says at which commit it was run; a page of more than one commit, or of a changed tree
-(a + at its end), is made only with `--mixed`.
+measured since, with `--raw docs/figures.jsonl`. `make bench` measures anew: an hour to an hour and a half on two
+cores with nothing else to do. Everything runs on one machine: ZooKeeper, broker, registry, JobManager, a TaskManager
+for each job, the sender and the reader. Each bench says at which commit it was run; a page of more than one commit, or
+of a changed tree (a + at its end), is made only with `--mixed`.
 What the figures mean, and where the time goes: [performance.md](performance.md).
 """
 # Where a bench was made is the same for all; the load before it is not, and is a bound only.
@@ -50,11 +50,17 @@ def check_commits(figures: list[Told], of: str) -> None:
         )
 
 
-def missed(figures: list[Told]) -> list[str]:
-    """What was asked of these figures and does not hold, or was measured while the machine had other work."""
+def missed(figures: list[Told], whole: bool = False) -> list[str]:
+    """What was asked of these figures and does not hold, or was measured while the machine had other work.
+
+    `whole`: they are of all benches, so a floor without a figure is missed too."""
     found = {one["figure"]: one for one in figures}
-    asked = [(floor, found[floor.figure]) for floor in FLOORS if floor.figure in found and floor.limit is not None]
-    return [floor.what for floor, one in asked if one["conditions"]["busy"] or not floor.held(one["value"])]
+    asked = [(floor, found.get(floor.figure)) for floor in FLOORS if floor.limit is not None]
+    return [floor.what for floor, one in asked if (whole if one is None else not _is_held(floor, one))]
+
+
+def _is_held(floor: Floor, one: Told) -> bool:
+    return not one["conditions"]["busy"] and floor.held(one["value"])
 
 
 def row(cells: Sequence[str]) -> str:

@@ -148,11 +148,26 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> Any:
 def test_a_missed_floor_fails_only_at_the_gate(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To measure is one thing, to ask another."""
     keep(raw, "recovery", "abc", "recovery.gap")
-    assert run(raw, monkeypatch, "--gate").exit_code == 0
+    assert run(raw, monkeypatch, "--gate", "recovery", "replay").exit_code == 0
     (raw / "replay.jsonl").write_text(json.dumps(figure("replay.file", 9_000.0)) + "\n")
     assert run(raw, monkeypatch).exit_code == 0
-    done = run(raw, monkeypatch, "--gate")
+    done = run(raw, monkeypatch, "--gate", "recovery", "replay")
     assert done.exit_code == 1 and "Floors that are missed: the same from a file, by two processes." in done.output
+    assert run(raw, monkeypatch, "--gate", "recovery").exit_code == 0
+
+
+def test_a_floor_that_was_not_measured_is_missed_where_all_benches_were_asked_for(
+    raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bench that no longer writes its figure would pass; of some benches the others are no business."""
+    asked = [floor for floor in FLOORS if floor.limit is not None]
+    values = {floor.figure: floor.limit for floor in asked}
+    lines = [json.dumps(figure(name, value)) for name, value in values.items() if value is not None]
+    (raw / "recovery.jsonl").write_text("\n".join(lines))
+    assert run(raw, monkeypatch, "--gate").exit_code == 0
+    (raw / "recovery.jsonl").write_text("\n".join(lines[1:]))
+    done = run(raw, monkeypatch, "--gate")
+    assert done.exit_code == 1 and f"Floors that are missed: {asked[0].what}." in done.output
     assert run(raw, monkeypatch, "--gate", "recovery").exit_code == 0
 
 
