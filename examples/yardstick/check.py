@@ -106,7 +106,7 @@ def turns(run: Run) -> dict[str, int]:
 
 def entries(run: Run) -> dict[str, int]:
     """The journal against what was sent: one entry for each turn, one for each call's result, one for each result that
-    came again and was refused. The dead letters of the latter, after kills, are no fault."""
+    came again and was refused. After kills each of the latter has a dead letter, and that is no fault."""
     refused = unexplained = 0
     for thread, wanted in run.direct.items():
         found = Counter((entry["kind"], entry["verdict"]) for entry in run.decisions.get(thread, []))
@@ -115,13 +115,14 @@ def entries(run: Run) -> dict[str, int]:
         refused += late
         unexplained += abs(events - len(wanted["turns"])) + abs(resumed - len(wanted["calls"]))
         unexplained += found.total() - events - resumed - late
-    excused = min(run.letters.count("late"), refused) if run.kills else 0
+    late_letters = run.letters.count("late")
+    others = len(run.letters) - late_letters
     return {
         "decisions": sum(map(len, run.decisions.values())),
         "refused_repeats": refused,
         "entries_unexplained": unexplained,
         "entries_not_committed": run.not_committed,
-        "dead_letters": len(run.letters) - excused,
+        "dead_letters": others + (abs(late_letters - refused) if run.kills else late_letters),
     }
 
 
@@ -144,11 +145,13 @@ def compare(run: Run) -> dict[str, int]:
 
 def faults(table: dict[str, int]) -> list[str]:
     """The rows in which the run is not equal. After kills, nothing repeated means that the kills hit nothing; without
-    any, nobody has cause to repeat a request, or an answer."""
+    any, nobody has cause to repeat a request. An answer comes again only to a request that did."""
     wrong = [row for row in WRONG if table[row]]
     empty = [row for row in ("tasks", "turns", "calls", "decisions", "effects") if not table[row]]
     wrong += ["repeated_by_crashes"] if bool(table["kills"]) != bool(table["repeated_by_crashes"]) else []
-    wrong += ["refused_repeats"] if table["refused_repeats"] and not table["kills"] else []
+    wrong += (
+        ["refused_repeats"] if table["refused_repeats"] > bool(table["kills"]) * table["repeated_by_crashes"] else []
+    )
     return wrong + empty
 
 

@@ -92,6 +92,11 @@ PLANTED: dict[str, tuple[str, Callable[[check.Run], Any]]] = {
     "a state of a foreign thread": ("strangers", lambda run: run.states.update(u={})),
     "a dead letter of another kind": ("dead_letters", lambda run: run.letters.append("unreadable")),
     "a dead letter for what the journal did not refuse": ("dead_letters", lambda run: run.letters.append("late")),
+    "a refused result without its dead letter": ("dead_letters", lambda run: run.letters.clear()),
+    "more results refused than requests repeated": (
+        "refused_repeats",
+        lambda run: (run.decisions["t"].append(entry("result", "late", 3)), run.letters.append("late")),
+    ),
     "a dead letter without a kill": ("dead_letters", lambda run: run.kills.clear()),
     "an answer that came again without a kill": ("refused_repeats", lambda run: run.kills.clear()),
     "kills that hit nothing": ("repeated_by_crashes", lambda run: run.ledger.pop(2)),
