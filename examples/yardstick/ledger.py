@@ -37,15 +37,25 @@ class Ledger:
 
 
 class Watch:
-    """Follows a ledger that another process writes: how many requests wait for their answers."""
+    """Follows a ledger that another process writes: which requests wait for answers, and which keys lost theirs."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._place, self._open = path, 0, set[int]()
+        self._path, self._place = path, 0
+        self._open, self._lost = dict[int, str](), set[str]()  # open requests with their keys
 
     def unanswered(self) -> int:
         """Requests that have arrived since the service last started and have no answer yet."""
+        self._read()
+        return len(self._open)
+
+    def lost(self) -> int:
+        """Keys whose requests had no answer when the service started anew, and that have not arrived again."""
+        self._read()
+        return len(self._lost)
+
+    def _read(self) -> None:
         if not self._path.exists():
-            return 0
+            return
         with self._path.open("rb") as file:
             file.seek(self._place)
             new = file.read()
@@ -53,9 +63,10 @@ class Watch:
         self._place += len(whole)
         for line in map(json.loads, whole.splitlines()):
             if line["kind"] == "started":
+                self._lost.update(self._open.values())
                 self._open.clear()
             elif line["kind"] == "arrived":
-                self._open.add(line["request"])
+                self._open[line["request"]] = line["key"]
+                self._lost.discard(line["key"])
             elif line["kind"] == "answered":
-                self._open.discard(line["request"])
-        return len(self._open)
+                self._open.pop(line["request"], None)

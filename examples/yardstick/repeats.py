@@ -7,8 +7,9 @@ asks again, and that is the tools job after its own kill, or after the service's
     first asking ─► kill ─► its loss noticed ─► asked again        explained
     kill ─► its loss noticed ─► first asking ─► asked again        not by this kill
 
-A kill as the run notes it: {"target", "killed", "hit": [what ran there], "at_ms": the signal, "noticed_ms": the job
-began to restart, or the service was gone}, by the clock of the ledger."""
+A kill as the run notes it: {"target", "killed", "hit": [what ran there, or restarted all the same], "also": [these],
+"at_ms": the signal, "noticed_ms": the job began to restart for the last time, or the service was gone}, by the clock of
+the ledger."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from typing import Any, NamedTuple
 
 TARGETS = ("tools", "conversation", "service")
 CAUSES = {"tools", "service"}
-# What was sent just before a loss was noticed is in the ledger within so long; the service may have to read it first.
+# What the tools job sent just before its loss was noticed is in the ledger within so long; the service may have to read
+# it first. A service that is gone reads nothing.
 LAG_MS = 1_000
 
 Line = dict[str, Any]
@@ -56,7 +58,7 @@ def is_explained(repeat: Repeat, kills: list[Line]) -> bool:
     """Whether a kill that makes somebody ask again lies between the two askings."""
     return any(
         CAUSES.intersection(kill["hit"])
-        and repeat.before_ms <= kill["noticed_ms"] + LAG_MS
+        and repeat.before_ms <= kill["noticed_ms"] + ("tools" in kill["hit"]) * LAG_MS
         and kill["at_ms"] <= repeat.at_ms
         for kill in kills
     )

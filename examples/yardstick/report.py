@@ -113,11 +113,16 @@ def _kills(whole: dict[str, Any]) -> str:
     hits = [hit for one in whole["runs"].values() for hit in one["kills"]]
     repeated = [count for one in whole["tables"].values() for count in one["after_each_kill"]]
     rows = [
-        [number, hit["killed"], hit["target"], hit["unanswered"], count, hit["seconds"]]
+        [number, hit["killed"], _target(hit), hit["unanswered"], count, hit["seconds"]]
         for number, (hit, count) in enumerate(zip(hits, repeated, strict=True), 1)
     ]
     titles = ["kill", "process", "of", "requests open", "repeated until the next", "s until all ran again"]
     return _markdown(titles, rows)
+
+
+def _target(hit: dict[str, Any]) -> str:
+    """What the kill was meant for, and what restarted with it though it ran elsewhere: it explains repeats too."""
+    return "; ".join([hit["target"], *(f"{job} restarted too" for job in hit["also"])])
 
 
 def page(whole: dict[str, Any]) -> str:

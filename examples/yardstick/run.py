@@ -29,6 +29,8 @@ UNANSWERED, PATIENCE_S = 8, 0.2
 HIT_S = 20
 RECOVERY_S = 60
 STALLED_S = 60
+# Whoever lost an answer with the service asks again within so long, and is counted before the next kill.
+AGAIN_S = 5
 # After the last reply that is wanted: what is said or asked twice may come later. Longer than an attempt of a tool.
 QUIET_S = 6.0
 
@@ -130,10 +132,15 @@ def _wait_open(watch: Watch) -> int:
     return 0
 
 
-def _restarts(settings: Settings, kind: str) -> int:
-    """When the job last began to restart, in Flink's milliseconds; 0 for never."""
-    job = flink.live_jobs(settings)[kind]
-    return int(http.call(f"{settings.flink_rest}/jobs/{job.id}")["timestamps"]["RESTARTING"])
+def _restarts(settings: Settings) -> dict[str, int]:
+    """When each job last began to restart, in Flink's milliseconds; 0 for never."""
+    told = {kind: http.call(f"{settings.flink_rest}/jobs/{job.id}") for kind, job in flink.live_jobs(settings).items()}
+    return {kind: int(one["timestamps"]["RESTARTING"]) for kind, one in told.items()}
+
+
+def _moved(before_ms: dict[str, int], after_ms: dict[str, int]) -> set[str]:
+    """The jobs that have restarted in between."""
+    return {job for job, at_ms in after_ms.items() if at_ms != before_ms.get(job)}
 
 
 def _whole(settings: Settings) -> bool:
@@ -151,26 +158,35 @@ def _kill_host(settings: Settings, kind: str, watch: Watch) -> dict[str, Any]:
             f"The {kind} job runs on no TaskManager that could be killed.", "Read `threadlog logs jobmanager`."
         )
     name = living[0].name
-    before_ms, open_now = _restarts(settings, kind), _wait_open(watch)
+    there = [job for job, names in on.items() if name in names]
+    before_ms, open_now = _restarts(settings), _wait_open(watch)
     at_ms = now_ms()
     processes.send(living[0], signal.SIGKILL)
     until = time.monotonic() + RECOVERY_S
-    while (noticed_ms := _restarts(settings, kind)) == before_ms and time.monotonic() < until:
+    while not set(there) <= _moved(before_ms, _restarts(settings)) and time.monotonic() < until:
         time.sleep(0.1)
     waiting = flink.wait_running(settings, list(flink.JOBS), until - time.monotonic())
     while not _whole(settings) and time.monotonic() < until:
         time.sleep(0.1)
     if waiting or time.monotonic() >= until:
         raise Trouble(f"{name} was killed, and {RECOVERY_S} s later not all was well.", "`threadlog status`")
-    hit = [job for job, names in on.items() if name in names]
-    return {"killed": name, "unanswered": open_now, "hit": hit, "at_ms": at_ms, "noticed_ms": noticed_ms}
+    last_ms = _restarts(settings)
+    also = sorted(_moved(before_ms, last_ms).difference(there))
+    hit = [*there, *also]
+    # A recovery may restart more than once; what is asked again after the last time is explained as well.
+    noticed_ms = last_ms["tools" if "tools" in hit else kind]
+    told = {"killed": name, "unanswered": open_now, "hit": hit, "also": also}
+    return {**told, "at_ms": at_ms, "noticed_ms": noticed_ms}
 
 
 def _kill_service(service: Service, watch: Watch) -> dict[str, Any]:
-    """SIGKILL the tool service and start it again; what was hit, and when."""
+    """SIGKILL the tool service, start it again, and wait for whoever lost an answer; what was hit, and when."""
     open_now, at_ms = _wait_open(watch), now_ms()
-    hit = {"killed": "the tool service", "unanswered": open_now, "hit": ["service"], "at_ms": at_ms}
-    return {**hit, "noticed_ms": service.kill()}
+    hit = {"killed": "the tool service", "unanswered": open_now, "hit": ["service"], "also": [], "at_ms": at_ms}
+    noticed_ms, until = service.kill(), time.monotonic() + AGAIN_S
+    while watch.lost() and time.monotonic() < until:
+        time.sleep(0.05)
+    return {**hit, "noticed_ms": noticed_ms}
 
 
 def kill(settings: Settings, target: str, service: Service, watch: Watch) -> dict[str, Any]:

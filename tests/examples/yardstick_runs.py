@@ -32,7 +32,7 @@ def sealed(entries: list[check.Line]) -> list[check.Line]:
 
 
 def killed(target: str, at_ms: int, noticed_ms: int, *hit: str) -> check.Line:
-    return {"target": target, "killed": target, "hit": [*hit], "at_ms": at_ms, "noticed_ms": noticed_ms}
+    return {"target": target, "killed": target, "hit": [*hit], "also": [], "at_ms": at_ms, "noticed_ms": noticed_ms}
 
 
 def equal() -> check.Run:
