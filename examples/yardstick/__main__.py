@@ -31,6 +31,7 @@ from ops.stack.submit import SubmitFailed
 
 FOLDER = BUILD / "yardstick"
 # Beside the defaults of `threadlog up`, so that both may run.
+PUBLISHED = {"kills": 21, "delay_ms": (50, 200)}  # what a page is of, and what the options are by default
 DEFAULTS = {"state_dir": FOLDER / "stack", "namespace": "yardstick", "port_base": 21000}
 
 
@@ -101,6 +102,17 @@ def _runs(settings: Settings, folder: Path, tasks: list[Task], given: dict[str, 
     return found
 
 
+def _check_publishable(given: dict[str, Any], commit: str) -> None:
+    """Raise Trouble where a page would be of something else than the document speaks of, or of code that nobody has."""
+    if given["tasks"] is not None:
+        raise Trouble("--write-docs makes a page of all tasks.", "Leave --tasks out.")
+    if other := [key for key, usual in PUBLISHED.items() if given[key] != usual]:
+        names = " and ".join(f"--{key.replace('_', '-')}" for key in other)
+        raise Trouble("--write-docs makes a page of the usual kills and delays.", f"Leave {names} out.")
+    if commit.endswith("+"):
+        raise Trouble(f"--write-docs makes a page of a commit, and this tree is changed ({commit}).", "Commit first.")
+
+
 def _page_name(given: dict[str, Any]) -> str:
     """Pages that may stand side by side have names of their own."""
     told = {"yardstick": True, "dedup-off": given["dedup_off"], f"seed-{given['seed']}": given["seed"] != 1}
@@ -119,15 +131,26 @@ def _write(folder: Path, name: str, whole: dict[str, Any], direct: dict[str, Any
 @click.option(
     "--seed", type=int, default=1, show_default=True, help="Order of the tasks, and how long each call takes."
 )
-@click.option("--kills", type=click.IntRange(0, 100), default=21, show_default=True, help="SIGKILLs of the second run.")
 @click.option(
-    "--delay-ms", type=click.IntRange(0, 4000), nargs=2, default=(50, 200), show_default=True, help="Of a call."
+    "--kills",
+    type=click.IntRange(0, 100),
+    default=PUBLISHED["kills"],
+    show_default=True,
+    help="SIGKILLs of the second run.",
+)
+@click.option(
+    "--delay-ms",
+    type=click.IntRange(0, 4000),
+    nargs=2,
+    default=PUBLISHED["delay_ms"],
+    show_default=True,
+    help="Of a call.",
 )
 @click.option("--dedup-off", is_flag=True, help="A tool service that honours no idempotency key: the check turns red.")
 @click.option(
     "--write-docs",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Page and list of writes, to a folder, if the check is as it should be.",
+    help="Page and list of writes of a clean commit, to a folder, if the check is as it should be.",
 )
 @click.option("--keep", is_flag=True, help="Leave the stack up.")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Folder of the stack.")
@@ -135,9 +158,10 @@ def _write(folder: Path, name: str, whole: dict[str, Any], direct: dict[str, Any
 @click.option("--port-base", type=int, help="First of its ten ports.")
 def main(**given: Any) -> None:
     """Run the leaderboard's multi-turn tasks through threadlog and compare with direct execution."""
-    if given["write_docs"] is not None and given["tasks"] is not None:
-        raise Trouble("--write-docs makes a page of all tasks.", "Leave --tasks out.")
-    began, settings, measured_on = time.monotonic(), _settings(given), machine()
+    began, measured_on = time.monotonic(), machine()
+    if given["write_docs"] is not None:
+        _check_publishable(given, measured_on["commit"])
+    settings = _settings(given)
     folder = FOLDER / settings.namespace / "last"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():

@@ -163,7 +163,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     task = {"calls": [{"function": "f"}], "writes": [True], "shows_in_state": [True], "shows_in_answer": [True]}
     monkeypatch.setattr(yardstick, "ROOT", tmp_path)
     monkeypatch.setattr(yardstick, "FOLDER", tmp_path / "yardstick")
-    monkeypatch.setattr(yardstick, "machine", lambda: MACHINE)
+    monkeypatch.setattr(yardstick, "machine", lambda: {**MACHINE, "commit": "abc"})
     monkeypatch.setattr(yardstick, "_settings", lambda given: Settings())
     monkeypatch.setattr(yardstick, "_chosen", lambda count, seed: [tasks.Task("t", [], {}, [])])
     monkeypatch.setattr(yardstick, "_runs", both)
@@ -188,10 +188,19 @@ def test_yardstick_command_publishes_its_page_with_the_list_that_it_links_to(ran
     assert len((ran / "yardstick-writes.jsonl").read_text().splitlines()) == 1
 
 
-def test_yardstick_command_publishes_no_part(ran: Path) -> None:
-    """A page of some of the tasks is not what the document speaks of."""
-    ended = CliRunner().invoke(yardstick.main, ["--tasks", "3", "--write-docs", str(ran)])
-    assert (ended.exit_code, ran.exists()) == (1, False)
+@pytest.mark.parametrize("other", ["--tasks 3", "--kills 20", "--delay-ms 50 300"])
+def test_yardstick_command_publishes_nothing_else(ran: Path, other: str) -> None:
+    """A page of some of the tasks, or of other kills or delays, is not what the document speaks of."""
+    ended = CliRunner().invoke(yardstick.main, [*other.split(), "--write-docs", str(ran)])
+    assert (ended.exit_code, ran.exists(), other.split()[0] in ended.output) == (1, False, True)
+    assert CliRunner().invoke(yardstick.main, other.split()).exit_code == 0
+
+
+def test_yardstick_command_publishes_no_page_of_a_changed_tree(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could measure it again."""
+    monkeypatch.setattr(yardstick, "machine", lambda: MACHINE)
+    ended = CliRunner().invoke(yardstick.main, ["--write-docs", str(ran)])
+    assert (ended.exit_code, ran.exists(), "this tree is changed (abc+)" in ended.output) == (1, False, True)
 
 
 def test_yardstick_checker_takes_what_the_command_gives_it(
