@@ -62,7 +62,8 @@ class Growing:
             marks = reader.marks()
             first = {partition: max(low, self._read.get(partition, low)) for partition, (low, _) in marks.items()}
             end = {partition: high for partition, (_, high) in marks.items()}
-            self._records += reader.read(first, end)
+            news = list(reader.read(first, end))  # all or nothing: what broke off is read again
+        self._records += news
         self._read = end
         return self._records
 
