@@ -116,7 +116,7 @@ def _kills(whole: dict[str, Any]) -> str:
         [number, hit["killed"], _target(hit), hit["unanswered"], count, hit["seconds"]]
         for number, (hit, count) in enumerate(zip(hits, repeated, strict=True), 1)
     ]
-    titles = ["kill", "process", "of", "requests open", "repeated until the next", "s until all ran again"]
+    titles = ["kill", "process", "of", "requests open", "repeated until the next", "s until all went on"]
     return _markdown(titles, rows)
 
 

@@ -226,7 +226,7 @@ def run(settings: Settings, name: str, tasks: list[Task], service: Service, kill
             send(settings, prefix, tasks[number :: kills + 1])
             hit = kill(settings, TARGETS[number % len(TARGETS)], service, watch)
             say(
-                "  SIGKILL {killed} ({target}), {unanswered} requests open; all running {seconds} s later".format(**hit)
+                "  SIGKILL {killed} ({target}), {unanswered} requests open; all went on {seconds} s later".format(**hit)
             )
             done.append(hit)
         send(settings, prefix, tasks[kills :: kills + 1])
