@@ -48,7 +48,7 @@ class Sender:
         self._registry = Registry(settings.registry_url)
         self._producer = producer(settings.bootstrap, SILENT)
         self._topic = kafka_name(settings.namespace, "agent-events")
-        self._where, self._up, self._failed = settings.bootstrap, hints(settings).up, ""
+        self._where, self._up, self._failed, self._refused = settings.bootstrap, hints(settings).up, "", 0
         self._acknowledged = acknowledged
         self._open: dict[object, str] = {}  # of what is not acknowledged, the ids
         self._schemas: dict[str, tuple[int, Schema, Any]] = {}
@@ -92,7 +92,7 @@ class Sender:
 
         def delivered(error: Any, message: Any) -> None:
             if error is not None:
-                self._failed = str(error)
+                self._failed, self._refused = str(error), self._refused + 1
             else:
                 self._open.pop(one)
                 self._acknowledged(id, thread)
@@ -117,7 +117,7 @@ class Sender:
         more = f" and {count - _IDS_SHOWN} more" if count > _IDS_SHOWN else ""
         told = f"{printable(', '.join(ids[:_IDS_SHOWN]))}{more}"
         said = f"Not acknowledged by {self._where}: {count} of the events ({told})."
-        yet = "" if self._failed else "They may arrive yet. "
+        yet = "They may arrive yet. " if count > self._refused else ""
         return Unacknowledged(f"{said} {self._failed}".strip(), f"{yet}{self._up}")
 
     def _schema(self, type: str) -> tuple[int, Schema, Any]:

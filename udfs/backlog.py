@@ -35,7 +35,7 @@ class Backlog:
 
     def __init__(self, now: int, steady_s: Callable[[], float] = lambda: math.inf) -> None:
         self._began = self._past = now
-        self._steady_s = steady_s
+        self._steady_s, self._hung_until = steady_s, now
         # How late records came at most, in the window that began at `_since` and in the one before.
         self._late, self._before, self._since = 0, 0, now
 
@@ -51,13 +51,14 @@ class Backlog:
         """A record was worked on from `began` to `now`. If that was long, no other could be read: that was no silence,
         and what came meanwhile is given as long, or as a silence is, to be read."""
         if (hung := now - began) >= HUNG_MS:
-            after = self._past + hung if began < self._past + HELD_MS else 0
-            self._past = max(self._past, after, now - HELD_MS + min(hung, HELD_MS))
+            self._hung_until = max(self._hung_until, now + min(hung, HELD_MS))
+            if began < self._past + HELD_MS:
+                self._past += hung
 
     def may_fire(self, due: int, now: int) -> bool:
         """Whether a timer that is due at that time may fire."""
         return (
-            now >= self._past + HELD_MS
+            now >= max(self._past + HELD_MS, self._hung_until)
             and now >= due + self._lateness(now)
             and self._steady_s() * 1000 >= HELD_MS
         )  # fmt: skip
@@ -66,6 +67,8 @@ class Backlog:
         """When a timer that is due at that time is to be looked at."""
         if now < self._past + HELD_MS:
             return max(due, now + min(max(HELD_MS, now - self._began), HELD_MS_MAX))
+        if now < self._hung_until:
+            return max(due, self._hung_until)
         if due > now or self.may_fire(due, now):
             return due
         late = due + self._lateness(now) - now

@@ -22,14 +22,13 @@ from wire.journal import entry_of
 from wire.kafka import TopicReader, bounds, offsets_since, read_topic, settled_ends
 
 LETTERS = "dead-letters"
-# How many of the newest are looked through in each partition. A job takes along what it finds, some 30 bytes each.
+# How many of the newest offsets of each partition are looked through. A job takes along what it finds, some 30 bytes
+# each.
 LETTERS_MAX = 2_000
 # Brokers' clocks differ: what was decided of a record is looked for from a little before the record on.
 _CLOCKS_MS = 5_000
 # Almost every decision is written so soon after its input; what is not is looked for in all that came since.
 _SOON_MS = 60_000
-# How many records of each partition's end are asked for what no clock finds.
-_NEWEST = 20_000
 # How many records of a partition's end are asked about, and of how long before the last.
 _LAST, _LAST_MS = 100, 60_000
 
@@ -42,16 +41,15 @@ def place_of(entry: Entry) -> Place | None:
 
 
 def decided(
-    bootstrap: str, namespace: str, codec: Codec, places: Collection[Place], since_ms: int = 0, until_ms: int = 0,
-    newest: int = 0,
-) -> set[Place]:  # fmt: skip
+    bootstrap: str, namespace: str, codec: Codec, places: Collection[Place], since_ms: int = 0, until_ms: int = 0
+) -> set[Place]:
     """Those of these inputs of which the log has an entry, valid or not, or a dead letter. Only what was written since
-    `since_ms` is asked, before `until_ms`, and only so many of the `newest` records of each partition; 0 is no bound.
+    `since_ms` is asked, and before `until_ms`; 0 is no bound.
 
     Raises KafkaException, RegistryUnavailable."""
     left, found = set(places), set[Place]()
     for topic in (JOURNAL, LETTERS):
-        for record in _between(bootstrap, kafka_name(namespace, topic), since_ms, until_ms, newest):
+        for record in _between(bootstrap, kafka_name(namespace, topic), since_ms, until_ms):
             place = place_in_letter(record, namespace) if topic == LETTERS else _decided_on(record, codec)
             if place in left:
                 left.remove(place)
@@ -85,10 +83,10 @@ def lost_at_the_end(bootstrap: str, namespace: str, codec: Codec, read: Mapping[
         first, until = min(some.values()) - _CLOCKS_MS, max(some.values()) + _SOON_MS
         late |= _without(some, decided(bootstrap, namespace, codec, some, max(1, first), until))
     if late:
-        settled_ends(bootstrap, kafka_name(namespace, LETTERS))  # a letter may be committed only now
         late = _without(late, decided(bootstrap, namespace, codec, late, max(1, min(late.values()) - _CLOCKS_MS)))
-    if late:  # once more by no clock: a topic may say other times than the broker's
-        late = _without(late, decided(bootstrap, namespace, codec, late, newest=_NEWEST))
+    if late:  # a letter may be committed only now, and a topic may say other times than the broker's
+        settled_ends(bootstrap, kafka_name(namespace, LETTERS))
+        late = _without(late, decided(bootstrap, namespace, codec, late))
     return min(late, default=None)
 
 
@@ -126,10 +124,8 @@ def _decided_on(record: Record, codec: Codec) -> Place | None:
         return None
 
 
-def _between(bootstrap: str, topic: str, since_ms: int, until_ms: int, newest: int) -> Iterator[Record]:
+def _between(bootstrap: str, topic: str, since_ms: int, until_ms: int) -> Iterator[Record]:
     first = offsets_since(bootstrap, topic, since_ms) if since_ms else {}
-    if newest:
-        first = {p: high - newest for p, (_, high) in bounds(bootstrap, topic).items()}
     return read_topic(bootstrap, topic, first, until=offsets_since(bootstrap, topic, until_ms) if until_ms else None)
 
 

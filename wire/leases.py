@@ -17,9 +17,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -94,8 +94,10 @@ class Lease:
 
     def steady_s(self) -> float:
         """For how many seconds this process and the broker have heard of each other without a gap; `inf` where nothing
-        is held. Looks, and raises, as `why_not` does."""
-        self.why_not()
+        is held. Looks once where it was not heard for a while."""
+        if self._is_unheard() and not self.trouble:
+            with suppress(Exception):  # raised before a decision, should one come
+                self._look_again(-math.inf)
         return 0.0 if (now := _now()) - max(self._heard, self._looked) > UNHEARD_S else now - self._steady
 
     def _is_unheard(self) -> bool:
@@ -212,8 +214,7 @@ def _lives(thread: int) -> bool:
     return not tasks.is_dir() or (tasks / str(thread)).is_dir()
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """Where a copy of a job runs, "" if none does; and up to which offset each partition was read to know that."""
 
     place: str
@@ -290,8 +291,7 @@ def _lease(record: Record, codec: Codec, job: str) -> dict[str, Any]:
 
 
 def _note(record: Record, codec: Codec, job: str, holders: dict[str, str]) -> str:
-    """Take one lease into account; its state, "" for a record that is none of this job's. Who asks whether it may begin
-    soon holds one, or says that it does not."""
+    """Take one lease into account; its state, "" for another job's. Who asks soon holds one, or says it does not."""
     if not (data := _lease(record, codec, job)):
         return ""
     holders.pop(data["holder"], None)

@@ -109,7 +109,7 @@ def _check_publishable(given: dict[str, Any], commit: str) -> None:
     if other := [key for key, usual in PUBLISHED.items() if given[key] != usual]:
         names = " and ".join(f"--{key.replace('_', '-')}" for key in other)
         raise Trouble("--write-docs makes a page of the usual kills and delays.", f"Leave {names} out.")
-    if commit.endswith("+"):
+    if not commit or commit.endswith("+"):
         raise Trouble(f"--write-docs makes a page of a commit, and this tree is changed ({commit}).", "Commit first.")
 
 

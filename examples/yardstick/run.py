@@ -159,8 +159,8 @@ def _kill_host(settings: Settings, kind: str, watch: Watch) -> dict[str, Any]:
         )
     name = living[0].name
     there = [job for job, names in on.items() if name in names]
-    before_ms, open_now = _restarts(settings), _wait_open(watch)
-    at_ms = now_ms()
+    open_now = _wait_open(watch)
+    before_ms, at_ms = _restarts(settings), now_ms()
     processes.send(living[0], signal.SIGKILL)
     until = time.monotonic() + RECOVERY_S
     while not set(there) <= _moved(before_ms, _restarts(settings)) and time.monotonic() < until:

@@ -28,7 +28,7 @@ from ops.stack import flink, lifecycle, records, starting
 from ops.stack.layout import Layout, layout_of
 from ops.stack.submit import RUNNING_S, SubmitFailed, begin, end_catch_ups, ready_points
 from schemas.errors import WireError
-from wire.control import CONVERSATION, STARTED, Written, is_stopped, last_rebuild, read_marks
+from wire.control import CONVERSATION, ENDED, STARTED, STOPPED, Written, is_stopped, last_rebuild, read_marks
 
 HEALS_MAX, HEALS_S = 3, 3600.0
 # What failed because something restarts is past by then; what fails again and again is tried ever more seldom.
@@ -143,7 +143,7 @@ class Healer:
         left = [cause for cause in self.pending.values() if not cause.is_healed(marks)]
         was_stopped = is_stopped(marks)
         asks = not left or self.stopped or was_stopped or bool(self.made)
-        lives = asks and CONVERSATION in flink.live_jobs(self.settings)
+        lives = asks and self._lives(marks)
         self.stopped = self.stopped and not lives
         came_late = lives and self._came_late(now, marks)
         # A start that was written down may have failed behind that; nobody but this one would try it again.
@@ -161,6 +161,12 @@ class Healer:
         self._rebuild(layout, known)
         self._done(now, self._marks())
         return True
+
+    def _lives(self, marks: Sequence[Written]) -> bool:
+        """Whether a conversation is there that may decide. One that was stopped and that Flink brings back may not."""
+        job = flink.live_jobs(self.settings).get(CONVERSATION)
+        over = {one.mark.generation for one in marks if one.mark.what in (STOPPED, ENDED)} - {0}
+        return job is not None and not (over and starting.generation_of(self.settings, job) in over)
 
     def _came_late(self, now: float, marks: Sequence[Written]) -> bool:
         """Whether what is repaired is so by a try of this one, which had given up the job that runs now."""

@@ -7,10 +7,11 @@ import dataclasses
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ops.settings import remember
-from ops.stack import lifecycle, records, starting
+from ops.stack import flink, lifecycle, records, starting
 from ops.stack.healing import AGAIN_S, HEALS_MAX, Cause, Unhealed
 from ops.stack.layout import Layout
 from ops.stack.submit import SubmitFailed
@@ -105,6 +106,18 @@ def test_heal_starts_nothing_that_a_person_has_stopped(cluster: Cluster) -> None
 def test_heal_repairs_what_runs_whatever_was_said(cluster: Cluster) -> None:
     """A stop that found no job, because the JobManager had just come back: what that recovers runs, and is repaired."""
     cluster.marks = [START, Mark(LEFT_STOPPED, "conversation", "", "", {})]
+    assert cluster.healer().heal(now=0) is True
+
+
+def test_heal_does_not_take_a_copy_that_was_stopped_for_one_that_runs(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A JobManager that died behind the stop brings it back, from a checkpoint before that; it refuses to begin."""
+    cluster.marks = [START, msgspec.structs.replace(STOP, generation=3)]
+    monkeypatch.setattr(flink, "generation", lambda settings, id: 3)
+    with pytest.raises(Unhealed, match="was stopped, and is left so"):
+        cluster.healer().heal(now=0)
+    monkeypatch.setattr(flink, "generation", lambda settings, id: 4)
     assert cluster.healer().heal(now=0) is True
 
 

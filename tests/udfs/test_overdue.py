@@ -154,6 +154,7 @@ def test_timers_wait_behind_what_came_while_a_record_hung() -> None:
     backlog.came(999_000, 1_000_000)
     backlog.took(1_000_000, 1_003_000)
     assert not backlog.may_fire(1_002_000, 1_005_999)
+    assert [backlog.not_before(due, 1_003_000) for due in (1_002_000, 1_009_000)] == [1_006_000, 1_009_000]
     assert backlog.may_fire(1_002_000, 1_006_000)
 
 
