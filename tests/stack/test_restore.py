@@ -9,6 +9,8 @@ import subprocess
 import time
 from dataclasses import replace
 
+import pytest
+
 from ops import http
 from ops.stack import flink, processes, records
 from ops.stack.layout import Layout
@@ -64,6 +66,7 @@ def test_restore_from_savepoints_goes_on_with_open_work(world: World) -> None:
     check_all_end(world, work, gate)
 
 
+@pytest.mark.chaos
 def test_restore_after_down_and_up_goes_on_with_open_work(world: World, console: Console) -> None:
     """The same over an end and a start of the whole stack; nothing is left running in between."""
     gate, layout = fresh("down"), Layout(world.settings.state_dir)
@@ -74,6 +77,7 @@ def test_restore_after_down_and_up_goes_on_with_open_work(world: World, console:
     check_all_end(world, work, gate)
 
 
+@pytest.mark.chaos
 def test_restored_threads_drop_what_a_source_gives_again(world: World) -> None:
     """A source that begins at the start of its topics again changes nothing: each thread knows what it has handled. Of
     a record without a thread nobody knows that, so the start takes along which dead letters there are."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
+
 from ops.settings import Settings
 from ops.stack import health, lifecycle, processes
 from ops.stack.layout import Layout
@@ -14,6 +16,7 @@ from tests.stack.world import World
 PORT_BASE = 22_100
 
 
+@pytest.mark.chaos
 def test_second_stack_comes_and_goes_beside_the_first(world: World, folder: Path) -> None:
     """Its parts work; without its supervisor `down` ends them all the same, and nothing of it is left."""
     settings = Settings(state_dir=folder / "second", namespace="second", port_base=PORT_BASE, taskmanagers=1)
