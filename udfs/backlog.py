@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 # As long as a catch-up leaves timers to the job that comes after it.
 HELD_MS = 5_000
+# So soon a timer is looked at again that waits for nothing but that process and broker are there.
 SEEN_MS = 2_000
 # A record that is by more than this late shows it, for as long.
 LATE_MS = 5_000

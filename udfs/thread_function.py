@@ -123,12 +123,12 @@ class ThreadFunction(KeyedProcessFunction):
             return packs([self._outputs.dead_letter(record, "illegal_key", reason)], [])
         now = now_ms()
         self._backlog.came(record.timestamp_ms, now)
-        outcome = self._handle(record, now, ctx)
+        # The key of the stream is the record's; to ask Flink for it costs a call into Java.
+        outcome = self._handle(record, record.key.decode("utf-8"), now, ctx)
         self._backlog.took(now, now_ms())
         return outcome
 
-    def _handle(self, record: Record, now: int, ctx: KeyedProcessFunction.Context) -> Outcome:
-        thread = (record.key or b"").decode("utf-8")  # as the stream is keyed; to ask Flink for it is a call into Java
+    def _handle(self, record: Record, thread: str, now: int, ctx: KeyedProcessFunction.Context) -> Outcome:
         input = patiently(lambda: self._inputs.of_record(record, thread, now))
         kept = self._state.load(thread)
         if kept.is_cut:

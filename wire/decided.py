@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Container, Iterator, Mapping
+from contextlib import suppress
 
 from schemas.codec import Codec
 from schemas.errors import Unreadable
-from schemas.topics import kafka_name
+from schemas.topics import kafka_name, topic_of
 from threadlog.entry import Entry
 from wire.frames import Record, thread_in
-from wire.inputs import place_in_letter
 from wire.journal import TOPIC as JOURNAL
 from wire.journal import entry_of
 from wire.kafka import TopicReader, bounds, offsets_since, read_topic, settled_ends
@@ -32,6 +32,12 @@ _SOON_MS = 60_000
 # How many records of a partition's end are asked about, and of how long before the last.
 _LAST, _LAST_MS = 100, 60_000
 
+_TOPIC, _PARTITION, _OFFSET, _GENERATION = (
+    f"__streams.errors.{name}" for name in ("topic", "partition", "offset", "generation")
+)
+# Read by both jobs, so a dead letter of it may be the tools job's, which says nothing of the conversation.
+_OF_BOTH = "tool-results"
+
 Place = tuple[str, int, int]  # a topic of ours, a partition, an offset
 
 
@@ -40,22 +46,47 @@ def place_of(entry: Entry) -> Place | None:
     return None if entry.kind == "timer" else (entry.input.topic, entry.input.partition, entry.input.offset)
 
 
+def place_in_letter(record: Record, namespace: str) -> tuple[str, int, int] | None:
+    """Topic, partition and offset of what a dead letter of the conversation is of; None where it does not say, or where
+    another job wrote it.
+
+    The conversation's end with its generation. Before what a letter says lies what its record said, which may have been
+    a letter once."""
+    told = {name: value.decode("utf-8", "replace") for name, value in record.headers if value is not None}
+    try:
+        place = topic_of(namespace, told[_TOPIC]), int(told[_PARTITION]), int(told[_OFFSET])
+    except (LookupError, ValueError):
+        return None
+    return None if place[0] == _OF_BOTH and record.headers[-1][0] != _GENERATION else place
+
+
+def places_decided(
+    bootstrap: str, namespace: str, codec: Codec, since_ms: int = 0, until_ms: int = 0
+) -> Iterator[Place]:
+    """Each input of which the log has an entry, valid or not, and then each that has a dead letter of the conversation.
+    Only what was written since `since_ms` is read, and before `until_ms`; 0 is no bound.
+
+    Raises KafkaException, RegistryUnavailable."""
+    for record in _between(bootstrap, kafka_name(namespace, JOURNAL), since_ms, until_ms):
+        with suppress(Unreadable):
+            if (place := place_of(entry_of(record.value, codec))) is not None:
+                yield place
+    for letter in _between(bootstrap, kafka_name(namespace, LETTERS), since_ms, until_ms):
+        if (place := place_in_letter(letter, namespace)) is not None:
+            yield place
+
+
 def decided(
     bootstrap: str, namespace: str, codec: Codec, places: Collection[Place], since_ms: int = 0, until_ms: int = 0
 ) -> set[Place]:
-    """Those of these inputs of which the log has an entry, valid or not, or a dead letter. Only what was written since
-    `since_ms` is asked, and before `until_ms`; 0 is no bound.
-
-    Raises KafkaException, RegistryUnavailable."""
+    """Those of these inputs that are among `places_decided`, of which no more are read than it takes to know."""
     left, found = set(places), set[Place]()
-    for topic in (JOURNAL, LETTERS):
-        for record in _between(bootstrap, kafka_name(namespace, topic), since_ms, until_ms):
-            place = place_in_letter(record, namespace) if topic == LETTERS else _decided_on(record, codec)
-            if place in left:
-                left.remove(place)
-                found.add(place)
-            if not left:
-                return found
+    for place in places_decided(bootstrap, namespace, codec, since_ms, until_ms):
+        if place in left:
+            left.remove(place)
+            found.add(place)
+        if not left:
+            break
     return found
 
 
@@ -115,13 +146,6 @@ def _together(asked: Mapping[Place, int]) -> Iterator[dict[Place, int]]:
 
 def _without(asked: Mapping[Place, int], found: Container[Place]) -> dict[Place, int]:
     return {place: time_ms for place, time_ms in asked.items() if place not in found}
-
-
-def _decided_on(record: Record, codec: Codec) -> Place | None:
-    try:
-        return place_of(entry_of(record.value, codec))
-    except Unreadable:
-        return None
 
 
 def _between(bootstrap: str, topic: str, since_ms: int, until_ms: int) -> Iterator[Record]:

@@ -20,13 +20,12 @@ from collections.abc import Iterable
 import msgspec
 
 from schemas.codec import Codec
-from schemas.errors import Unreadable, WireError
+from schemas.errors import WireError
 from schemas.topics import EOS, TOPICS, kafka_name, topic_of
 from wire.control import CONVERSATION, TOOLS, read_marks
-from wire.frames import Record
+from wire.decided import places_decided
 from wire.journal import TOPIC as JOURNAL
-from wire.journal import entry_of
-from wire.kafka import progress, read_topic
+from wire.kafka import progress
 
 # Not `tool-reads`: a read that is lost is asked for again at its deadline. Results are lost to the tools job without
 # harm too: what has none is fired again under its key.
@@ -36,11 +35,6 @@ INPUTS = {
 }
 NAMED_MAX = 3
 NEXT = "`threadlog start --accept-lost-inputs` goes on without them"
-_TOPIC, _PARTITION, _OFFSET, _GENERATION = (
-    f"__streams.errors.{name}" for name in ("topic", "partition", "offset", "generation")
-)
-# Read by both jobs, so a dead letter of it may be the tools job's, which says nothing of the conversation.
-_OF_BOTH = "tool-results"
 
 Place = tuple[str, int]  # a topic of ours and a partition
 
@@ -80,7 +74,8 @@ def look(bootstrap: str, namespace: str, codec: Codec, job: str) -> Looked:
         for written in read_marks(bootstrap, namespace, codec, job):
             _further(reached, (_place(name, offset) for name, offset in written.mark.inputs.items()))
     if job == CONVERSATION and _open(held, reached):
-        _further(reached, _decided(bootstrap, namespace, codec))
+        places = places_decided(bootstrap, namespace, codec)
+        _further(reached, (((t, p), offset + 1) for t, p, offset in places if t in TOPICS))
     reckoned = {f"{t}/{p}": max(low, reached.get((t, p), 0)) for (t, p), (low, _) in held.items()}
     short = _short(held, reached) if job == CONVERSATION else []
     if short:  # of a job that runs more may have been written, and committed, since the ends were read
@@ -171,32 +166,3 @@ def _further(reached: dict[Place, int], told: Iterable[tuple[Place, int]]) -> No
 def _place(name: str, offset: int) -> tuple[Place, int]:
     topic, _, partition = name.rpartition("/")
     return (topic, int(partition)), offset
-
-
-def _decided(bootstrap: str, namespace: str, codec: Codec) -> Iterable[tuple[Place, int]]:
-    """Each input of which the log says that it was handled, with the offset behind it."""
-    for record in read_topic(bootstrap, kafka_name(namespace, JOURNAL)):
-        try:
-            came = entry_of(record.value, codec).input
-        except Unreadable:
-            continue
-        if came.topic in TOPICS:  # a timer comes from none
-            yield (came.topic, came.partition), came.offset + 1
-    for record in read_topic(bootstrap, kafka_name(namespace, "dead-letters")):
-        if (place := place_in_letter(record, namespace)) is not None:
-            topic, partition, offset = place
-            yield (topic, partition), offset + 1
-
-
-def place_in_letter(record: Record, namespace: str) -> tuple[str, int, int] | None:
-    """Topic, partition and offset of what a dead letter of the conversation is of; None where it does not say, or where
-    another job wrote it.
-
-    The conversation's end with its generation. Before what a letter says lies what its record said, which may have been
-    a letter once."""
-    told = {name: value.decode("utf-8", "replace") for name, value in record.headers if value is not None}
-    try:
-        place = topic_of(namespace, told[_TOPIC]), int(told[_PARTITION]), int(told[_OFFSET])
-    except (LookupError, ValueError):
-        return None
-    return None if place[0] == _OF_BOTH and record.headers[-1][0] != _GENERATION else place

@@ -15,7 +15,7 @@ from schemas.topics import EOS, TOPICS
 from tests.threadlog.desk import desk
 from threadlog import Event, Thread
 from udfs.outputs import Outputs
-from wire import inputs
+from wire import decided, inputs
 from wire.control import ACCEPTED, STARTED, STOPPED, Mark, Written
 from wire.frames import Record
 from wire.inputs import Gap, LostInputs, check, look, sentence
@@ -44,7 +44,8 @@ class Log:
         self.asked.append("marks")
         return [Written(n, 0, mark) for n, mark in enumerate(self.marks) if mark.job == job]
 
-    def read_topic(self, bootstrap: str, topic: str) -> Iterator[Record]:
+    def read_topic(self, bootstrap: str, topic: str, first: Any, until: Any) -> Iterator[Record]:
+        assert (first, until) == ({}, None)
         self.asked.append(topic)
         return iter(self.records.get(topic, []))
 
@@ -56,8 +57,9 @@ class Log:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     made = Log()
-    for name in ("progress", "read_marks", "read_topic"):
+    for name in ("progress", "read_marks"):
         monkeypatch.setattr(inputs, name, getattr(made, name))
+    monkeypatch.setattr(decided, "read_topic", made.read_topic)
     return made
 
 
