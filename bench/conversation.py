@@ -11,8 +11,7 @@ in the other topics with what the journal asks for, record by record.
 
 Each job is warmed up until its last three rounds lie within a tenth of each other, for the bare job becomes faster by
 half when it has had some 200,000 records, after rounds that were alike before; the whole one has as many rounds at
-least. That is bounded; the conditions say how
-many rounds it took, and whether it came to that.
+least. That is bounded; the conditions say how many rounds it took, and whether it came to that.
 """
 
 from __future__ import annotations

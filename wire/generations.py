@@ -41,7 +41,8 @@ PARAMETER = "threadlog.generation"
 # From `main()` to a running operator. A client that died between the two blocks nobody for longer, nor for more than
 # twice as long where the broker's clock is ahead of this one.
 STARTING_S = 30.0
-_ENDS = frozenset({STOPPED, ENDED})
+# What says of a generation that it is over.
+ENDS = frozenset({STOPPED, ENDED})
 
 
 def last(marks: Sequence[Written]) -> int:
@@ -152,7 +153,7 @@ def under_way(bootstrap: str, namespace: str, codec: Codec, marks: Sequence[Writ
         return ""
     generation, ago_s = start.mark.generation, time.time() - start.log_time_ms / 1000
     later = [one.mark for one in marks if one.offset > start.offset]
-    if abs(ago_s) > STARTING_S or any(mark.what in _ENDS and mark.generation == generation for mark in later):
+    if abs(ago_s) > STARTING_S or any(mark.what in ENDS and mark.generation == generation for mark in later):
         return ""
     if has_held(bootstrap, namespace, codec, job, generation):
         return ""

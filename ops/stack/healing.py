@@ -28,7 +28,8 @@ from ops.stack import flink, lifecycle, records, starting
 from ops.stack.layout import Layout, layout_of
 from ops.stack.submit import RUNNING_S, SubmitFailed, begin, end_catch_ups, ready_points
 from schemas.errors import WireError
-from wire.control import CONVERSATION, ENDED, STARTED, STOPPED, Written, is_stopped, last_rebuild, read_marks
+from wire.control import CONVERSATION, STARTED, Written, is_stopped, last_rebuild, read_marks
+from wire.generations import ENDS
 
 HEALS_MAX, HEALS_S = 3, 3600.0
 # What failed because something restarts is past by then; what fails again and again is tried ever more seldom.
@@ -165,7 +166,7 @@ class Healer:
     def _lives(self, marks: Sequence[Written]) -> bool:
         """Whether a conversation is there that may decide. One that was stopped and that Flink brings back may not."""
         job = flink.live_jobs(self.settings).get(CONVERSATION)
-        over = {one.mark.generation for one in marks if one.mark.what in (STOPPED, ENDED)} - {0}
+        over = {one.mark.generation for one in marks if one.mark.what in ENDS} - {0}
         return job is not None and not (over and starting.generation_of(self.settings, job) in over)
 
     def _came_late(self, now: float, marks: Sequence[Written]) -> bool:
