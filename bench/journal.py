@@ -121,6 +121,11 @@ def of_group(seed: int, group: int, slots: int = SLOTS) -> Iterator[Entry]:
         scripts = open_
 
 
+def _begin(code: str) -> None:
+    """A maker writes the digest of the app's code that the process has which began it."""
+    app.digest = code
+
+
 def _records_of(part: tuple[int, int, int]) -> list[tuple[bytes, bytes]]:
     """Keys and values of the records of one group (seed, group, at most so many)."""
     seed, group, most = part
@@ -192,7 +197,8 @@ def make(path: Path, seed: int, count: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # A thread has one entry at least, so there are groups enough; the makers of those that are not needed are ended.
     parts = [(seed, group, count) for group in range(count // GROUP + 1)]
-    with fresh.open("wb") as file, multiprocessing.get_context("spawn").Pool(MAKERS) as pool:
+    makers = multiprocessing.get_context("spawn").Pool(MAKERS, _begin, (app.digest,))
+    with fresh.open("wb") as file, makers as pool:
         records = chain.from_iterable(pool.imap(_records_of, parts))
         for number, (key, value) in enumerate(islice(records, count)):
             partition = zlib.crc32(key) % PARTITIONS
