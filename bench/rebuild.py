@@ -13,7 +13,9 @@ of records are up to ten seconds old. So the TaskManagers' logs are asked when t
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -61,18 +63,21 @@ def reading(settings: Settings, job_id: str) -> tuple[int, float]:
     (journal,) = (one for one in vertices if "journal-" in one["name"])
     began_s = max(_runs_from(task) for ones in tasks.values() for task in ones) / 1000
     ended_s = max(int(task["end-time"]) for task in tasks[journal["id"]]) / 1000
-    times = [at for at in _finished_splits(settings) if began_s <= at <= ended_s]
-    if not times:
-        raise Trouble("No TaskManager's log tells when the last entry was read.", "Read the logs of the stack.")
-    return int(journal["metrics"]["write-records"]), max(times) - began_s
+    times = {split: at for at, split in sorted(_finished_splits(settings)) if began_s <= at <= ended_s}
+    if missing := set(range(settings.partitions)) - times.keys():  # without its last line a reading would be short
+        why = f"No TaskManager's log tells when the last entry of the journal's partitions {sorted(missing)} was read."
+        raise Trouble(why, "Read the logs of the stack.")
+    return int(journal["metrics"]["write-records"]), max(times.values()) - began_s
 
 
-def _finished_splits(settings: Settings) -> list[float]:
-    """When sources had handed on the last entry of some of the journal's partitions, by the clock."""
-    said = f"{FINISHED}{starting.journal_of(settings)}-"
-    logs = Layout(settings.state_dir).logs.glob("taskmanager-*.log*")
-    lines = (line for log in logs for line in log.read_text("utf-8", "replace").splitlines() if said in line)
-    return [datetime.strptime(line[:STAMP], "%Y-%m-%d %H:%M:%S,%f").timestamp() for line in lines]
+def _finished_splits(settings: Settings) -> Iterator[tuple[float, int]]:
+    """When sources had handed on the last entry of a partition of the journal, by the clock; and which it was."""
+    split = re.compile(rf"{re.escape(starting.journal_of(settings))}-(\d+)[,\]]")
+    for log in Layout(settings.state_dir).logs.glob("taskmanager-*.log*"):
+        for line in log.read_text("utf-8", "replace").splitlines():
+            if FINISHED in line:
+                at_s = datetime.strptime(line[:STAMP], "%Y-%m-%d %H:%M:%S,%f").timestamp()
+                yield from ((at_s, int(number)) for number in split.findall(line))
 
 
 def _runs_from(task: dict[str, Any]) -> int:

@@ -32,16 +32,20 @@ TASKS = {
 }
 
 
-def finished(at_s: float, topic: str = "n.agent-decisions") -> str:
-    """What a source's reader logs when it has handed on the last record of two partitions."""
+def finished(at_s: float, splits: tuple[int, ...], topic: str = "n.agent-decisions") -> str:
+    """What a source's reader logs when it has handed on the last record of these partitions."""
     stamp = datetime.fromtimestamp(at_s).strftime("%Y-%m-%d %H:%M:%S,%f")[:-3]
-    return f"{stamp} INFO  o.a.f.c.b.s.r.SourceReaderBase           Finished reading split(s) [{topic}-3, {topic}-1]\n"
+    read = ", ".join(f"{topic}-{split}" for split in splits)
+    return f"{stamp} INFO  o.a.f.c.b.s.r.SourceReaderBase           Finished reading split(s) [{read}]\n"
 
 
 LOGS = {
     # Of the round before, of each subtask of this one, and of a job that came after it.
-    "taskmanager-1.log": "no time\n" + finished(90) + finished(139),
-    "taskmanager-2.log": finished(121) + finished(144.25) + finished(146, "n.agent-events") + finished(149),
+    "taskmanager-1.log": "no time\n" + finished(90, (0, 1, 2, 3)) + finished(139, (3, 1)),
+    "taskmanager-2.log": finished(121, (2,))
+    + finished(144.25, (0,))
+    + finished(146, (0,), "n.agent-events")
+    + finished(149, (0, 1, 2, 3)),
 }
 
 
@@ -53,7 +57,9 @@ def stack(tmp_path: Path) -> Any:
     for name, text in LOGS.items():
         (tmp_path / "logs" / name).write_text(text)
     (tmp_path / "savepoints" / "1" / "_metadata").write_bytes(b"x" * 1_000)
-    return SimpleNamespace(flink_rest="http://x", state_dir=tmp_path, namespace="n", checkpoint_interval_ms=200)
+    return SimpleNamespace(
+        flink_rest="http://x", state_dir=tmp_path, namespace="n", partitions=4, checkpoint_interval_ms=200
+    )
 
 
 @pytest.fixture
@@ -93,6 +99,14 @@ def test_a_reading_that_no_log_tells_of_is_trouble(stack: Any, cluster: Any) -> 
     for log in (stack.state_dir / "logs").iterdir():
         log.unlink()
     with pytest.raises(Trouble, match="No TaskManager's log tells"):
+        rebuild.reading(stack, "job")
+
+
+def test_a_reading_of_which_one_partition_is_not_told_is_trouble(stack: Any, cluster: Any) -> None:
+    """It may be the last one, and the reading shorter than it was."""
+    log = stack.state_dir / "logs" / "taskmanager-2.log"
+    log.write_text(log.read_text().replace(finished(144.25, (0,)), ""))
+    with pytest.raises(Trouble, match=r"partitions \[0\] was read"):
         rebuild.reading(stack, "job")
 
 
