@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 
 import ops.commands.replay
 import ops.reading
+from bench.replay import entries, schemas
 from ops.replay.histories import Writer
 from ops.settings import Settings
 from tests.ops.fakes import FakeKafka, objects, run
@@ -142,6 +144,33 @@ def test_replay_counts_divergences_by_kind(alone: Path, tmp_path: Path, monkeypa
     decided = [e for e in mix(120) if " pieces." in e.effects and '"reply"' in e.effects and "left if" not in e.effects]
     counted = {(g["kind"], g["about"]): (g["decisions"], g["threads"]) for g in summary["groups"]}
     assert counted["reply", "text"] == (len(decided), len({e.thread for e in decided}))
+
+
+def test_what_if_over_a_thousand_threads_is_grouped_and_counted(
+    alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new rule and new words: how often each would have decided otherwise, in how many threads, and nothing else.
+
+    What the log says of each is counted here without the replay."""
+    monkeypatch.setattr("bench.replay.PHASES", 6)  # two batches of 500 customers, who stop early
+    made = list(itertools.takewhile(lambda entry: not entry.thread.startswith("r2"), entries(schemas(), 100_000)))
+    with (path := tmp_path / "mix.jsonl").open("wb") as into:
+        writer = Writer(into, schemas())
+        for entry in made:
+            writer.add(entry)
+        writer.close()
+    spec = changed(tmp_path, monkeypatch, LESS, WORDS)
+    *told, summary = objects(run("replay", "--file", str(path), "--app", spec, "--what-if", "--workers", "2", "--json"))
+    expected = {
+        ("arguments", "refund"): [e for e in made if any(one["do"] == "call" and one["tool"] == "refund" and
+                                  json.loads(one["args"])["amount"] > 9_000 for one in json.loads(e.effects))],
+        ("reply", "text"): [e for e in made if " pieces." in e.effects and "left if" not in e.effects],
+    }  # fmt: skip
+    groups = {(g["kind"], g["about"]): (g["decisions"], g["threads"]) for g in summary["groups"]}
+    assert groups == {what: (len(of), len({e.thread for e in of})) for what, of in expected.items()}
+    assert min(count for count, _ in groups.values()) > 100
+    assert (summary["threads"], summary["decisions"]) == (1_000, len(made))
+    assert {one["thread"] for one in told} == {e.thread for of in expected.values() for e in of}
 
 
 @pytest.mark.parametrize("workers", ["0", "1", "3"])
