@@ -27,6 +27,7 @@ A difference is named by its kind, so that a thousand of them can be counted:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -132,6 +133,39 @@ def _content(effect: _Effect) -> _Effect:
     return {key: value for key, value in effect.items() if key not in (*_DERIVED, "ordinal", "outbox_seq")}
 
 
+def outside(run_id: str, effects: list[_Effect]) -> Iterator[tuple[str, _Effect]]:
+    """What an entry's effects do outside of their runs, with the run of each: effect calls, replies, signals, and how
+    a run ends or is parked. `run_id`: the entry's, which is that of its last run."""
+    begun = [index for index, effect in enumerate(effects) if effect["do"] == "begin_run"]
+    for first, after in pairwise([0, *begun, len(effects)]):
+        part = effects[first:after]
+        run = next((effect["run_id"] for effect in part if "run_id" in effect), run_id)
+        yield from ((run, effect) for effect in part if _is_outside(effect))
+
+
+def outside_differs(was: list[_Effect], now: list[_Effect]) -> Differences | None:
+    """What differs between what a run came to here and there, wherever in the run and whenever it did."""
+    sides = [[{key: effect.get(key) for key in _OUTSIDE[effect["do"]]} for effect in side] for side in (was, now)]
+    if sides[0] == sides[1]:
+        return None
+    at = next(i for i in range(max(map(len, sides))) if sides[0][i : i + 1] != sides[1][i : i + 1])
+    one, other = (side[at] if at < len(side) else None for side in sides)
+    kind, about = _of_effects(one, other, *sides)
+    return Differences(kind, about, [*map(_placeless, was)], [*map(_placeless, now)], [], at)
+
+
+def _is_outside(effect: _Effect) -> bool:
+    return effect["do"] in _OUTSIDE and effect.get("effect") != "read"
+
+
+def _placeless(effect: _Effect) -> str:
+    return line(effect).rpartition(" at ")[0] if "ordinal" in effect else line(effect)
+
+
+_OUTSIDE = {
+    "call": ("do", "tool", "args"), "reply": ("do", "text", "data"), "signal": ("do", "name", "thread", "data"),
+    "end_run": ("do", "status", "error"), "park_run": ("do", "error"),
+}  # fmt: skip
 _ASKS = {"call": ("tool", "args"), "reply": ("text", "data"), "signal": ("name", "thread", "data")}
 
 

@@ -42,7 +42,8 @@ from threadlog.upcasting import newest
 Decode = Callable[[bytes], tuple[str, int, Any]]  # bytes of the log → (type, schema id, plain JSON), or Unreadable
 # equal: to the bit. diverged: `divergence` says how. consequence: of an earlier divergence in the same run. unchecked:
 # its input is not in the journal (by reference). followed: not asked for. repeat, void: no entry of the thread's chain.
-Standing = Literal["equal", "diverged", "consequence", "unchecked", "followed", "repeat", "void"]
+# tried: what is compared is what its run comes to, in a history that goes on from a divergence.
+Standing = Literal["equal", "diverged", "consequence", "unchecked", "followed", "tried", "repeat", "void"]
 
 
 class Divergence(msgspec.Struct, frozen=True):
@@ -102,7 +103,8 @@ class Replay:
     per thread the seq at which it began where the history before is gone; `other_limits` the decisions that were made
     under limits of another digest, which may decide otherwise; `older_states` those that were made on a state of an
     older version: their patches are of that form, so verdict and effects are compared, patch and snapshot are not.
-    `diverged` names the run of a thread that went its own way.
+    `diverged` names the run of a thread that went its own way. `apart` hears of a decision that differs, with the state
+    on which it was made, before the log is followed.
     """
 
     app: App
@@ -114,6 +116,7 @@ class Replay:
     other_limits: Counter[str] = field(default_factory=Counter)
     older_states: int = 0
     diverged: dict[str, str] = field(default_factory=dict)
+    apart: Callable[[Entry, State, Decision], None] | None = None
 
     def __post_init__(self) -> None:
         self._recorded = Recorded(self.app, self.newest)
@@ -147,6 +150,9 @@ class Replay:
         standing, _ = apply(State(state.small, MemoryMaps()), entry, self.limits)
         if standing != "applied":
             return Outcome(standing)
+        if self.apart is not None and decision is not None:
+            self.apart(entry, state, decision)
+            return self._followed(entry, "diverged")
         found = self._how(entry, mine, crash)
         place, note = locate(state, input, app, self.limits, found, entry) if mine is not None else (None, "")
         return self._diverge(entry, state, found, place, note)

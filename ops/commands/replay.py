@@ -35,6 +35,9 @@ _IN_CLUSTER, _GOING_ON = ("in_cluster", "run", "app", "parallelism"), ("in_clust
 @click.option("--app", help="The code: package.module:attribute (default: the setting).")
 @click.option("--cold", is_flag=True, help="Execute every run again from its start at every step: stricter, slower.")
 @click.option("--what-if", is_flag=True, help="The newest version decides in place of any other; differences by kind.")
+@click.option(
+    "--answers", metavar="MODULE:FUNCTION", default="", help="With --what-if: answers what the log cannot, and goes on."
+)
 @click.option("--check-upgrade", is_flag=True, help="Decide nothing again; try the open runs on this code.")
 @click.option("--workers", type=click.IntRange(0, 64), help="Processes (default: one a core; 0: this one).")
 @click.option("--cluster", "in_cluster", is_flag=True, help="The whole journal, as a job of the cluster.")
@@ -54,10 +57,12 @@ def command(ctx: Context, /, **given: Any) -> None:
         raise Trouble("Nothing says what to replay.", "Name a thread, or say --all, --since, --file or --cluster.")
     if given["what_if"] and given["check_upgrade"]:
         raise Trouble("--what-if asks what would have been, --check-upgrade what would break.", "Say one of them.")
+    if given["answers"] and not given["what_if"]:
+        raise Trouble("--answers is for what the log cannot answer, which is what-if.", "Say --what-if too.")
     workers = _workers(given["workers"], bool(thread) and not files)
     job = Job(
         given["app"] or ctx.settings.app, ctx.settings, tuple(files_of(files)), (thread,) if thread else (),
-        given["cold"], given["what_if"], moment_ms(since) if since else 0, given["check_upgrade"],
+        given["cold"], given["what_if"], given["answers"], moment_ms(since) if since else 0, given["check_upgrade"],
     )  # fmt: skip
     voice = Voice(ctx)
     try:

@@ -8,24 +8,22 @@ calls that were open when the history ends are never run: they may be under way 
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from ops.context import Trouble
 from ops.replay.histories import Writer
+from ops.replay.results import RESULTS, Told, result, told_of
 from ops.replay.source import Source
 from ops.sending import event_value, writer_of
 from schemas.codec import Codec
 from schemas.errors import UnknownSchema, Unreadable
-from threadlog import App, Retryable, ToolCall, ToolError
-from threadlog.canonical import NotPlain, check_plain, text
+from threadlog import App, ToolCall
 from threadlog.decide import RESULT
 from threadlog.engine import Decision
 from threadlog.forking import Fork, ForkDiffers
@@ -34,7 +32,7 @@ from threadlog.replay import input_of
 from wire.sealed import sealed
 
 SOURCE = "/threadlog/fork"
-EVENTS, RESULTS = "agent-events", "tool-results"
+EVENTS = "agent-events"
 _RUNS_MAX = 100  # calls performed for one tried event: an agent that loops must come to an end
 
 
@@ -110,7 +108,7 @@ class Trial:
             ask = next((one for one in self.open_calls() if self._may_run(one)), None)
             if ask is None:
                 return
-            self._decide(self._result(ask, *perform(self.fork.app, ask)))
+            self._decide(self._result(ask, perform(self.fork.app, ask)))
         raise Trouble(f"The agent asked for more than {_RUNS_MAX} calls in a row.", "It may never come to an end.")
 
     def _may_run(self, ask: dict[str, Any]) -> bool:
@@ -154,20 +152,12 @@ class Trial:
             raise Trouble(f"No call of {name!r} is open in the fork.", f"Open calls are of: {others}.")
         error = tried.get("error")
         status = str(tried.get("status", "done" if error is None else "failed"))
-        return self._result(ask, status, tried.get("value"), "Answered" if error else "", str(error or ""))
+        return self._result(ask, Told(status, tried.get("value"), "Answered" if error else "", str(error or "")))
 
-    def _result(self, ask: dict[str, Any], status: str, value: Any, error_type: str = "", message: str = "") -> Input:
-        place = self._place(RESULTS)
-        data = {name: ask[name] for name in (
-            "thread", "run_id", "ordinal", "call_id", "tool", "args_digest", "quota_key", "asked_ms",
-        )}  # fmt: skip
-        data |= {"status": status, "value": text(value), "error_type": error_type, "error_message": message}
-        data |= {"attempts": [], "finished_ms": place[-1]}
-        encoded = self.fork.encode(RESULT, data)
-        return Input(
-            "result", self.fork.thread, *place, source=SOURCE, id=f"{ask['call_id']}/result/{ask['ask']}", type=RESULT,
-            data=data, schema_id=int.from_bytes(encoded[1:5], "big"), value=encoded,
-        )  # fmt: skip
+    def _result(self, ask: dict[str, Any], told: Told) -> Input:
+        came = result(ask, told, self._place(RESULTS), SOURCE)
+        encoded = self.fork.encode(RESULT, came.data)
+        return replace(came, thread=self.fork.thread, value=encoded, schema_id=int.from_bytes(encoded[1:5], "big"))
 
     def _timer(self) -> Input:
         small = self.fork.state.small
@@ -177,28 +167,11 @@ class Trial:
         return timer(self.fork.thread, id, due, max(due, small["core"]["now"]))
 
 
-def perform(app: App, ask: dict[str, Any]) -> tuple[str, Any, str, str]:
-    """Run an allowed tool once: (status, value, name of the error, its message), as the tools job would tell it."""
+def perform(app: App, ask: dict[str, Any]) -> Told:
+    """Run an allowed tool once: how it ended, as the tools job would tell it."""
     tool = app.tools[ask["tool"]]
     call = ToolCall(ask["call_id"], ask["thread"], ask["tool"], 1, ask["traceparent"], ask["deadline_ms"])
-
-    async def run() -> Any:
-        made = tool.invoke(call, tool.arguments(json.loads(ask["args"])))
-        return await asyncio.wait_for(made, tool.timeout_s) if inspect.isawaitable(made) else made
-
-    try:
-        value = msgspec.to_builtins(asyncio.run(run()))
-        check_plain(value)
-    except Retryable as error:
-        return "refused", None, "Retryable", str(error)
-    except ToolError as error:
-        return "failed", None, type(error).__name__, str(error)
-    except NotPlain as error:
-        return "failed", None, "NotPlain", str(error)
-    except Exception as error:  # nobody knows whether it happened
-        unknown = "failed" if tool.effect == "read" else "in_doubt"
-        return unknown, None, type(error).__name__, str(error)
-    return "done", value, "", ""
+    return told_of(lambda: tool.invoke(call, tool.arguments(json.loads(ask["args"]))), tool.effect, tool.timeout_s)
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

@@ -118,6 +118,9 @@ def notes(tally: Tally) -> Iterator[str]:
         yield f"{of:,} were followed, not decided again"
     if of := tally.standings["repeat"]:
         yield f"{of:,} stand in the log twice"
+    if of := tally.standings["tried"]:
+        told = ", ".join(f"{tool} {count:,}" for tool, count in sorted(tally.answered.items()))
+        yield f"{of:,} are compared by what their runs come to; answered besides the log: {told or 'nothing'}"
     if tally.cut:
         yield f"{_number(tally.cut, 'thread')} begin at a snapshot: their history before it is cut"
     if tally.lost:
@@ -149,6 +152,8 @@ def groups(tally: Tally) -> Iterator[str]:
 
 def verdict(tally: Tally) -> str:
     """The last line: how many threads diverge."""
+    if tally.ends:
+        return _came_to(tally)
     also = tally.standings["consequence"]
     more = f"; {also:,} more decisions follow from that" if also else ""
     if not tally.diverged and not tally.standings["equal"]:
@@ -158,6 +163,25 @@ def verdict(tally: Tally) -> str:
     of = f"{tally.diverged:,} of {_number(tally.threads, 'thread')}"
     verb = "diverges" if tally.diverged == 1 else "diverge"
     return f"{of} {verb}, in {_number(tally.standings['diverged'], 'decision')}{more}."
+
+
+def _came_to(tally: Tally) -> str:
+    """What the runs came to that this code takes otherwise."""
+    ends, also = tally.ends, []
+    for name, one, more in _ENDS:
+        if ends[name]:
+            also.append(f"{ends[name]:,} {one if ends[name] == 1 else more}")
+    verb = "comes" if ends["other"] == 1 else "come"
+    of = f"{ends['other']:,} of {_number(ends.total(), 'run')} that this code takes otherwise {verb} to something else"
+    in_ = f", in {_number(tally.diverged, 'thread')}" if tally.diverged else ""
+    return f"{of}{in_}{'; ' if also else ''}{', '.join(also)}."
+
+
+_ENDS = (
+    ("same", "comes to the same", "come to the same"),
+    ("unanswered", "waits for an answer", "wait for an answer"),
+    ("open", "is under way in the log", "are under way in the log"),
+)
 
 
 def _number(count: int, one: str, more: str = "s") -> str:

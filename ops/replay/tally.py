@@ -36,6 +36,8 @@ class Tally(msgspec.Struct):
     older_states: int = 0  # decisions made on a state of an older version, compared without their patches
     voids: int = 0
     voids_told: list[str] = msgspec.field(default_factory=list)
+    ends: Counter[str] = msgspec.field(default_factory=Counter)  # of the runs of a what-if that went on
+    answered: Counter[str] = msgspec.field(default_factory=Counter)  # calls of it that the log could not answer
     open_runs: int = 0
     parked_runs: int = 0
     breaches: list[Breach] = msgspec.field(default_factory=list)
@@ -54,6 +56,10 @@ class Tally(msgspec.Struct):
         self.standings[outcome.standing] += 1
         if (found := outcome.divergence) is None or known is None:
             return False
+        return self.differs(found, known)
+
+    def differs(self, found: Divergence, known: set[str]) -> bool:
+        """The same for a difference that is no decision's."""
         of, first = found.differences, not known
         key = f"{of.kind}: {of.about}"
         self._group(Group(of.kind, of.about, int(key not in known), 1, found))
@@ -64,7 +70,10 @@ class Tally(msgspec.Struct):
     def merge(self, other: Tally) -> None:
         """Take another worker's counts over."""
         self.standings.update(other.standings)
-        self.other_limits.update(other.other_limits)
+        for mine, others in (
+            (self.other_limits, other.other_limits), (self.ends, other.ends), (self.answered, other.answered),
+        ):  # fmt: skip
+            mine.update(others)
         for group in other.groups.values():
             self._group(group)
         for name in ("threads", "diverged", "cut", "lost", "older_states", "voids", "open_runs", "parked_runs"):

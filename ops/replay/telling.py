@@ -102,7 +102,8 @@ def counts(tally: Tally, seconds: float) -> dict[str, Any]:
         "summary": True, "threads": tally.threads, "decisions": tally.decisions, "threads_diverged": tally.diverged,
         "standings": dict(sorted(tally.standings.items())), "voids": tally.voids, "threads_cut": tally.cut,
         "entries_lost": tally.lost, "other_limits": dict(sorted(tally.other_limits.items())),
-        "older_states": tally.older_states,
+        "older_states": tally.older_states, "ends": dict(sorted(tally.ends.items())),
+        "answered": dict(sorted(tally.answered.items())),
         "seconds": round(seconds, 3),
         "decisions_per_s": round(tally.decisions / seconds) if seconds else None,  # None: nobody looked at a clock
         "groups": [

@@ -19,6 +19,7 @@ from ops.context import Trouble
 from ops.replay.belonging import check
 from ops.replay.source import FileSource, JournalSource, Source
 from ops.replay.tally import Tally
+from ops.replay.whatif import WhatIf, load_answer
 from ops.settings import Settings
 from schemas.codec import Codec
 from schemas.errors import Unreadable
@@ -49,6 +50,7 @@ class Job:
     cold       execute every run from its start at every step
     newest     the newest version of an agent decides in place of any other: what-if
     since_ms   only decisions from then on are made again; what is before is followed
+    answer     the function that a what-if goes on with; "": it ends where the log's results do
     upgrade    nothing is decided again; the open runs at the end are tried
     share      (number, of how many) readers
     """
@@ -59,6 +61,7 @@ class Job:
     threads: tuple[str, ...] = ()
     cold: bool = False
     newest: bool = False
+    answer: str = ""
     since_ms: int = 0
     upgrade: bool = False
     share: tuple[int, int] = (0, 1)
@@ -106,11 +109,13 @@ def work(job: Job, tell: Tell) -> Tally:
 
 
 def _source(job: Job, app: App, source: Source, tally: Tally, tell: Tell) -> None:
-    replay = Replay(app, live=LiveRuns(0 if job.cold else LIVE_RUNS), newest=job.newest)
+    live = LiveRuns(0 if job.cold else LIVE_RUNS)
+    what_if = WhatIf(app, load_answer(job.answer), live) if job.answer else None
+    replay = Replay(app, live=live, newest=job.newest) if what_if is None else what_if.replay
     codec, diverged = Codec(source.schemas), dict[str, set[str]]()
     progress = Progress(tell)
     for entry in source:
-        outcome = _one(job, replay, entry, codec)
+        outcome = _one(job, replay, what_if, entry, codec)
         found = outcome.divergence
         if tally.add(outcome, diverged.setdefault(entry.thread, set()) if found else None) and found is not None:
             tell(found)
@@ -118,17 +123,29 @@ def _source(job: Job, app: App, source: Source, tally: Tally, tell: Tell) -> Non
             tally.void(f"{entry.thread} seq {entry.seq}: it does not continue its thread's chain, or was changed")
         progress.one()
     progress.done()
+    if what_if is not None:
+        _came_to(what_if, tally, diverged, tell)
     replay.live.clear()
     _end(job, app, source, replay, tally)
 
 
-def _one(job: Job, replay: Replay, entry: Entry, codec: Codec) -> Outcome:
+def _came_to(what_if: WhatIf, tally: Tally, diverged: dict[str, set[str]], tell: Tell) -> None:
+    for how, found in what_if.ends():
+        tally.ends[how] += 1
+        if found is not None and tally.differs(found, diverged.setdefault(found.thread, set())):
+            tell(found)
+    tally.answered.update(what_if.answered)
+
+
+def _one(job: Job, replay: Replay, what_if: WhatIf | None, entry: Entry, codec: Codec) -> Outcome:
     if job.upgrade or entry.time_ms < job.since_ms:
         return Outcome(replay.follow(entry))
     try:
         input = input_of(entry, codec.decode)
     except Unreadable as error:
-        return replay.unreadable(entry, error)
+        return (replay if what_if is None else what_if).unreadable(entry, error)
+    if what_if is not None:
+        return what_if.check(entry, input)
     with sealed():
         return replay.check(entry, input)
 
