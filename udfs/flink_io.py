@@ -69,6 +69,10 @@ def environment(
         "execution.checkpointing.incremental": "true",
         "execution.checkpointing.mode": "EXACTLY_ONCE",
         "execution.checkpointing.unaligned.enabled": str(overtaking).lower(),
+        # What was passed is worked on first after a restore. Without these no checkpoint would be taken until all of it
+        # is done, and another crash would lose it all.
+        "execution.checkpointing.unaligned.recover-output-on-downstream.enabled": str(overtaking).lower(),
+        "execution.checkpointing.during-recovery.enabled": str(overtaking).lower(),
         "execution.checkpointing.interval": f"{checkpoint_interval_ms} ms",
         "execution.checkpointing.dir": checkpoint_dir,
         # State is found again by an operator's uid. One without would be given an id that changes with the graph.

@@ -254,7 +254,7 @@ class WhatIf:
         if not known:
             return None
         self.answered[ask["tool"]] += 1
-        return told._replace(status="failed") if told.status == "refused" else told  # who answers is not asked again
+        return told
 
 
 def _asked(call: dict[str, Any]) -> Asked:
