@@ -109,16 +109,17 @@ def _run(settings: Settings, layout: Layout, begun: records.Record, total: int, 
     """Submit a replay, write it down, and wait for its end."""
     job_id = run_noted(settings, layout, begun, layout.state / "code" / begun.code)
     name = given(begun)["--run"]
-    run = Run(name, job_id, settings.parallelism)
+    run, runs_on = Run(name, job_id, settings.parallelism), False
     say(f"  replay {name} submitted as {job_id}")
     try:
         _wait(settings, run, lambda: progress(verified(settings.bootstrap, settings.namespace, name), total))
     except KeyboardInterrupt:
+        runs_on = True
         raise Trouble(
             f"The replay goes on as job {job_id}.", f"When it has ended, `threadlog replay --run {name}` tells."
         ) from None
     finally:
-        if records.code_on_taskmanagers(layout) not in ("", begun.code):
+        if not runs_on and records.code_on_taskmanagers(layout) not in ("", begun.code):
             _refresh(layout, run.hosts)
     return run
 

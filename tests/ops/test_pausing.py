@@ -200,3 +200,18 @@ def test_replay_whose_client_died_is_written_down(
     begun = records.read(layout, flink.REPLAY)
     assert begun is not None
     assert begun.job_id == "d" * 32
+
+
+def test_cluster_leaves_a_replay_alone_that_nobody_waits_for(
+    made: Flink, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a Ctrl-C it runs on: its TaskManagers are not taken from it."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    records.note_code(Layout(settings.state_dir), "other")
+    monkeypatch.setattr(cluster, "_wait", interrupt)
+    with pytest.raises(Trouble, match="The replay goes on as job"):
+        made.verify(settings)
+    assert made.restarted == []
