@@ -145,6 +145,7 @@ def outside(run_id: str, effects: list[_Effect]) -> Iterator[tuple[str, _Effect]
 
 def outside_differs(was: list[_Effect], now: list[_Effect]) -> Differences | None:
     """What differs between what a run came to here and there, wherever in the run and whenever it did."""
+    was, now = _gone_on(was), _gone_on(now)
     sides = [[{key: effect.get(key) for key in _OUTSIDE[effect["do"]]} for effect in side] for side in (was, now)]
     if sides[0] == sides[1]:
         return None
@@ -155,7 +156,12 @@ def outside_differs(was: list[_Effect], now: list[_Effect]) -> Differences | Non
 
 
 def _is_outside(effect: _Effect) -> bool:
-    return effect["do"] in _OUTSIDE and effect.get("effect") != "read"
+    return effect["do"] in _OUTSIDE and effect.get("effect") != "read" and effect.get("ask", 1) == 1
+
+
+def _gone_on(side: list[_Effect]) -> list[_Effect]:
+    """Without the times at which a run was parked and then retried."""
+    return [effect for index, effect in enumerate(side, 1) if effect["do"] != "park_run" or index == len(side)]
 
 
 def _placeless(effect: _Effect) -> str:

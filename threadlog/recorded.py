@@ -31,7 +31,8 @@ class Recorded:
         if key not in self._apps:
             app = copy.copy(self._app)
             app.digest = entry.app_digest
-            app.agents = {**app.agents, **{v: a for v in versions if (a := self._agent(v)) is not None}}
+            known = {v: self._agent(v) or a for v, a in app.agents.items()} if self._newest else app.agents
+            app.agents = {**known, **{v: a for v in versions if (a := self._agent(v)) is not None}}
             begun = [app.agents[version] for version in versions if version in app.agents]
             app.newest = {**app.newest, **{agent.on: agent for agent in begun}}
             self._apps[key] = app

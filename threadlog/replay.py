@@ -150,7 +150,7 @@ class Replay:
         standing, _ = apply(State(state.small, MemoryMaps()), entry, self.limits)
         if standing != "applied":
             return Outcome(standing)
-        if self.apart is not None and decision is not None:
+        if self.apart is not None and decision is not None and not _breaks_off(decision):
             self.apart(entry, state, decision)
             return self._followed(entry, "diverged")
         found = self._how(entry, mine, crash)
@@ -232,6 +232,12 @@ class Replay:
             entry.thread, entry.seq, entry.kind, entry.verdict, came.topic, came.partition, came.offset, entry.time_ms,
             entry.agent, entry.version, entry.run_id, found, place, note,
         ))  # fmt: skip
+
+
+def _breaks_off(decision: Decision) -> bool:
+    """Whether a run that other code has begun cannot go on: what would have come of it is not to be known."""
+    errors = (effect["error"]["type"] for effect in decision.effects if effect["do"] == "park_run")
+    return not {"NondeterminismError", "VersionMissing"}.isdisjoint(errors)
 
 
 def _on_older_form(state: State, entry: Entry) -> bool:

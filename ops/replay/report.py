@@ -152,7 +152,7 @@ def groups(tally: Tally) -> Iterator[str]:
 
 def verdict(tally: Tally) -> str:
     """The last line: how many threads diverge."""
-    if tally.ends:
+    if tally.ends or tally.standings["tried"]:
         return _came_to(tally)
     also = tally.standings["consequence"]
     more = f"; {also:,} more decisions follow from that" if also else ""
@@ -172,14 +172,16 @@ def _came_to(tally: Tally) -> str:
         if ends[name]:
             also.append(f"{ends[name]:,} {one if ends[name] == 1 else more}")
     verb = "comes" if ends["other"] == 1 else "come"
-    of = f"{ends['other']:,} of {_number(ends.total(), 'run')} that this code takes otherwise {verb} to something else"
-    in_ = f", in {_number(tally.diverged, 'thread')}" if tally.diverged else ""
-    return f"{of}{in_}{'; ' if also else ''}{', '.join(also)}."
+    of = f"{ends['other']:,} of {_number(ends.total(), 'run')} behind another decision {verb} to something else"
+    if differ := tally.standings["diverged"]:
+        also.append(f"{_number(differ, 'decision')} could not be gone on from")
+    return f"{of}{'; ' if also else ''}{', '.join(also)}."
 
 
 _ENDS = (
     ("same", "comes to the same", "come to the same"),
     ("unanswered", "waits for an answer", "wait for an answer"),
+    ("unknown", "had an input that the journal does not hold", "had inputs that the journal does not hold"),
     ("open", "is under way in the log", "are under way in the log"),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple
 
 import msgspec
@@ -47,22 +47,32 @@ def result(ask: dict[str, Any], told: Told, place: Place, source: str) -> Input:
     )  # fmt: skip
 
 
-def told_of(run: Callable[[], Any], effect: str, timeout_s: float | None) -> Told:
-    """How a call ends that is run here, once, whether by a function or by a coroutine."""
+def told_of(
+    run: Callable[[], Any],
+    effect: str,
+    timeout_s: float | None,
+    unless: tuple[type[Exception], ...] = (),
+    wait: Callable[[Coroutine[Any, Any, Any]], Any] = asyncio.run,
+) -> Told:
+    """How a call ends that is run here, once, whether by a function or by a coroutine.
 
-    async def whole() -> Any:
-        made = run()
-        return await asyncio.wait_for(made, timeout_s) if inspect.isawaitable(made) else made
+    unless: errors that are the caller's; wait: runs a coroutine to its end."""
+
+    async def within(made: Awaitable[Any]) -> Any:
+        return await asyncio.wait_for(made, timeout_s)
 
     try:
-        value = msgspec.to_builtins(asyncio.run(whole()))
+        made = run()
+        value = msgspec.to_builtins(wait(within(made)) if inspect.isawaitable(made) else made)
         check_plain(value)
+    except unless:
+        raise
     except Retryable as error:
         return Told("refused", None, "Retryable", str(error))
     except ToolError as error:
         return Told("failed", None, type(error).__name__, str(error))
     except NotPlain as error:
         return Told("failed", None, "NotPlain", str(error))
-    except Exception as error:  # nobody knows whether it happened
+    except (Exception, SystemExit, asyncio.CancelledError) as error:  # nobody knows whether it happened
         return Told("failed" if effect == "read" else "in_doubt", None, type(error).__name__, str(error))
     return Told("done", value)

@@ -157,7 +157,7 @@ def test_an_agent_that_never_comes_to_an_end_is_told(
     alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It asks for ever; the what-if does not."""
-    monkeypatch.setattr("ops.replay.whatif.STEPS_MAX", 20)
+    monkeypatch.setattr("ops.replay.history.STEPS_MAX", 20)
     again = (PROMPT[0], "[await check_stock(sku=str(n)) for n in range(100)]")
     file(tmp_path, 200)
     _, summary = asked(tmp_path, changed(tmp_path, monkeypatch, again), answers(tmp_path, monkeypatch, SEVEN))
@@ -173,7 +173,7 @@ def test_a_person_is_told_what_runs_came_to(alone: Path, tmp_path: Path, monkeyp
     ).stdout.splitlines()  # fmt: skip
     at = next(index for index, line in enumerate(lines) if " pieces." in line)
     assert [line.strip()[:9] for line in lines[at : at + 2]] == ['- reply "', '+ reply "']
-    assert any("that this code takes otherwise come to something else, in " in line for line in lines)
+    assert any(" behind another decision come to something else; " in line for line in lines)
     assert any(line.strip().startswith("Nothing") for line in lines) is False
     assert any("answered besides the log: check_stock " in line for line in lines)
 

@@ -221,5 +221,6 @@ def test_an_input_that_the_journal_does_not_hold_is_left_out() -> None:
     made.send()
     new = WhatIf(app_of(looking(1)), Asked(), LiveRuns(10))
     inputs = [*made.inputs[:2], None]
-    assert [new.check(*one).standing for one in zip(made.journal, inputs, strict=True)] == ["tried"] * 3
-    assert [how for how, _ in new.ends()] == ["other", "open"]
+    standings = [new.check(*one).standing for one in zip(made.journal, inputs, strict=True)]
+    assert standings == ["tried", "tried", "unchecked"]
+    assert [how for how, _ in new.ends()] == ["open", "unknown"]
