@@ -13,7 +13,7 @@ from tests.stack.world import Traffic, World, fresh
 CALLS = 8
 
 
-@pytest.mark.parametrize("kind", ["conversation", "tools"])
+@pytest.mark.parametrize("kind", ["conversation", pytest.param("tools", marks=pytest.mark.chaos)])
 def test_crash_of_a_taskmanager_loses_nothing_and_pays_nothing_twice(
     world: World, kind: str, record_property: pytest.RecordProperty
 ) -> None:

@@ -22,7 +22,10 @@ from tests.stack.world import TYPES, Event, Traffic, World, fresh
 from wire.registry import Registry
 
 
-@pytest.mark.parametrize("part", ["jobmanager", "kafka", "zookeeper"])
+@pytest.mark.parametrize(
+    "part",
+    [pytest.param("jobmanager", marks=pytest.mark.chaos), pytest.param("kafka", marks=pytest.mark.chaos), "zookeeper"],
+)
 def test_outage_is_survived_without_help(world: World, part: str, record_property: pytest.RecordProperty) -> None:
     """The same jobs run again once the part is back; with calls in flight, nothing is lost or happens twice."""
     gate = fresh("outage")

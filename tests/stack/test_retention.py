@@ -103,6 +103,7 @@ def aged(followed: World) -> Iterator[Aged]:
     stop_jobs(made.settings, Layout(made.settings.state_dir, "aged"), ["conversation"], print)
 
 
+@pytest.mark.chaos
 def test_retention_leaves_threads_that_go_on_from_their_snapshots(aged: Aged) -> None:
     """With the journal's beginning deleted, the state is rebuilt to go on with the next decision, and none is void. A
     thread of which no snapshot is left is told of, and nothing is decided for it any more."""
