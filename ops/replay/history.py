@@ -202,10 +202,10 @@ def compared(history: History, logs: State, run_id: str, run: Run) -> tuple[str,
         return "unanswered", None
     if there is not None and (stuck or not _has_ended(run.was)):
         return "open", None  # no time passes behind the log's end
+    if history.crash and is_open:
+        return "other", _told(run, Differences("crash", history.crash, [], [], []))
     if history.crash and stuck:
-        return (
-            ("other", _told(run, Differences("crash", history.crash, [], [], []))) if is_open else ("unanswered", None)
-        )
+        return "unanswered", None
     now = [*run.now, {"do": "end_run", "run_id": run_id, "status": "open"}] if is_open else run.now
     found = outside_differs(run.was, now)
     return ("same", None) if found is None else ("other", _told(run, found))

@@ -11,11 +11,17 @@ from ops.replay import report
 from ops.replay.tally import Tally
 from ops.replay.whatif import WhatIf
 from tests.ops.test_what_if_history import Asked, confirmed, looking, unasked, what_if
-from tests.threadlog.desk import App, app_of, desk, look, pay
+from tests.threadlog.desk import App, Desk, app_of, desk, look, pay
 from threadlog import CallError, Event, Thread, ToolCall, gather, sleep
 from threadlog.app import Handler
 from threadlog.differences import outside_differs
 from threadlog.live import LiveRuns
+
+
+def play(made: Desk, new: WhatIf) -> None:
+    """Give a thread's journal to a what-if."""
+    for entry, input in zip(made.journal, made.inputs, strict=True):
+        new.check(entry, input)
 
 
 def numbered(number: int, body: Handler) -> Handler:
@@ -79,8 +85,7 @@ def test_the_newest_version_decides_also_where_the_old_one_is_still_there() -> N
     made.send(id="e")
     for kept in (0, 10):
         new = WhatIf(both(), Asked(), LiveRuns(kept))
-        for entry, input in zip(made.journal, made.inputs, strict=True):
-            new.check(entry, input)
+        play(made, new)
         assert [how for how, _ in new.ends()] == ["same"]
 
 
@@ -144,8 +149,7 @@ def test_who_answers_may_be_a_coroutine_with_a_client_that_it_keeps() -> None:
         return 7
 
     new = WhatIf(app_of(looking(1, ask="else")), answer, LiveRuns(10))
-    for entry, input in zip(made.journal, made.inputs, strict=True):
-        new.check(entry, input)
+    play(made, new)
     assert [how for how, _ in new.ends()] == ["other", "other", "unanswered"]
     assert (len(loops), new.answered) == (1, {"look": 2})
 
@@ -165,8 +169,7 @@ def test_a_function_that_answers_may_run_a_loop_of_its_own() -> None:
 
     for one, said in ((answer, "found 7"), (leave, "no: gone")):
         new = WhatIf(app_of(looking(1, ask="else")), one, LiveRuns(10))
-        for entry, input in zip(made.journal, made.inputs, strict=True):
-            new.check(entry, input)
+        play(made, new)
         [(_, found)] = new.ends()
         assert found is not None and said in found.differences.now[0]
 
@@ -188,8 +191,7 @@ def test_an_answer_that_no_record_can_hold_is_asked_for_once() -> None:
         return "x" * 2_000_000
 
     new = WhatIf(app_of(many), answer, LiveRuns(10))
-    for entry, input in zip(made.journal, made.inputs, strict=True):
-        new.check(entry, input)
+    play(made, new)
     assert ([how for how, _ in new.ends()], asked) == (["unanswered"], [str(number) for number in range(12)])
 
 
@@ -207,8 +209,7 @@ def test_a_place_that_is_told_is_one_of_the_log() -> None:
         await thread.reply(f"found {await look('else')}")
 
     new = WhatIf(app_of(asks), Asked(), LiveRuns(10))
-    for entry, input in zip(made.journal, made.inputs, strict=True):
-        new.check(entry, input)
+    play(made, new)
     places = [(found.seq, found.topic, found.offset) for _, found in new.ends() if found]
     known = {(entry.seq, entry.input.topic, entry.input.offset) for entry in made.journal}
     assert len(places) == 2 and set(places) <= known
