@@ -119,7 +119,7 @@ class Replay:
     apart: Callable[[Entry, State, Decision], None] | None = None
 
     def __post_init__(self) -> None:
-        self._recorded = Recorded(self.app, self.newest)
+        self.recorded = Recorded(self.app, self.newest)
         # What was decided under others may have forgotten no doubt where these do, and its thread goes on with it.
         self._others = dataclasses.replace(self.limits, doubts_max=sys.maxsize)
 
@@ -136,9 +136,9 @@ class Replay:
         if entry.limits_digest != self.limits.digest:
             self.other_limits[entry.limits_digest] += 1
         self.older_states += _on_older_form(state, entry)
-        app = self._recorded.app_of(entry)
+        app = self.recorded.app_of(entry)
         decision, mine, crash = self._decide(state, input, app, entry)
-        for other in () if mine == entry else self._recorded.older(input.type, app):
+        for other in () if mine == entry else self.recorded.older(input.type, app):
             tried, same, _ = self._decide(state, input, other, entry)
             if same == entry:
                 decision, mine = tried, same

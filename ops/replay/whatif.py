@@ -34,7 +34,6 @@ from threadlog.engine import Decision
 from threadlog.entry import Entry
 from threadlog.inputs import Input
 from threadlog.live import LiveRuns
-from threadlog.recorded import Recorded
 from threadlog.replay import Divergence, Outcome, Replay
 from threadlog.state import MemoryMaps, State
 from wire.sealed import sealed
@@ -70,7 +69,6 @@ class WhatIf:
 
     def __post_init__(self) -> None:
         self.replay = Replay(self.app, live=self.live, newest=True, apart=self._apart)
-        self._recorded = Recorded(self.app, newest=True)
         self._loop = asyncio.Runner()  # one for all answers: a client may keep its connection
 
     def check(self, entry: Entry, input: Input | None) -> Outcome:
@@ -88,7 +86,7 @@ class WhatIf:
         if (standing := self.replay.follow(entry)) != "followed":
             return Outcome(standing)
         known = history.app.agents
-        history.app = copy.copy(self._recorded.app_of(entry))
+        history.app = copy.copy(self.replay.recorded.app_of(entry))
         history.app.agents = {**known, **history.app.agents}
         history.take(entry, input, before, self.replay.states[entry.thread])
         return Outcome("unchecked" if input is None else "tried")
@@ -111,7 +109,7 @@ class WhatIf:
 
     def _apart(self, entry: Entry, state: State, decision: Decision) -> None:
         maps = MemoryMaps({name: dict(pairs) for name, pairs in state.maps.sections.items()})  # type: ignore[attr-defined]
-        app = self._recorded.app_of(entry)
+        app = self.replay.recorded.app_of(entry)
         history = History(State(state.small, maps), app, self.replay.limits, self.live, self._answer)
         history.clock_ms = entry.input.clock_ms
         history.decided(decision)
