@@ -9,6 +9,7 @@ a process for each bench ─► .build/bench/NAME.jsonl ─► a table, and what
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,18 @@ def _kept(path: Path) -> list[Told]:
     raise Trouble(f"{path} has no figures of benches: {why}.", "`make bench` measures all of them.")
 
 
+def run(command: list[str]) -> int:
+    """The exit code of a bench. Where this process is interrupted, the bench takes its stack down first."""
+    # In a session of its own: it hears of that once, from here, and is given the time.
+    bench = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    try:
+        return bench.wait()
+    except KeyboardInterrupt:
+        bench.send_signal(signal.SIGINT)
+        bench.wait()
+        raise
+
+
 def _write_docs(path: Path, raw: Path | None, mixed: bool) -> None:
     """The page, beside it the raw data, and the floors in the README. Raises Trouble, and writes nothing, where there
     are no raw data or, unless `mixed`, where they are not all of one clean commit."""
@@ -103,7 +116,7 @@ def main(
         click.echo(f"\n== {name}")
         cool_down(busy)
         command = [sys.executable, "-m", f"bench.{name}", *(["--busy"] if busy else [])]
-        if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        if run(command):
             failed.append(name)
     ran = tuple(name for name in names or BENCHES if name not in failed)
     found = measured(ran)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import time
 from collections import Counter
@@ -17,12 +16,21 @@ from ops.stack.layout import layout_of
 from ops.stack.submit import pack, stop_jobs, submit
 from ops.watching.jobs import restarts
 from tests.stack import chaos
+from tests.stack.cutting import cut
 from tests.stack.test_start import assert_refused, flink_run, mark
 from tests.stack.world import Traffic, World, wait_until
 
 pytestmark = pytest.mark.chaos
 BEGUN = 'Start(begun(args, Mark(STARTED, CONVERSATION, "", "", {}, args.app)), False)'
-LOOKS = "                generations.alone_since(*where, mine)\n"
+# The code of a start that finds no other: as if that one had been hanging while it was looked for.
+BUILD = "\ndef build("
+PAST_THE_LEASE = (
+    ("jobs/conversation.py", "acquaint, admit", "acquaint, begun"),
+    ("jobs/conversation.py", "admit(args)", BEGUN),
+    ("jobs/conversation.py", BUILD, f"from wire.control import CONVERSATION, STARTED, Mark\n\n{BUILD}"),
+)
+PAST_THE_JOURNAL = ("udfs/thread_function.py", "                generations.alone_since(*where, mine)\n", "")
+LOOKED = "    leases = alone(args)\n"
 PAUSE = """
     import pathlib, time
     here = pathlib.Path(__file__).parent
@@ -39,33 +47,11 @@ def world(empty: World) -> World:
     return empty
 
 
-def code(world: World, name: str) -> Path:
-    """A copy of the code that is submitted, to change something in it."""
-    layout = layout_of(world.settings)
-    folder, _ = pack(layout, world.settings.app)
-    return shutil.copytree(folder, layout.state / "code" / name, dirs_exist_ok=True)
-
-
-def past_the_lease(world: World) -> Path:
-    """The code of a start that finds no other: as if that one had been hanging while it was looked for."""
-    copy = code(world, "past-the-lease")
-    job = copy / "jobs" / "conversation.py"
-    alone = job.read_text().replace("acquaint, admit", "acquaint, begun").replace("admit(args)", BEGUN)
-    assert "begun" in alone
-    job.write_text(
-        alone.replace("\ndef build(", "from wire.control import CONVERSATION, STARTED, Mark\n\n\ndef build(", 1)
-    )
-    return copy
-
-
 def test_two_copies_are_told_of_and_what_they_void_is_healed(world: World, tmp_path: Path) -> None:
     """A second copy begins beside the first, from nothing, and decides again what that has decided, because it does not
     look at the journal either. The first may not go on, and is tried again and again. The watch tells of both; one is
     cancelled, and the repair leaves one valid entry for each input."""
-    copy = past_the_lease(world)
-    operator = copy / "udfs" / "thread_function.py"
-    assert LOOKS in operator.read_text()
-    operator.write_text(operator.read_text().replace(LOOKS, ""))
+    copy = cut(world.settings, "past-the-lease-and-the-journal", *PAST_THE_LEASE, PAST_THE_JOURNAL)
     with chaos.watching(world, tmp_path / "watch") as watch:
         with Traffic(world) as traffic:
             world.wait_replied([world.go("look pay")])
@@ -123,7 +109,7 @@ def test_two_copies_started_at_once_are_refused_or_seen(empty: World, tmp_path: 
 def test_copy_that_begins_beside_another_finds_it_in_the_journal(world: World, tmp_path: Path) -> None:
     """The same second copy, which looks: it decides nothing, nor do its next attempts, and nothing is void. Both are
     taken over, and every input is decided once."""
-    copy = past_the_lease(world)
+    copy = cut(world.settings, "past-the-lease", *PAST_THE_LEASE)
     with chaos.watching(world, tmp_path / "watch") as watch, Traffic(world) as traffic:
         world.wait_replied([world.go("look pay")])
         assert flink_run(world.settings, copy, "").returncode == 0
@@ -155,19 +141,17 @@ def test_start_beside_a_copy_that_flink_brings_back_is_refused(world: World) -> 
     world.wait_replied([world.go("look pay")])
     stop_jobs(world.settings, layout_of(world.settings), ["conversation"], print)
     world.cli("--namespace", world.settings.namespace, "start", "--job", "conversation")
-    before, point, copy = world.attempts(), mark(world.settings).savepoint, code(world, "brought-back")
-    guard = copy / "udfs" / "start_guard.py"
-    assert guard.read_text().count("    leases = alone(args)\n") == 1
-    guard.write_text(guard.read_text().replace("    leases = alone(args)\n", f"    leases = alone(args)\n{PAUSE}"))
+    before, point = world.attempts(), mark(world.settings).savepoint
+    copy = cut(world.settings, "brought-back", ("udfs/start_guard.py", LOOKED, f"{LOOKED}{PAUSE}"))
     managers = chaos.Managers(world)
     managers.send(signal.SIGSTOP)
     try:
         with ThreadPoolExecutor(1) as pool:
             done = pool.submit(flink_run, world.settings, copy, point)
-            wait_until("it has looked", lambda: (guard.parent / "looked").exists())
+            wait_until("it has looked", lambda: (copy / "udfs" / "looked").exists())
             managers.send(signal.SIGCONT)
             world.wait_restarted("conversation", before)
-            (guard.parent / "go").touch()
+            (copy / "udfs" / "go").touch()
             assert_refused(done.result(), "began in process", "at the same moment", "`threadlog start --take-over`")
     finally:
         managers.send(signal.SIGCONT)

@@ -18,8 +18,9 @@ from jobs.tools import GATE_UID, QUEUE_UID
 from ops import http
 from ops.stack import flink, records
 from ops.stack.layout import Layout
-from ops.stack.submit import client_environment, pack, run_command
+from ops.stack.submit import client_environment, run_command
 from schemas.topics import kafka_name
+from tests.stack.cutting import cut
 from tests.stack.test_restore import check_all_end, open_work
 from tests.stack.test_start import mark, some_runs
 from tests.stack.world import World, fresh, wait_until
@@ -33,8 +34,7 @@ JOURNAL, ASKS = "agent-decisions", "tool-invocations"
 def dumped(world: World, point: str, of: str, folder: Path) -> dict[str, Any]:
     """What a savepoint holds of an operator, by key. Reads it with a job of its own, which must find room."""
     settings, layout = world.settings, Layout(world.settings.state_dir)
-    packed, _ = pack(layout, settings.app)
-    code = shutil.copytree(packed, layout.state / "code" / "dump", dirs_exist_ok=True)
+    code = cut(settings, "dump")
     shutil.copy(Path(__file__).with_name("dump.py"), code / "jobs" / "dump.py")
     topic, into = ASKS if of == QUEUE_UID else JOURNAL, folder / f"{of}-{len(list(folder.iterdir()))}"
     into.touch()

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import subprocess
 import time
 from dataclasses import replace
@@ -16,6 +14,7 @@ from ops.stack import flink, processes, records
 from ops.stack.layout import Layout
 from ops.stack.submit import client_environment, pack, run_command, stop_jobs
 from tests.stack.console import Console
+from tests.stack.cutting import cut
 from tests.stack.world import Event, World, fresh, thread_of, wait_until
 
 NAP_S = 2
@@ -85,11 +84,9 @@ def test_restored_threads_drop_what_a_source_gives_again(world: World) -> None:
     [place] = world.produce([replace(world.event(fresh("t"), "it.Go", {"plan": ""}), key=None)])
     world.log.wait("a dead letter", lambda: world.log.letters.get(place))
     folder, _ = pack(layout, world.settings.app)
-    again = shutil.copytree(folder, layout.state / "code" / "again", dirs_exist_ok=True)
-    job = again / "jobs" / "conversation.py"
-    renamed, count = re.subn(r'\nSOURCE_UID = "[^"]*"\n', '\nSOURCE_UID = "thread-inputs-again"\n', job.read_text())
-    assert count == 1
-    job.write_text(renamed)
+    again = cut(
+        world.settings, "again", ("jobs/conversation.py", 'UID = "thread-inputs"', 'UID = "thread-inputs-again"')
+    )
     for source, code in (("thread-inputs-again", again), ("thread-inputs", folder)):  # then it has its name again
         assert stop_jobs(world.settings, layout, ["conversation"], print) == []
         before = sum(len(growing.records()) for growing in world.log.inputs.values())

@@ -17,6 +17,7 @@ from ops.stack import flink, lifecycle
 from ops.stack.layout import PYTHON, ROOT, Layout
 from ops.stack.submit import client_environment, pack, run_command, stop_jobs
 from schemas.topics import kafka_name
+from tests.stack.cutting import cut
 from tests.stack.test_start import assert_refused, flink_run, mark
 from tests.stack.world import Event, World, fresh, wait_until
 from threadlog.entry import Entry
@@ -24,6 +25,11 @@ from wire.admin import delete_before
 from wire.kafka import bounds, producer, read_topic
 
 LONG = 520  # entries; a snapshot comes with the 500th
+# No start and no attempt asks what its inputs have lost.
+UNASKED = (
+    ("udfs/start_guard.py", "        if trouble := why_not(looked):\n", '        if trouble := "":\n'),
+    ("udfs/thread_function.py", "            patiently(lambda: inputs.check(*where, CONVERSATION))\n", ""),
+)
 
 
 class Aged:
@@ -183,6 +189,28 @@ def test_inputs_that_are_deleted_while_a_job_restarts_keep_it_from_going_on(aged
     aged.cli("start", "--accept-lost-inputs")
     aged.wait_seq(thread, 2)
     aged.world.wait_again(host, before)
+
+
+@pytest.mark.chaos
+def test_inputs_that_are_deleted_are_lost_without_a_word_where_nothing_looks(aged: Aged) -> None:
+    """The same steps with that cut out of the job: Flink's source goes on from what is left, nothing fails, and no
+    entry, no dead letter and no log of the job names what was passed over."""
+    thread = fresh("unasked")
+    aged.send(thread, 1)
+    aged.wait_seq(thread, 1)
+    place = aged.place("agent-events", thread)
+    aged.cli("stop")
+    at = aged.end(place)
+    aged.send(thread, 3)
+    aged.delete(place, at + 2)
+    code = cut(aged.settings, "unasked", *UNASKED)
+    assert flink_run(aged.settings, code, mark(aged.settings).savepoint).returncode == 0
+    aged.wait_seq(thread, 2)
+    letters = read_topic(aged.settings.bootstrap, kafka_name("aged", "dead-letters"))
+    assert [letter for letter in letters if letter.key == thread.encode()] == []
+    assert aged.failure() == ""
+    aged.cli("stop")
+    aged.cli("start")
 
 
 @pytest.mark.chaos

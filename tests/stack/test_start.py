@@ -22,6 +22,7 @@ from ops.stack import flink, lifecycle, records
 from ops.stack.layout import Layout, layout_of
 from ops.stack.submit import client_environment, pack, run_command, stop_jobs
 from tests.stack.console import Console
+from tests.stack.cutting import cut
 from tests.stack.follower import reasons
 from tests.stack.test_restore import check_all_end, open_work
 from tests.stack.world import Event, World, fresh, wait_until
@@ -31,6 +32,10 @@ from wire.kafka import producer
 
 STOP, OLDER = "Stop and start again", "Go on from something older, or from nothing"
 REFUSAL = "threadlog: conversation was not started: "
+UNGUARDED = (
+    ("jobs/conversation.py", "    start = admit(args)\n", "    start = Start(0, False)\n"),
+    ("jobs/conversation.py", "acquaint, admit", "acquaint"),
+)
 
 
 def mark(settings: Settings) -> Mark:
@@ -167,13 +172,7 @@ def test_an_older_savepoint_forks_the_journal_without_the_guard(world: World, co
     lifecycle.ensure_wire(settings, print)
     layout = layout_of(settings)
     folder, _ = pack(layout, settings.app)
-    unguarded = shutil.copytree(folder, layout.state / "code" / "unguarded", dirs_exist_ok=True)
-    job = unguarded / "jobs" / "conversation.py"
-    guard = "    start = admit(args)\n"
-    assert guard in job.read_text()
-    job.write_text(
-        job.read_text().replace(guard, "    start = Start(0, False)\n").replace("acquaint, admit", "acquaint")
-    )
+    unguarded = cut(settings, "unguarded", *UNGUARDED)
     try:
         events = fork(world, settings, unguarded)
         there = dataclasses.replace(console, namespace="unguarded")
@@ -247,6 +246,10 @@ from threadlog.gate import Kept, take
 from wire.frames import unpack_in
 from wire.journal import entry_of
 """
+UNGATED = (
+    ("jobs/tools.py", "= OutboxGate(", "= OpenGate("),
+    ("jobs/tools.py", "\ndef build(", IMPORTS + NO_GATE),
+)
 
 
 def pay_for_valid_entries_alone(world: World, settings: Settings, folder: Path) -> None:
@@ -269,13 +272,7 @@ def pay_for_valid_entries_alone(world: World, settings: Settings, folder: Path) 
     assert not paid() & void.keys()
     stop_jobs(settings, layout, ["tools"], print)
 
-    # A copy: the folder that was packed is the code of every namespace that runs this app.
-    ungated = shutil.copytree(folder, layout.state / "code" / "ungated", dirs_exist_ok=True)
-    job = ungated / "jobs" / "tools.py"
-    code = job.read_text()
-    opened = code.replace("= OutboxGate(", "= OpenGate(").replace("\ndef build(", IMPORTS + NO_GATE, 1)
-    assert opened.count("OpenGate") == 2
-    job.write_text(opened)
+    ungated = cut(settings, "ungated", *UNGATED)
     assert flink_run(settings, ungated, "", "tools").returncode == 0
     wait_until("void entries are paid for too", lambda: void.keys() <= paid())
     stop_jobs(settings, layout, ["tools"], print)
