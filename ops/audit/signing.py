@@ -25,6 +25,7 @@ from ops.reading import Journal, name_of, whole_topic
 from ops.settings import Settings
 from schemas.cloudevents import write_headers
 from schemas.codec import Codec
+from schemas.errors import WireError
 from wire.frames import Record
 from wire.kafka import first_offsets, follow
 from wire.writing import Writing
@@ -129,23 +130,39 @@ class Signer:
 
 
 def rounds(
-    settings: Settings, key: Ed25519PrivateKey, memory: Memory, every_s: float
+    settings: Settings, key: Ed25519PrivateKey, memory: Memory, every_s: float, say: Callable[[str], None]
 ) -> Iterator[tuple[Signer, list[AuditHead]]]:
     """Sign now, and then every so many seconds, for ever: the signer and what it signed in each round.
 
-    Where retention has cut the journal, another signer reads it from its new beginning."""
+    What fails in the first round is raised: Trouble, KafkaException, WireError. An outage later is told of, and another
+    signer reads the journal anew until that is over: what it has signed, the log and its own file tell it."""
+    began = False
     while True:
         signer = Signer(settings, key, memory)
-        signer.catch_up()
-        yield signer, signer.sign()
+        try:
+            for made in _rounds_of(signer, every_s):
+                yield signer, made
+                began = True
+        except (KafkaException, WireError, Trouble) as error:
+            if not began:
+                raise
+            said = error.args[0].str() if isinstance(error, KafkaException) else error
+            say(f"Nothing can be signed now: {said} Tried again after {every_s:g} s.")
+            time.sleep(every_s)
+
+
+def _rounds_of(signer: Signer, every_s: float) -> Iterator[list[AuditHead]]:
+    """What a signer signs in each round, until retention has cut the journal, whose new beginning another reads."""
+    signer.catch_up()
+    yield signer.sign()
+    due = time.monotonic() + every_s
+    for _ in signer.follow():
+        if time.monotonic() < due:
+            continue
+        if signer.is_outdated():
+            return
+        yield signer.sign()
         due = time.monotonic() + every_s
-        for _ in signer.follow():
-            if time.monotonic() < due:
-                continue
-            if signer.is_outdated():
-                break
-            yield signer, signer.sign()
-            due = time.monotonic() + every_s
 
 
 def _write(settings: Settings, codec: Codec, made: list[AuditHead]) -> None:

@@ -50,7 +50,8 @@ def sign(ctx: Context, key_file: Path, every: float | None) -> None:
     """Sign the head of each thread that has moved since it was last signed."""
     told = set[tuple[str, str]]()
     with contextlib.suppress(KeyboardInterrupt):
-        for signer, made in rounds(ctx.settings, keys.load(key_file), Memory.beside(key_file), every or 0):
+        key, memory = keys.load(key_file), Memory.beside(key_file)
+        for signer, made in rounds(ctx.settings, key, memory, every or 0, ctx.say):
             for head in made:
                 ctx.emit(**as_dict(head))
             if made or every is None:

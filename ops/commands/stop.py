@@ -9,7 +9,7 @@ from ops import http
 from ops.context import Context, Trouble, pass_context
 from ops.reading import check_broker, codec_of
 from ops.settings import Settings
-from ops.stack import checks, flink, lifecycle, records, starting
+from ops.stack import checks, flink, lifecycle, records, savepoints, starting
 from ops.stack.catch_up import OtherHistory
 from ops.stack.layout import Layout, layout_of
 from ops.stack.pausing import pause
@@ -73,6 +73,12 @@ def _record(ctx: Context, savepoint: str, what: str, rebuilt: bool) -> None:
     anew = (
         "Make the state anew: the line of `threadlog pack --job catchup` without a savepoint, then --record --rebuilt."
     )
+    if what == STOPPED and (older := savepoints.behind(ctx.settings, savepoint)):
+        raise Trouble(
+            f"Not recorded: {older}.",
+            "Record what the last `flink stop` left. An older state is caught up first: `threadlog pack --job catchup "
+            "--from-savepoint URI`, then --record --caught-up.",
+        )
     if rebuilt:
         starting.drop(ctx.settings)
     elif is_dropped(read_marks(ctx.settings.bootstrap, ctx.settings.namespace, codec_of(ctx.settings))):
@@ -83,6 +89,11 @@ def _record(ctx: Context, savepoint: str, what: str, rebuilt: bool) -> None:
         starting.drop(ctx.settings)
         raise Trouble(f"Not recorded: {error}.", anew) from error
     ctx.say(f"Recorded: a start may go on from {savepoint} as long as the journal stays as it is.")
+    if not savepoints.can_be_read(savepoint):
+        ctx.say(
+            "It lies on no disk of this machine, so it was not looked into. That it is what the last stop left, and "
+            "holds nothing that the journal lacks, is taken on trust."
+        )
     ctx.emit(what=what, savepoint=savepoint)
 
 

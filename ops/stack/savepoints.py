@@ -17,8 +17,9 @@ from pathlib import Path
 from ops.settings import Settings
 from schemas.codec import Codec
 from schemas.topics import kafka_name
-from wire.control import plain_path
+from wire.control import CONVERSATION, plain_path
 from wire.decided import lost_at_the_end
+from wire.inputs import INPUTS, committed
 
 _SPLIT = struct.Struct(">iqq")
 _ENDLESS = -(2**63)
@@ -51,9 +52,26 @@ def _splits(data: bytes, topic: str) -> Iterable[tuple[int, int]]:
 
 def is_there(point: str) -> bool:
     """Whether a savepoint exists; of one that lies on no disk of this machine Flink itself will tell."""
-    if not point.startswith(("file:", "/")):
-        return bool(point)
+    return can_be_read(point) if point.startswith(("file:", "/")) else bool(point)
+
+
+def can_be_read(point: str) -> bool:
+    """Whether a savepoint lies on a disk of this machine."""
     return (Path(plain_path(point)) / "_metadata").is_file()
+
+
+def behind(settings: Settings, point: str) -> str:
+    """How a savepoint of the conversation is older than the job was when it was stopped last; "" where it is not, or
+    nothing is known of it. What a job commits lags behind what it is stopped with, never the other way round.
+
+    Raises KafkaException."""
+    read = source_offsets(point, settings.namespace, INPUTS[CONVERSATION])
+    for place, offset in committed(settings.bootstrap, settings.namespace, CONVERSATION).items() if read else ():
+        if (at := read.get(place, 0)) < offset:
+            return (
+                f"{point} goes on at offset {at} of {place}, and the job has been at {offset}: it is of an earlier time"
+            )
+    return ""
 
 
 def ahead(settings: Settings, codec: Codec, point: str, read: Mapping[str, int]) -> str:

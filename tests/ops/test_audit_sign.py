@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import stat
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from msgspec.structs import replace
 
-import ops.audit.signing
 from ops.audit import heads, keys
 from ops.audit.heads import AuditHead
 from ops.audit.memory import Memory, Stand
@@ -182,48 +180,6 @@ def test_sign_without_its_topic_says_how_to_make_it(
     monkeypatch.setattr("ops.reading.read_topic", missing)
     told = run("audit", "sign", "--key", str(key_pair(alone)))
     assert (told.exit_code, "`threadlog topics --ensure` makes missing topics." in told.stderr) == (1, True)
-
-
-class Following:
-    """A journal that grows while it is followed, and a clock that goes on by a second at every look."""
-
-    def __init__(self, kafka: FakeKafka, steps: list[Any]) -> None:
-        self.kafka, self.steps, self.clock = kafka, steps, count()
-
-    def monotonic(self) -> float:
-        return float(next(self.clock))
-
-    def time_ns(self) -> int:
-        return 1_700_000_000_000_000_000
-
-    def follow(self, bootstrap: str, topics: list[str], after: dict[tuple[str, int], int]) -> Any:
-        places = dict(after)
-        while self.steps:
-            self.steps.pop(0)()
-            for record in list(self.kafka.topics[topics[0]]):
-                if record.offset > places.get((record.topic, record.partition), -1):
-                    places[record.topic, record.partition] = record.offset
-                    yield record
-            yield from [None] * 20
-        raise KeyboardInterrupt
-
-
-def test_sign_every_so_often_signs_what_came(kafka: FakeKafka, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """New heads as threads move, none where nothing came, and again after retention has cut."""
-    made = paid(kafka)
-
-    def send() -> None:
-        made.send(order="o2")
-
-    def nothing() -> None:
-        pass
-
-    following = Following(kafka, [send, nothing, lambda: kafka.cut("agent-decisions", 2), send])
-    monkeypatch.setattr(ops.audit.signing, "time", following)
-    monkeypatch.setattr(ops.audit.signing, "follow", following.follow)
-    told = run("audit", "sign", "--key", str(key_pair(alone)), "--every", "5")
-    assert (told.exit_code, told.stderr) == (0, "")
-    assert stands(kafka) == [("t", 1, 3), ("t", 1, 4), ("t", 3, 4), ("t", 3, 5)]
 
 
 def test_heads_signed_bytes_are_fixed() -> None:

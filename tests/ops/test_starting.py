@@ -14,7 +14,7 @@ from ops.stack.catch_up import SubmitFailed
 from ops.stack.layout import Layout
 from tests.ops.fakes import FakeKafka, objects, run
 from tests.ops.starts import LEFT, OTHER, POINT, Cluster, clustered
-from wire.control import CAUGHT_UP, DROPPED, ENDED, STOPPED, Mark, Written
+from wire.control import CAUGHT_UP, DROPPED, ENDED, STOPPED, Mark
 
 
 @pytest.fixture
@@ -229,42 +229,6 @@ def test_stop_of_the_conversation_is_recorded(
             ),
             "tools": (STOPPED, "tools", LEFT, {}, {"of-tools/0": 3, "agent-decisions/1": 5, "tool-results/0": 9}),
         }
-
-
-@pytest.mark.parametrize(
-    ("more", "what"), [([], STOPPED), (["--caught-up"], CAUGHT_UP), (["--rebuilt"], CAUGHT_UP)], ids=str
-)
-def test_stop_by_other_means_is_recorded(
-    kafka: FakeKafka, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, more: list[str], what: str
-) -> None:
-    """For a cluster of one's own; not while the job runs, whose journal moves on."""
-    live: dict[str, flink.Job] = {}
-    monkeypatch.setattr(flink, "live_jobs", lambda settings: live)
-    assert objects(run("--json", "stop", "--record", "s3://b/s", *more)) == [{"what": what, "savepoint": "s3://b/s"}]
-    *dropped, mark = cluster.written
-    assert [one.what for one in dropped] == ([DROPPED] if more == ["--rebuilt"] else [])
-    assert (mark.what, mark.savepoint, mark.journal) == (what, "s3://b/s", {0: 9})
-    live["conversation"] = flink.Job("conversation", "c", "RUNNING", {})
-    told = run("stop", "--record", "s3://b/s", *more)
-    assert (told.exit_code, "The conversation runs" in told.stderr, cluster.written) == (1, True, [*dropped, mark])
-
-
-def test_stop_by_other_means_of_a_state_that_is_ahead_is_refused(
-    kafka: FakeKafka, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is dropped. From then on nothing is recorded that was caught up from it, only what was made anew."""
-    monkeypatch.setattr(flink, "live_jobs", lambda settings: {})
-    monkeypatch.setattr(
-        "ops.commands.stop.read_marks",
-        lambda *given: [Written(n, 0, mark) for n, mark in enumerate(cluster.written)],
-    )
-    cluster.ahead = ["s3://b/s"]
-    for words, told in (([], "Not recorded: it is ahead"), (["--caught-up"], "No state from before may be gone on")):
-        refused = run("stop", "--record", "s3://b/s", *words)
-        assert (refused.exit_code, told in refused.stderr, "--rebuilt" in refused.stderr) == (1, True, True)
-    assert [mark.what for mark in cluster.written] == [DROPPED]
-    assert run("stop", "--record", "s3://b/anew", "--rebuilt").exit_code == 0
-    assert [mark.what for mark in cluster.written] == [DROPPED, DROPPED, CAUGHT_UP]
 
 
 def test_pack_tells_the_line_of_a_catch_up(kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

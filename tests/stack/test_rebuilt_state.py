@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,15 @@ def dumped(world: World, point: str, of: str, folder: Path) -> dict[str, Any]:
     return dict(json.loads(line) for line in into.read_text().splitlines())
 
 
-def calls(queues: dict[str, Any]) -> set[str]:
-    """The effect calls that a tools job holds, pending or waiting for their turn."""
-    pending = [slot["ask"] for queue in queues.values() for slot in queue["pending"].values()]
-    waiting = [slot for queue in queues.values() for name, slot in queue["queue"].items() if name.startswith("q:")]
-    return {ask["call_id"] for ask in (*pending, *waiting) if ask["effect"] == "keyed"}
+def calls(queues: dict[str, Any]) -> dict[str, tuple[str, Any]]:
+    """The effect calls that a tools job holds, pending or waiting for their turn: each with the key of its quota."""
+    asks = [(key, slot["ask"]) for key, queue in queues.items() for slot in queue["pending"].values()]
+    for key, queue in queues.items():
+        asks += [(key, slot) for name, slot in queue["queue"].items() if name.startswith("q:")]
+    return {ask["call_id"]: (key, ask) for key, ask in asks if ask["effect"] == "keyed"}
 
 
-def heard(world: World, keys: set[str]) -> Counter[str]:
+def heard(world: World, keys: Collection[str]) -> Counter[str]:
     """How often the service was asked each of these."""
     return Counter(line["key"] for line in world.lines("arrived") if line["key"] in keys)
 
