@@ -20,6 +20,7 @@ from jobs.conversation import AT_ONCE, AT_ONCE_UID, THREADS_UID
 from jobs.tools import GATE_UID, QUEUE_UID, QUOTA_KEY
 from schemas.topics import kafka_name
 from threadlog.state import State, dump
+from udfs.app_guard import OwnCode
 from udfs.flink_io import FRAME, environment, keyed, side, source, write_at_once
 from udfs.outbox_gate import Threads
 from udfs.thread_function import READS, thread_state
@@ -30,9 +31,10 @@ class Teller(KeyedProcessFunction):
     """The operator of that uid, as far as its state goes."""
 
     def __init__(self, of: str, path: str) -> None:
-        self._of, self._path = of, path
+        self._of, self._path, self._code = of, path, OwnCode()
 
     def open(self, context: RuntimeContext) -> None:
+        self._code.check()  # what comes to this TaskManager next finds all of our modules
         self._told = set[str]()
         if self._of == THREADS_UID:
             self._threads = thread_state(context)
