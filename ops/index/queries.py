@@ -40,6 +40,7 @@ class Filter:
 
 def threads(db: sqlite3.Connection, wanted: Filter, now_ms: int) -> list[dict[str, Any]]:
     """The threads that a filter lets through: the busiest first, or with `older_ms` those that are so for longest."""
+    db.create_function("folded", 1, str.casefold, deterministic=True)  # SQLite's lower() knows ASCII alone
     conditions = {
         "state = ?": wanted.state,
         "agent = ?": wanted.agent,
@@ -48,7 +49,7 @@ def threads(db: sqlite3.Connection, wanted: Filter, now_ms: int) -> list[dict[st
         "state IN ('waiting', 'parked') AND instr(', ' || waiting_on || ', ', ?)": wanted.waiting_on
         and f", {wanted.waiting_on}, ",
         "instr(', ' || tools || ', ', ?)": wanted.tool and f", {wanted.tool}, ",
-        "instr(lower(error), ?)": wanted.error and wanted.error.lower(),
+        "instr(CASE error WHEN '' THEN '' ELSE folded(error) END, ?)": wanted.error and wanted.error.casefold(),
     }
     given = {condition: value for condition, value in conditions.items() if value is not None}
     where = f"WHERE {' AND '.join(given)}" if given else ""

@@ -44,6 +44,17 @@ def test_threads_are_found_by_what_they_are(
     assert set(names(*options)) == wanted
 
 
+@pytest.mark.parametrize("part", ["überweisung", "ÜBERWEISUNG", "prüfstrasse", "ПЛАТЁЖ", "платёж"])
+def test_threads_are_found_by_an_error_in_any_script(kafka: FakeKafka, part: str) -> None:
+    """The case of letters beyond ASCII makes no difference either, in the error or in what is asked for."""
+    made = thread("t", 1)
+    made.answer(0, status="failed", error_message="Überweisung an die Prüfstraße: Платёж")
+    for entry in made.journal:
+        kafka.add_entry(entry)
+    assert names("--error", part) == ["t"]
+    assert names("--error", "Ubung") == []
+
+
 def test_threads_come_newest_first_or_longest_first(journal: dict[str, Desk]) -> None:
     """By last activity; with --older by how long they are as they are. --limit says that there are more."""
     rows = objects(run("threads", "--json"))
