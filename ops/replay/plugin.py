@@ -56,6 +56,11 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if not where.exists():
         raise pytest.UsageError(f"threadlog: there are no histories at {where}")
+    if where.suffix != ".jsonl" if where.is_file() else not any(where.rglob("*.jsonl")):
+        verb = "is" if where.is_file() else "holds"
+        raise pytest.UsageError(
+            f"threadlog: {where} {verb} no *.jsonl, so none is tested; `threadlog histories export` makes one"
+        )
     if not _option(config, "app"):
         raise pytest.UsageError("threadlog: histories of what app? Give --threadlog-app=package.module:attribute")
     named = config.getoption("--threadlog-histories") is not None

@@ -86,6 +86,22 @@ def test_plugin_without_an_app_or_histories_is_a_sentence(tests: Pytest) -> None
     assert "there are no histories at" in tests("--threadlog-histories=nowhere", f"--threadlog-app={APP}")[1]
 
 
+@pytest.mark.parametrize("named", ["mix.json", "."], ids=["another name", "an empty folder"])
+def test_plugin_without_a_file_of_histories_is_a_sentence(tests: Pytest, tmp_path: Path, named: str) -> None:
+    """Where no test of a history can come of what is named, the tests beside it do not pass for all."""
+    folder = tmp_path / "histories"
+    (folder / "mix.jsonl").rename((folder if named != "." else tmp_path) / "mix.json")
+    code, said = tests("-q", f"--threadlog-histories=histories/{named}", f"--threadlog-app={APP}", ".")
+    assert (code, "no *.jsonl, so none is tested" in said) == (4, True), said
+
+
+def test_plugin_takes_histories_of_folders_below(tests: Pytest, tmp_path: Path) -> None:
+    """They may be sorted into some."""
+    (tmp_path / "histories" / "old").mkdir()
+    (tmp_path / "histories" / "mix.jsonl").rename(tmp_path / "histories" / "old" / "mix.jsonl")
+    assert f"{COUNT + 1} passed" in tests("-q", "--threadlog-histories=histories", f"--threadlog-app={APP}", ".")[1]
+
+
 def test_plugin_refuses_a_file_that_is_not_whole(tests: Pytest, tmp_path: Path) -> None:
     """A file that was cut off must not pass for fewer threads."""
     path = tmp_path / "histories" / "mix.jsonl"
