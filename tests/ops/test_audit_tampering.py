@@ -151,6 +151,30 @@ def test_verify_sees_swapped_heads(bundle: Path, key: Path) -> None:
     ]
 
 
+BESIDE = {"partition": 7, "offset": 7, "timestamp_ms": 7, "headers": [["traceparent", value(b"another")]]}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_verify_tells_that_no_hash_covers_what_stands_beside_a_record(
+    bundle: Path, key: Path, alone: Path, name: str
+) -> None:
+    """Headers, place and broker's time of a record are under the bundle's signature alone; without one that is said."""
+
+    def edit(lines: Lines) -> None:
+        lines[2][name] = BESIDE[name]
+
+    change(bundle, "records.jsonl", edit)
+    said, faults = check(bundle, key)
+    assert faults == []
+    assert said[0] == (
+        "manifest: journal 'threadlog', not signed. What no head covers rests on who gave you this: narrative, "
+        "schemas, choice, void records, what is not yet signed, and headers, places and broker's times of records."
+    )
+    sealed = exported(alone, "--key", str(key), name="sealed")
+    change(sealed, "records.jsonl", edit)
+    assert check(sealed, key)[1][0].startswith("manifest: forged")
+
+
 def head_of(kafka: FakeKafka, line: dict[str, Any]) -> AuditHead:
     head = read(Codec(kafka.schemas), verify.b64decode(line["value"]))
     assert head is not None
