@@ -116,14 +116,14 @@ class HistoryItem(pytest.Item):
     def runtest(self) -> None:
         """Raises Diverged at the first decision that differs."""
         from ops.replay import report
-        from ops.replay.work import load
+        from ops.replay.work import load_sealed
         from schemas.errors import Unreadable
         from threadlog.live import LiveRuns
         from threadlog.replay import Replay, input_of
         from wire.sealed import sealed
 
         cold = self.config.getoption("--threadlog-cold")
-        replay = Replay(load(_option(self.config, "app")), live=LiveRuns(0 if cold else 1))
+        replay = Replay(load_sealed(_option(self.config, "app")), live=LiveRuns(0 if cold else 1))
         for entry in self._entries:
             try:
                 input = input_of(entry, self._codec.decode)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import configparser
 import importlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,6 +79,21 @@ def test_plugin_fails_a_thread_with_its_divergence(
     name = spec.partition(":")[0]
     assert f"handler    {name}.py:{source(spec, tmp_path, 'pieces left.')} in support" in said
     assert '+ reply "' in said and "plugin.py" not in said
+
+
+def test_plugin_fails_every_thread_of_an_app_that_connects_when_it_is_imported(
+    tests: Pytest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test run reaches nothing: the module is told so by a sentence."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+        dial = f"import socket; socket.create_connection(('127.0.0.1', {listener.getsockname()[1]})).close()"
+        spec = changed(tmp_path, monkeypatch, ("app = App(", f"{dial}\napp = App("))
+        code, said = tests("-q", "--threadlog-histories=histories", f"--threadlog-app={spec}")
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    assert (code, f"{COUNT} failed, 1 passed" in said) == (1, True), said
+    assert f"{spec} cannot be imported: Sealed: socket." in said
 
 
 def test_plugin_without_an_app_or_histories_is_a_sentence(tests: Pytest) -> None:
