@@ -172,6 +172,7 @@ def _end(job: Job, app: App, source: Source, replay: Replay, tally: Tally) -> No
     tally.threads += len(replay.states)
     tally.cut += len(replay.cut)
     tally.lost += source.cut.total()
+    tally.left_out += len(source.cut.keys() - replay.states.keys())
     tally.other_limits.update(replay.other_limits)
     tally.older_states += replay.older_states
     for void in source.voids:
