@@ -25,6 +25,7 @@ _PROGRESS_STEPS = 10_000  # of SQLite's machine between two looks at the clock; 
 @dataclass(frozen=True)
 class Filter:
     """Which threads. All that is given must hold; None: any. `older_ms`, `younger_ms`: how long they are as they are.
+    `began_before_ms` (excluded), `began_after_ms`: when their first decision was, in milliseconds of the Unix epoch.
 
     waiting_on, tool: one whole name. error: a part of the error's text, whatever its case."""
 
@@ -35,6 +36,8 @@ class Filter:
     waiting_on: str | None = None
     tool: str | None = None
     error: str | None = None
+    began_before_ms: int | None = None
+    began_after_ms: int | None = None
     limit: int = 50
 
 
@@ -46,6 +49,8 @@ def threads(db: sqlite3.Connection, wanted: Filter, now_ms: int) -> list[dict[st
         "agent = ?": wanted.agent,
         "since_ms <= ?": None if wanted.older_ms is None else now_ms - wanted.older_ms,
         "since_ms >= ?": None if wanted.younger_ms is None else now_ms - wanted.younger_ms,
+        "began_ms < ?": wanted.began_before_ms,
+        "began_ms >= ?": wanted.began_after_ms,
         "state IN ('waiting', 'parked') AND instr(', ' || waiting_on || ', ', ?)": wanted.waiting_on
         and f", {wanted.waiting_on}, ",
         "instr(', ' || tools || ', ', ?)": wanted.tool and f", {wanted.tool}, ",
