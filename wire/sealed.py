@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""While a handler is executed again, it opens no connection and starts no program or thread.
+"""While a handler is executed again, it opens no connection and starts no program or thread. While an app is imported
+for that, it opens no connection; libraries may start a thread or ask a program for a version.
 
 A handler does no I/O, so none of it is missed; one that does would otherwise do it once more at every replay. Python
 tells an audit hook before it connects, sends or looks a name up; while the seal is on, the hook says no, the handler
@@ -16,20 +17,24 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-_REFUSED = frozenset({
+_CONNECTS = frozenset({
     "socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname",
-    "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty",
 })  # fmt: skip
-_seal = threading.local()
+_STARTS = frozenset({"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty"})
+_HANDLER, _IMPORT = "a handler does no I/O", "an app that is imported connects to nothing"
+_seal = threading.local()  # `of`: what is sealed, _HANDLER, _IMPORT or nothing
 
 
 class Sealed(PermissionError):
-    """A handler tried to reach the world while it was executed again."""
+    """A handler tried to reach the world while it was executed again, or an app while it was imported."""
 
 
 def _hook(event: str, _: tuple[Any, ...]) -> None:
-    if event in _REFUSED and getattr(_seal, "on", False):
-        raise Sealed(f"{event} in a replay: a handler does no I/O, that belongs in a tool")
+    if event not in _CONNECTS and event not in _STARTS:
+        return
+    of = getattr(_seal, "of", "")
+    if of == _HANDLER or (of == _IMPORT and event in _CONNECTS):
+        raise Sealed(f"{event} in a replay: {of}, that belongs in a tool")
 
 
 _start = threading.Thread.start
@@ -37,7 +42,7 @@ _start = threading.Thread.start
 
 def _start_thread(thread: threading.Thread) -> None:
     """`Thread.start`; Python 3.11 tells no hook of it, and another thread is not sealed."""
-    if getattr(_seal, "on", False):
+    if getattr(_seal, "of", "") == _HANDLER:
         raise Sealed("a thread in a replay: a handler waits for nothing but what it awaits, that belongs in a tool")
     _start(thread)
 
@@ -49,12 +54,12 @@ def _install() -> None:
 
 
 @contextmanager
-def sealed() -> Iterator[None]:
-    """Within it, this thread reaches nothing."""
+def sealed(importing: bool = False) -> Iterator[None]:
+    """Within it, this thread reaches nothing. importing: it connects to nothing, and may start programs and threads."""
     _install()
-    before = getattr(_seal, "on", False)
-    _seal.on = True
+    before = getattr(_seal, "of", "")
+    _seal.of = _IMPORT if importing else _HANDLER
     try:
         yield
     finally:
-        _seal.on = before
+        _seal.of = before

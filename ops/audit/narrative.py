@@ -88,8 +88,9 @@ def _thread(number: int, story: Story, codec: Codec) -> str:
     told += [_entry(entry, number, story, calls, codec) for entry in entries]
     told += [
         f'<div class="entry alarm"><p class="tag">OUTSIDE THE CHAIN</p><p>The record at partition {void.partition}, '
-        f"offset {void.offset} does not continue this thread: {shown(void.reason)}. It counts for nothing; what it "
-        "asked for may have been done all the same. Its bytes are in void.jsonl.</p></div>"
+        f"offset {void.offset} does not continue this thread: {shown(void.reason)}. It counts for nothing. No effect "
+        "on the world that it asks for is run on its account. Reads, replies and events for other threads that it asks "
+        "for may be out all the same. Its bytes are in void.jsonl.</p></div>"
         for _, void in story.voids
     ]
     return "".join(told)

@@ -111,7 +111,8 @@ class Bundle:
             if name not in ("manifest.json", "manifest.sig"):
                 raise Broken(f"{name} is not the file that the manifest lists")
         if not must_be_signed and not (self.folder / "manifest.sig").exists():
-            return "not signed. What the heads do not cover (narrative, schemas, choice) rests on who gave you this"
+            rest = "not signed. What no head covers rests on who gave you this: narrative, schemas, choice, void"
+            return f"{rest} records, what is not yet signed, and headers, places and broker's times of records"
         seal = json.loads((self.folder / "manifest.sig").read_bytes())
         signed = framed("threadlog.AuditManifest/1", (self.folder / "manifest.json").read_bytes())
         self.check_signature(seal["key"], bytes.fromhex(seal["signature"]), signed)
@@ -129,8 +130,7 @@ class Bundle:
     def read(self, value: bytes, name: str) -> Record:
         """A record in the Confluent wire format. Raises Broken for one of another schema than that of this name."""
         id = int.from_bytes(value[1:5], "big")
-        schema = self._avsc.get(id) or json.loads((self.folder / "schemas" / f"{id}.avsc").read_bytes())
-        self._avsc[id] = schema
+        schema = self._avsc[id] = self._avsc.get(id) or json.loads((self.folder / f"schemas/{id}.avsc").read_bytes())
         record, at = avro(schema, value, 5)
         if (value[0], at, f"{schema['namespace']}.{schema['name']}") != (0, len(value), name):
             raise Broken(f"not a {name} in the Confluent wire format")

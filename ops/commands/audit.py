@@ -110,10 +110,16 @@ def export(ctx: Context, /, out: Path, key_file: Path | None, **asked: Any) -> N
         raise Trouble(f"{out} is there already.", "A bundle is written into a new folder.")
     found = collect(ctx.settings, selection)
     manifest = bundle.write(found, out, time.time_ns() // 1_000_000, key)
-    _tell_bundle(ctx, found, out, manifest)
+    _tell_bundle(ctx, found, out, manifest, sealed=key is not None)
 
 
-def _tell_bundle(ctx: Context, found: Collected, out: Path, manifest: dict[str, Any]) -> None:
+_NOT_SEALED = (
+    "The bundle is not signed: by whoever can change its manifest too, threads and the tail behind a last signed head "
+    "can be left out, and headers, places and broker's times of records changed, unseen. --key KEY signs it."
+)
+
+
+def _tell_bundle(ctx: Context, found: Collected, out: Path, manifest: dict[str, Any], sealed: bool) -> None:
     for thread in manifest["threads"]:
         ctx.emit(**{**thread, "marked": len(thread["marked"])})
     entries = sum(len(story.entries) for story in found.stories)
@@ -123,7 +129,10 @@ def _tell_bundle(ctx: Context, found: Collected, out: Path, manifest: dict[str, 
     journal = ctx.settings.namespace
     ctx.say(f"Read {out / 'narrative.html'}; verify with: python verify.py {out} --key PUBKEY --journal {journal}")
     ctx.say(f"Give your readers the public key and verify.py (SHA-256 {verifier}) by another way than the bundle.")
-    ctx.emit(bundle=str(out), threads=len(found.stories), entries=entries, unsigned=len(unsigned), verifier=verifier)
+    counts = {"threads": len(found.stories), "entries": entries, "unsigned": len(unsigned)}
+    ctx.emit(bundle=str(out), **counts, verifier=verifier, sealed=sealed)
+    if not sealed:
+        ctx.say(_NOT_SEALED)
     if unsigned:
         ctx.say(
             f"Not signed as they stand: {counted(len(unsigned), 'thread')}. `threadlog audit sign`, then export again."

@@ -81,6 +81,12 @@ def _workers(given: int | None, one: bool) -> int:
 def _tell(ctx: Context, job: Job, tally: Tally, seconds: float, workers: int) -> None:
     if not tally.threads and not tally.voids:
         what = f"nothing of thread {job.threads[0]!r}" if job.threads else "no decision"
+        if tally.left_out:
+            lost = f"thread {job.threads[0]!r}" if job.threads else "every thread"
+            raise Trouble(
+                f"Retention has deleted the beginning of {lost}, and left no snapshot: nothing can be replayed.",
+                "A thread that goes on gets a snapshot again.",
+            )
         if job.files:
             raise Trouble(f"The file holds {what}.", "Its lines name its threads; without one, all are replayed.")
         raise Trouble(f"The journal holds {what}.", "`threadlog send` begins a thread.")
@@ -90,7 +96,7 @@ def _tell(ctx: Context, job: Job, tally: Tally, seconds: float, workers: int) ->
     for line in report.summary(tally, seconds, workers):
         ctx.say(line)
     open_ = {"open_runs": tally.open_runs, "parked_runs": tally.parked_runs, "breaches": len(tally.breaches)}
-    ctx.emit(**telling.counts(tally, seconds), **open_, workers=workers)
+    ctx.emit(**telling.counts(tally, seconds), **open_, threads_left_out=tally.left_out, workers=workers)
     telling.end(tally, failed)
 
 

@@ -25,6 +25,7 @@ _PROGRESS_STEPS = 10_000  # of SQLite's machine between two looks at the clock; 
 @dataclass(frozen=True)
 class Filter:
     """Which threads. All that is given must hold; None: any. `older_ms`, `younger_ms`: how long they are as they are.
+    `began_before_ms` (excluded), `began_after_ms`: when their first decision was, in milliseconds of the Unix epoch.
 
     waiting_on, tool: one whole name. error: a part of the error's text, whatever its case."""
 
@@ -35,20 +36,25 @@ class Filter:
     waiting_on: str | None = None
     tool: str | None = None
     error: str | None = None
+    began_before_ms: int | None = None
+    began_after_ms: int | None = None
     limit: int = 50
 
 
 def threads(db: sqlite3.Connection, wanted: Filter, now_ms: int) -> list[dict[str, Any]]:
     """The threads that a filter lets through: the busiest first, or with `older_ms` those that are so for longest."""
+    db.create_function("folded", 1, str.casefold, deterministic=True)  # SQLite's lower() knows ASCII alone
     conditions = {
         "state = ?": wanted.state,
         "agent = ?": wanted.agent,
         "since_ms <= ?": None if wanted.older_ms is None else now_ms - wanted.older_ms,
         "since_ms >= ?": None if wanted.younger_ms is None else now_ms - wanted.younger_ms,
+        "began_ms < ?": wanted.began_before_ms,
+        "began_ms >= ?": wanted.began_after_ms,
         "state IN ('waiting', 'parked') AND instr(', ' || waiting_on || ', ', ?)": wanted.waiting_on
         and f", {wanted.waiting_on}, ",
         "instr(', ' || tools || ', ', ?)": wanted.tool and f", {wanted.tool}, ",
-        "instr(lower(error), ?)": wanted.error and wanted.error.lower(),
+        "instr(CASE error WHEN '' THEN '' ELSE folded(error) END, ?)": wanted.error and wanted.error.casefold(),
     }
     given = {condition: value for condition, value in conditions.items() if value is not None}
     where = f"WHERE {' AND '.join(given)}" if given else ""

@@ -14,6 +14,7 @@ docs/replay.md has the format for other programs.
 from __future__ import annotations
 
 import binascii
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -29,10 +30,12 @@ from threadlog.entry import Entry
 
 FORMAT, VERSION = "threadlog.histories", 1
 _OWN_IDS = 10**9  # from here on; no registry is as full, and a file may name more of its schemas further on
-_ENTRY, _SEQ = b'{"thread":', b',"seq":'
+# The beginning of an entry and the name of its thread, with whatever spaces other programs put between.
+_ENTRY = re.compile(rb'\s*\{\s*"thread"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"')
 _encode = msgspec.json.Encoder().encode
 _entry = msgspec.json.Decoder(Entry).decode
 _line = msgspec.json.Decoder(dict[str, Any]).decode
+_name = msgspec.json.Decoder(str).decode
 
 
 class Writer:
@@ -108,11 +111,12 @@ class Histories:
                     self.bytes_read += len(line)
                     if end is not None:
                         raise self._trouble(number, "stands after the end")
-                    if not line.startswith(_ENTRY):
+                    named = _ENTRY.match(line)
+                    if named is None:
                         end = self._other(number, line)
                         continue
                     entries += 1
-                    entry = self._mine(number, line)
+                    entry = self._mine(number, line, named[1])
                     if entry is not None:
                         yield entry
         except OSError as error:
@@ -155,13 +159,14 @@ class Histories:
                 "Read it with the threadlog that wrote it, or a newer one.",
             )
 
-    def _mine(self, number: int, line: bytes) -> Entry | None:
-        """The entry, if its thread falls to this reader. A thread is told from the line's beginning, unparsed."""
+    def _mine(self, number: int, line: bytes, named: bytes) -> Entry | None:
+        """The entry, if its thread falls to this reader. `named`: the thread's name as it stands in the line, of which
+        the rest is not parsed for that; it is parsed itself where it has escapes, of which there is a choice."""
         index, readers = self.share
-        named = line[len(_ENTRY) : line.find(_SEQ)]
-        if readers > 1 and zlib.crc32(named) % readers != index:
-            return None
         try:
+            name = _name(b'"%b"' % named).encode() if b"\\" in named else named
+            if readers > 1 and zlib.crc32(name) % readers != index:
+                return None
             entry = _entry(line)
         except (msgspec.DecodeError, UnicodeError, binascii.Error, RecursionError) as error:
             raise self._trouble(number, f"is no entry: {error}") from error

@@ -56,6 +56,11 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if not where.exists():
         raise pytest.UsageError(f"threadlog: there are no histories at {where}")
+    if where.suffix != ".jsonl" if where.is_file() else not any(where.rglob("*.jsonl")):
+        verb = "is" if where.is_file() else "holds"
+        raise pytest.UsageError(
+            f"threadlog: {where} {verb} no *.jsonl, so none is tested; `threadlog histories export` makes one"
+        )
     if not _option(config, "app"):
         raise pytest.UsageError("threadlog: histories of what app? Give --threadlog-app=package.module:attribute")
     named = config.getoption("--threadlog-histories") is not None
@@ -111,14 +116,14 @@ class HistoryItem(pytest.Item):
     def runtest(self) -> None:
         """Raises Diverged at the first decision that differs."""
         from ops.replay import report
-        from ops.replay.work import load
+        from ops.replay.work import load_sealed
         from schemas.errors import Unreadable
         from threadlog.live import LiveRuns
         from threadlog.replay import Replay, input_of
         from wire.sealed import sealed
 
         cold = self.config.getoption("--threadlog-cold")
-        replay = Replay(load(_option(self.config, "app")), live=LiveRuns(0 if cold else 1))
+        replay = Replay(load_sealed(_option(self.config, "app")), live=LiveRuns(0 if cold else 1))
         for entry in self._entries:
             try:
                 input = input_of(entry, self._codec.decode)

@@ -125,6 +125,10 @@ def notes(tally: Tally) -> Iterator[str]:
         yield f"{_number(tally.cut, 'thread')} begin at a snapshot: their history before it is cut"
     if tally.lost:
         yield f"{_number(tally.lost, 'decision')} stand before their thread's first snapshot, what is before is cut"
+    if of := tally.left_out:
+        verb, its, they = ("is", "its", "it has") if of == 1 else ("are", "their", "they have")
+        what = f"{_number(of, 'thread')} {verb} left out"
+        yield f"{what}: retention has deleted {its} beginning, and {they} no snapshot yet"
     if of := tally.older_states:
         yield f"{of:,} were decided on states of an older version: their effects are compared, their patches are not"
     for digest, of in sorted(tally.other_limits.items()):
@@ -148,6 +152,16 @@ def groups(tally: Tally) -> Iterator[str]:
         yield f"{group.decisions:>9,}  {kind(group.kind, group.about)}  {in_}, first {first}"
     if len(ordered) > GROUPS_SHOWN:
         yield f"           and {len(ordered) - GROUPS_SHOWN} kinds more"
+
+
+def upgrade(tally: Tally) -> str:
+    """How many threads new code would break, of how many open runs, and how many nobody can tell of."""
+    threads = len({one.thread for one in tally.breaches})
+    parked = f" ({tally.parked_runs} parked already)" if tally.parked_runs else ""
+    tried = " of what was tried" if tally.left_out else ""
+    broken = f"This code would break {threads:,} of the threads" if threads else f"This code breaks nothing{tried}"
+    untried = f"; {_number(tally.left_out, 'thread')} could not be tried" if tally.left_out else ""
+    return f"{broken}: {tally.open_runs:,} runs are open{parked}{untried}."
 
 
 def verdict(tally: Tally) -> str:

@@ -31,6 +31,7 @@ class Tally(msgspec.Struct):
     diverged: int = 0  # threads that do
     cut: int = 0  # threads that begin at a snapshot
     lost: int = 0  # entries before a thread's first snapshot, where the history before them is cut
+    left_out: int = 0  # threads that have lost their beginning and have no snapshot yet
     groups: dict[str, Group] = msgspec.field(default_factory=dict)
     other_limits: Counter[str] = msgspec.field(default_factory=Counter)
     older_states: int = 0  # decisions made on a state of an older version, compared without their patches
@@ -76,7 +77,7 @@ class Tally(msgspec.Struct):
             mine.update(others)
         for group in other.groups.values():
             self._group(group)
-        for name in ("threads", "diverged", "cut", "lost", "older_states", "voids", "open_runs", "parked_runs"):
+        for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.voids_told = [*self.voids_told, *other.voids_told][:VOIDS_KEPT]
         self.breaches = sorted([*self.breaches, *other.breaches], key=lambda one: one.thread)
@@ -96,6 +97,11 @@ class Tally(msgspec.Struct):
             known.threads += group.threads
             known.decisions += group.decisions
             known.first = min(known.first, group.first, key=_when)
+
+
+_SUMS = (
+    "threads", "diverged", "cut", "lost", "left_out", "older_states", "voids", "open_runs", "parked_runs",
+)  # fmt: skip
 
 
 def _when(found: Divergence) -> tuple[int, str, int]:

@@ -77,10 +77,7 @@ def upgrade(ctx: Context, tally: Tally) -> bool:
         ctx.emit(breaks=True, **msgspec.to_builtins(one))
         for line in report.breach(one):
             ctx.say(_coloured(line))
-    threads = len({one.thread for one in tally.breaches})
-    parked = f" ({tally.parked_runs} parked already)" if tally.parked_runs else ""
-    broken = f"This code would break {threads:,} of the threads" if threads else "This code breaks nothing"
-    ctx.say(f"{broken}: {tally.open_runs:,} runs are open{parked}.")
+    ctx.say(report.upgrade(tally))
     return bool(tally.breaches)
 
 

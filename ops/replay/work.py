@@ -7,8 +7,10 @@ The same in the process of the command or in one of its own; what is found on th
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import sys
+import sysconfig
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -29,7 +31,7 @@ from threadlog.live import LiveRuns
 from threadlog.replay import Divergence, Outcome, Replay, input_of
 from threadlog.upgrade import breaches
 from wire.app_code import AppCodeError, load_app
-from wire.sealed import sealed
+from wire.sealed import Sealed, sealed
 
 # Executions kept live, a few KB each; threads of a log are mixed, and one that was dropped is executed from its start.
 LIVE_RUNS = 20_000
@@ -85,14 +87,30 @@ def load(spec: str) -> App:
     except AppCodeError:
         raise
     except (Exception, SystemExit) as error:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-        place = f" ({os.path.relpath(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
-        raise Trouble(f"{spec} cannot be imported: {type(error).__name__}: {error}{place}.") from error
+        told = f"{type(error).__name__}: {error}{_place(error)}"
+        raise Trouble(f"{spec} cannot be imported: {told}.") from error
+
+
+def load_sealed(spec: str) -> App:
+    """The same, for a replay: while the app is imported it connects to nothing."""
+    with sealed(importing=True):
+        return load(spec)
+
+
+def _place(error: BaseException) -> str:
+    """The line that an error of an import comes from: not of what it called of Python's, and not of our seal."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    theirs = [frame for frame in frames if not frame.filename.startswith(_PYTHONS) and frame.filename != _SEAL]
+    last = (theirs or frames)[-1:]
+    return "".join(f" ({os.path.relpath(frame.filename)}:{frame.lineno})" for frame in last)
+
+
+_PYTHONS, _SEAL = sysconfig.get_path("stdlib"), inspect.getfile(Sealed)
 
 
 def work(job: Job, tell: Tell) -> Tally:
     """Replay this reader's share. Raises Trouble and what readers raise."""
-    app, tally = load(job.app), Tally()
+    app, tally = load_sealed(job.app), Tally()
     if job.files and not job.upgrade:  # the whole of them: one thread, or one share, may be of an agent that is gone
         every = replace(job, share=(0, 1), threads=())
         check(job.app, app, (entry for source in every.sources() for entry in source))
@@ -154,6 +172,7 @@ def _end(job: Job, app: App, source: Source, replay: Replay, tally: Tally) -> No
     tally.threads += len(replay.states)
     tally.cut += len(replay.cut)
     tally.lost += source.cut.total()
+    tally.left_out += len(source.cut.keys() - replay.states.keys())
     tally.other_limits.update(replay.other_limits)
     tally.older_states += replay.older_states
     for void in source.voids:

@@ -116,6 +116,23 @@ def test_export_says_how_to_verify(kafka: FakeKafka, alone: Path) -> None:
     assert json.loads((alone / "bundle" / "manifest.json").read_text())["files"]["verify.py"] == whole["verifier"]
 
 
+def test_export_without_a_key_says_what_is_not_seen(kafka: FakeKafka, alone: Path) -> None:
+    """And how to sign; with a key there is nothing to say."""
+    paid(kafka)
+    key = signed(alone)
+    assert (
+        "The bundle is not signed: by whoever can change its manifest too, threads and the tail behind a last signed "
+        "head can be left out, and headers, places and broker's times of records changed, unseen. --key KEY signs it.\n"
+        in run("audit", "export", "--out", "open").stdout
+    )
+    assert "not signed" not in run("audit", "export", "--out", "sealed", "--key", str(key)).stdout
+    told = [
+        objects(run("audit", "export", "--out", name, *more, "--json"))[-1]
+        for name, more in (("a", ()), ("b", ("--key", str(key))))
+    ]
+    assert [whole["sealed"] for whole in told] == [False, True]
+
+
 def test_export_reads_inputs_that_cannot_be_read(kafka: FakeKafka, alone: Path) -> None:
     """Poison is in the bundle like everything else."""
     made = case(kafka)

@@ -119,7 +119,7 @@ def test_narrative_sets_off_a_run_that_was_stopped(kafka: FakeKafka, alone: Path
 
 
 def test_narrative_shows_records_outside_the_chain(kafka: FakeKafka, alone: Path) -> None:
-    """A fork is told with its place, and that what it asked for may have been done."""
+    """A fork is told with its place, and what of that which it asked for may be out: no effect, but anything else."""
     from tests.ops.fakes import run
 
     made = eventful(kafka)
@@ -130,6 +130,10 @@ def test_narrative_shows_records_outside_the_chain(kafka: FakeKafka, alone: Path
     assert (out.exit_code, "tells of what does not count, 1 record:" in out.stderr) == (1, True)
     text = Page((alone / "bundle" / "narrative.html").read_text("utf-8")).text
     assert "OUTSIDE THE CHAIN The record at partition 0, offset 10 does not continue this thread: fork: seq 5" in text
+    assert (
+        "It counts for nothing. No effect on the world that it asks for is run on its account. Reads, replies and "
+        "events for other threads that it asks for may be out all the same. Its bytes are in void.jsonl." in text
+    )
 
 
 HOSTILE = [

@@ -37,7 +37,7 @@ def test_verify_sees_every_flipped_bit(bundle: Path, key: Path) -> None:
     lines = [json.loads(line) for line in (bundle / "records.jsonl").read_bytes().splitlines()[:3]]
     told = [(f"line {number}", verify.DECISION, line) for number, line in enumerate(lines, 1)]
     opened, raw = verify.Bundle(bundle, {public_hex(key)}), verify.b64decode(lines[2]["value"])
-    for bit in range(0, 8 * len(raw), 7):  # 7 and 8 have no common factor: in time every bit of a byte
+    for bit in range(8 * len(raw)):
         flipped = bytearray(raw)
         flipped[bit // 8] ^= 1 << bit % 8
         lines[2]["value"] = value(bytes(flipped))
@@ -149,6 +149,30 @@ def test_verify_sees_swapped_heads(bundle: Path, key: Path) -> None:
         "a record of thread 'u', seq 3 stands there",
         "a record of thread 't', seq 10 stands there",
     ]
+
+
+BESIDE = {"partition": 7, "offset": 7, "timestamp_ms": 7, "headers": [["traceparent", value(b"another")]]}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_verify_tells_that_no_hash_covers_what_stands_beside_a_record(
+    bundle: Path, key: Path, alone: Path, name: str
+) -> None:
+    """Headers, place and broker's time of a record are under the bundle's signature alone; without one that is said."""
+
+    def edit(lines: Lines) -> None:
+        lines[2][name] = BESIDE[name]
+
+    change(bundle, "records.jsonl", edit)
+    said, faults = check(bundle, key)
+    assert faults == []
+    assert said[0] == (
+        "manifest: journal 'threadlog', not signed. What no head covers rests on who gave you this: narrative, "
+        "schemas, choice, void records, what is not yet signed, and headers, places and broker's times of records."
+    )
+    sealed = exported(alone, "--key", str(key), name="sealed")
+    change(sealed, "records.jsonl", edit)
+    assert check(sealed, key)[1][0].startswith("manifest: forged")
 
 
 def head_of(kafka: FakeKafka, line: dict[str, Any]) -> AuditHead:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ops.fakes import run
-from tests.ops.replays import APP, changed, file, mix, source
+from tests.ops.fakes import FakeKafka, objects, run
+from tests.ops.indexes import thread
+from tests.ops.replays import APP, changed, file, mix, registered, source
 
 HERE = ("--workers", "0")
 
@@ -76,3 +77,35 @@ def test_upgrade_check_decides_nothing_again(alone: Path, monkeypatch: pytest.Mo
     """Another answer to a future message is no breach."""
     spec = changed(alone, monkeypatch, ("pieces.", "pieces left."))
     assert check(alone, spec)[:2] == (0, [])
+
+
+def test_upgrade_check_names_how_many_threads_it_could_not_try(kafka: FakeKafka) -> None:
+    """Where retention has left a thread without its beginning and without a snapshot, nobody knows what is open in it:
+    "breaks nothing" is said of the others alone."""
+    kafka.schemas = registered()
+    entries = mix(120)
+    for entry in entries:
+        kafka.add_entry(entry)
+    check = ("replay", "--all", "--app", APP, "--check-upgrade", *HERE)
+    assert "This code breaks nothing: " in run(*check).stdout
+    assert objects(run(*check, "--json"))[-1]["threads_left_out"] == 0
+    kafka.cut("agent-decisions", 5)
+    lost = {entry.thread for entry in entries[5:]} - {entry.thread for entry in entries[5:] if entry.seq == 1}
+    assert len(lost) == 5 and not any(entry.snapshot for entry in entries)
+    told = run(*check)
+    assert told.exit_code == 0
+    [verdict] = [line for line in told.stdout.splitlines() if line.startswith("This code breaks nothing of what was ")]
+    assert verdict.endswith(f"; {len(lost)} threads could not be tried.")
+    why = "threads are left out: retention has deleted their beginning, and they have no snapshot yet\n"
+    assert f"\n{len(lost)} {why}" in told.stdout
+    assert objects(run(*check, "--json"))[-1]["threads_left_out"] == len(lost)
+
+
+def test_upgrade_check_of_a_thread_that_cannot_be_tried_fails(kafka: FakeKafka) -> None:
+    """It is in the journal, so it is not called missing; nor is it said to be fine."""
+    for entry in thread("t", 1, 0, 0).journal:
+        kafka.add_entry(entry)
+    kafka.cut("agent-decisions", 1)
+    told = run("replay", "t", "--app", APP, "--check-upgrade", *HERE)
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert "Retention has deleted the beginning of thread 't', and left no snapshot: nothing can" in told.stderr

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ops.context import Trouble
 from ops.replay.histories import Histories, Writer
@@ -63,6 +66,28 @@ def test_histories_are_shared_out_by_thread(tmp_path: Path) -> None:
     assert sorted(entry.hash for part in parts for entry in part) == sorted(entry.hash for entry in mix(120))
     threads = [{entry.thread for entry in part} for part in parts]
     assert all(threads) and sum(map(len, threads)) == len(set().union(*threads))
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        json.dumps,
+        lambda line: json.dumps(line, separators=(" , ", " : ")).replace("{", "{ ", 1),
+        lambda line: json.dumps(line, ensure_ascii=line.get("seq", 0) % 2 == 1, separators=(",", ":")),
+    ],
+    ids=["spaces", "more spaces", "escapes in every second line"],
+)
+def test_histories_of_other_programs_are_shared_out_by_thread(tmp_path: Path, spelt: Callable[[Any], str]) -> None:
+    """However their JSON is spelt, a thread falls to one reader, whole."""
+    entries = [replace(entry, thread=f'{entry.thread} 🧾 ü "x" ,"seq":') for entry in mix(120)]
+    path = tmp_path / "other.jsonl"
+    lines = [json.loads(line) for line in written(entries).splitlines()]
+    path.write_text("".join(f"{spelt(line)}\n" for line in lines), "utf-8")
+    assert list(Histories(path)) == entries
+    parts = [list(Histories(path, (index, 3))) for index in range(3)]
+    threads = [{entry.thread for entry in part} for part in parts]
+    assert all(threads) and sum(map(len, threads)) == len(set().union(*threads))
+    assert sum(map(len, parts)) == len(entries)
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,18 @@ def test_journal_whole_story_is_told(kafka: FakeKafka) -> None:
     ]
 
 
+def test_journal_story_tells_the_day_of_each_decision(kafka: FakeKafka) -> None:
+    """A run may take a week: a time without its day would be one of several."""
+    made = desk(polite)
+    for name in ("Ann", "Bob"):
+        made.send(name=name)
+        kafka.add_entry(made.journal[-1])
+        made.now += 86_400_000
+    lines = [line[4:29] for line in run("show", "t").stdout.splitlines() if line[3].isdigit()]
+    assert lines == ["  2023-11-14 22:13:20.001", "  2023-11-15 22:13:20.002"]
+    assert run("show", "t", "--at", "2").stdout.startswith("t after decision 2, 2023-11-15 22:13:20.002\n")
+
+
 def test_journal_unknown_thread_is_a_sentence(kafka: FakeKafka) -> None:
     """It names threads that are there."""
     kafka.add_entry(story("Ann")[0])

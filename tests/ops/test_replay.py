@@ -83,6 +83,34 @@ def test_replay_shuts_a_handler_in_that_does_io(alone: Path, tmp_path: Path, mon
     assert f"{spec.partition(':')[0]}.py:{source(spec, tmp_path, 'create_connection')} in support" in told.stdout
 
 
+def test_replay_shuts_an_app_in_that_connects_when_it_is_imported(
+    alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listener hears nothing, and the sentence names the module's line."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+        dial = f"import socket; socket.create_connection(('127.0.0.1', {listener.getsockname()[1]})).close()"
+        spec = changed(tmp_path, monkeypatch, ("app = App(", f"{dial}\napp = App("))
+        told = run("replay", "--file", str(file(tmp_path)), "--app", spec, *HERE)
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    assert told.exit_code == 1
+    line = source(spec, tmp_path, "create_connection")
+    assert f"{spec} cannot be imported: Sealed: socket." in told.stderr
+    assert "in a replay: an app that is imported connects to nothing, that belongs in a tool" in told.stderr
+    assert f"({spec.partition(':')[0]}.py:{line})" in told.stderr
+
+
+def test_replay_lets_an_app_start_what_it_needs_when_it_is_imported(
+    alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Libraries start a thread, or ask a program for a version; nothing is connected by that."""
+    start = "import os, threading; os.system('true'); threading.Thread(target=int).start()"
+    spec = changed(tmp_path, monkeypatch, ("app = App(", f"{start}\napp = App("))
+    told = run("replay", "--file", str(file(tmp_path)), "--app", spec, *HERE)
+    assert (told.exit_code, told.stdout.splitlines()[0]) == (0, "Equal to the bit: 120 decisions.")
+
+
 def test_sealed_lets_go_again() -> None:
     """Within it nothing connects and no program starts; outside of it all does, also after an error."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import configparser
 import importlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,10 +81,41 @@ def test_plugin_fails_a_thread_with_its_divergence(
     assert '+ reply "' in said and "plugin.py" not in said
 
 
+def test_plugin_fails_every_thread_of_an_app_that_connects_when_it_is_imported(
+    tests: Pytest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test run reaches nothing: the module is told so by a sentence."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+        dial = f"import socket; socket.create_connection(('127.0.0.1', {listener.getsockname()[1]})).close()"
+        spec = changed(tmp_path, monkeypatch, ("app = App(", f"{dial}\napp = App("))
+        code, said = tests("-q", "--threadlog-histories=histories", f"--threadlog-app={spec}")
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    assert (code, f"{COUNT} failed, 1 passed" in said) == (1, True), said
+    assert f"{spec} cannot be imported: Sealed: socket." in said
+
+
 def test_plugin_without_an_app_or_histories_is_a_sentence(tests: Pytest) -> None:
     """Wrong options end before anything is collected."""
     assert "histories of what app?" in tests("--threadlog-histories=histories")[1]
     assert "there are no histories at" in tests("--threadlog-histories=nowhere", f"--threadlog-app={APP}")[1]
+
+
+@pytest.mark.parametrize("named", ["mix.json", "."], ids=["another name", "an empty folder"])
+def test_plugin_without_a_file_of_histories_is_a_sentence(tests: Pytest, tmp_path: Path, named: str) -> None:
+    """Where no test of a history can come of what is named, the tests beside it do not pass for all."""
+    folder = tmp_path / "histories"
+    (folder / "mix.jsonl").rename((folder if named != "." else tmp_path) / "mix.json")
+    code, said = tests("-q", f"--threadlog-histories=histories/{named}", f"--threadlog-app={APP}", ".")
+    assert (code, "no *.jsonl, so none is tested" in said) == (4, True), said
+
+
+def test_plugin_takes_histories_of_folders_below(tests: Pytest, tmp_path: Path) -> None:
+    """They may be sorted into some."""
+    (tmp_path / "histories" / "old").mkdir()
+    (tmp_path / "histories" / "mix.jsonl").rename(tmp_path / "histories" / "old" / "mix.jsonl")
+    assert f"{COUNT + 1} passed" in tests("-q", "--threadlog-histories=histories", f"--threadlog-app={APP}", ".")[1]
 
 
 def test_plugin_refuses_a_file_that_is_not_whole(tests: Pytest, tmp_path: Path) -> None:

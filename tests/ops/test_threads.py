@@ -44,6 +44,41 @@ def test_threads_are_found_by_what_they_are(
     assert set(names(*options)) == wanted
 
 
+@pytest.mark.parametrize("part", ["überweisung", "ÜBERWEISUNG", "prüfstrasse", "ПЛАТЁЖ", "платёж"])
+def test_threads_are_found_by_an_error_in_any_script(kafka: FakeKafka, part: str) -> None:
+    """The case of letters beyond ASCII makes no difference either, in the error or in what is asked for."""
+    made = thread("t", 1)
+    made.answer(0, status="failed", error_message="Überweisung an die Prüfstraße: Платёж")
+    for entry in made.journal:
+        kafka.add_entry(entry)
+    assert names("--error", part) == ["t"]
+    assert names("--error", "Ubung") == []
+
+
+def test_threads_are_found_by_their_age(kafka: FakeKafka) -> None:
+    """When they began, whatever they have come to since: a moment, or a time ago. --older is about their state."""
+    day, began = 86_400_000, {"old": 0, "new": 1}
+    for name, days in began.items():
+        made = thread(name)
+        made.now += days * day
+        made.send(n=0)
+        made.now += 10 * day
+        made.send(n=0)
+        for entry in made.journal:
+            kafka.add_entry(entry)
+    for option, moment, wanted in (
+        ("--began-before", "2023-11-15", ["old"]),
+        ("--began-after", "2023-11-15", ["new"]),
+        ("--began-before", "2023-11-14T22:13:20.001Z", []),
+        ("--began-after", "2023-11-14T22:13:20.001Z", ["new", "old"]),
+        ("--began-before", "1h", ["new", "old"]),
+        ("--began-after", "1h", []),
+    ):
+        assert (option, moment, sorted(names(option, moment))) == (option, moment, wanted)
+    told = run("threads", "--began-after", "soon")
+    assert (told.exit_code, "'soon' is no moment" in told.stderr) == (1, True)
+
+
 def test_threads_come_newest_first_or_longest_first(journal: dict[str, Desk]) -> None:
     """By last activity; with --older by how long they are as they are. --limit says that there are more."""
     rows = objects(run("threads", "--json"))
