@@ -23,7 +23,7 @@ from schemas.errors import Unreadable
 from threadlog.app import App
 from threadlog.differences import Differences, Field
 from threadlog.entry import Entry
-from threadlog.following import advance
+from threadlog.following import Head, advance, judge
 from threadlog.inputs import Input
 from threadlog.limits import Limits
 from threadlog.live import LiveRuns
@@ -51,10 +51,13 @@ class Threads(Protocol):
 class Checked(msgspec.Struct):
     """What of a partition was verified: the offsets of its first and last record, -1 before any, and counts.
 
+    `low`: the first offset that retention had left when its first record was read, -1 before that. Above 0 the
+    beginning of the partition is deleted; `first` alone does not say so, for what is before it may have been aborted.
     `standings` counts the entries by how they stand; an entry that stands before the first snapshot of a thread, where
-    the beginning of the partition is gone, is `lost` instead. `cut` threads begin at a snapshot.
+    the beginning of the partition is deleted, is `lost` instead. `cut` threads begin at a snapshot.
     """
 
+    low: int = -1
     first: int = -1
     last: int = -1
     last_log_ms: int = 0
@@ -132,9 +135,12 @@ class Verifier:
         if entry.thread != read.thread:
             return self._void(read, entry.seq, f"wrong key: the entry is of thread {entry.thread}")
         is_new = not self._load(entry.thread)
-        if is_new and entry.seq > 1 and entry.snapshot is None and checked.first > 0:
-            checked.lost += 1
-            return None
+        if is_new and entry.seq > 1:
+            if checked.low <= 0:
+                return self._void(read, entry.seq, judge(entry, entry.thread, Head())[1])
+            if entry.snapshot is None:
+                checked.lost += 1
+                return None
         outcome = self._check(entry, read)
         if outcome.standing == "void":
             return self._left_out(read, entry, is_new)

@@ -105,6 +105,16 @@ def test_run_tells_of_void_entries(kafka: FakeKafka) -> None:
     assert (told.exit_code, f"{entries[place].thread} at {PARTITION}/{place}: wrong hash" in told.stderr) == (1, True)
 
 
+def test_run_tells_of_a_lost_beginning_as_a_local_replay_does(kafka: FakeKafka) -> None:
+    """What the first offsets held was rolled back, not deleted, so each thread that lacks its first entry is a gap."""
+    del kafka.topics["threadlog.agent-decisions"][:30]
+    verified(kafka)
+    there, here = run("replay", "--run", "run-1"), run("replay", "--all", "--app", APP, "--workers", "0")
+    assert there.exit_code == here.exit_code == 1
+    assert there.stderr == here.stderr
+    assert f"at {PARTITION}/30: gap: seq " in there.stderr
+
+
 def test_run_is_not_believed_before_it_has_ended(
     kafka: FakeKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -38,22 +39,26 @@ class Stored(dict[str, str]):
 
 @dataclass
 class Partition:
-    """A partition that is read: `restart` goes on from what was written down, as after a crash."""
+    """A partition that is read: `restart` goes on from what was written down, as after a crash.
+
+    `low`: its first offset that retention has left; `first`: that of its first record, if it is above."""
 
     app: App
     limits: Limits = field(default_factory=Limits)
     kept_max: int = 100
+    low: int = 0
     first: int = 0
     threads: Stored = field(default_factory=Stored)
     checked: Checked = field(default_factory=Checked)
     found: list[Finding] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.checked.low = self.low
         self.verifier = Verifier(self.app, self.threads, self.checked, limits=self.limits, kept_max=self.kept_max)
 
     def take(self, entry: Entry | None, input: Input | None = None, key: str = "", error: Any = None) -> Finding | None:
         """Give it the next record."""
-        offset = max(self.checked.last + 1, self.first)
+        offset = max(self.checked.last + 1, self.first, self.low)
         thread = key or (entry.thread if entry else "t")
         found = self.verifier.take(Read(offset, 1_000 + offset, thread, entry, input, error))
         self.found += [found] if found else []
@@ -160,18 +165,29 @@ def test_verifier_counts_no_thread_of_which_nothing_is_valid() -> None:
 
 
 def test_verifier_begins_at_a_snapshot_where_the_partition_is_cut() -> None:
-    """What stands before it is lost, which is no fault; in a partition that is whole it is a gap."""
+    """What stands before it is lost, which is no fault."""
     thread = next(t for t in (play(h, m) for h, m in some(40)) if any(e.snapshot for e in t.journal[1:]))
     first = next(n for n, entry in enumerate(thread.journal) if entry.snapshot)
     count = len(thread.journal)
-    cut = Partition(thread.app, thread.limits, first=7)
+    cut = Partition(thread.app, thread.limits, low=7)
     for pair in pairs(thread)[1:]:
         assert cut.take(*pair) is None
     told = cut.checked
     assert (told.first, told.cut, told.lost, told.standings) == (7, 1, first - 1, {"equal": count - first})
-    whole = Partition(thread.app, thread.limits)
-    found = whole.take(*pairs(thread)[1])
-    assert found is not None and found.reason.startswith("gap") is (first > 1)
+
+
+@pytest.mark.parametrize("first", [0, 7])
+def test_verifier_begins_at_no_snapshot_where_the_partition_is_whole(first: int) -> None:
+    """A thread that lacks its first entry is a gap to its end, also where what lies before it was aborted."""
+    thread = next(t for t in (play(h, m) for h, m in some(40)) if any(e.snapshot for e in t.journal[1:]))
+    whole = Partition(thread.app, thread.limits, first=first)
+    for pair in pairs(thread)[1:]:
+        whole.take(*pair)
+    told, count = whole.checked, len(thread.journal) - 1
+    assert (told.first, told.cut, told.lost, told.threads, told.standings) == (first, 0, 0, 0, {"void": count})
+    assert [found.reason for found in whole.found] == [
+        f"gap: seq {entry.seq} comes after seq 0" for entry in thread.journal[1:]
+    ]
 
 
 def test_verifier_counts_what_other_limits_decided() -> None:
@@ -209,7 +225,7 @@ def test_finding_fits_a_record_whatever_differs() -> None:
 def test_verifier_counts_every_record() -> None:
     """Whatever it is: standings and what was lost add up to the records."""
     thread = story()
-    partition = Partition(thread.app, first=5)
+    partition = Partition(thread.app, low=5)
     for pair in (pairs(thread)[1], *pairs(thread), pairs(thread)[3], pairs(thread)[0]):
         partition.take(*pair)
     told = partition.checked

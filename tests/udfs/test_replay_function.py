@@ -82,6 +82,7 @@ class Replaying:
 
     def __init__(self, patch: pytest.MonkeyPatch, journal: Journal, app: str = APP, flink: Keyed | None = None) -> None:
         patch.setattr(replay_function, "TopicReader", journal)
+        self.journal = journal
         self.flink, self.found = flink or Keyed(None, 0), list[OutRecord]()
         self.flink.function = ReplayFunction(app, "d" * 64, "ns", SCHEMAS, "broker:9092", "run-1", {3: END})
         self.flink.open()
@@ -127,8 +128,8 @@ def test_replay_function_finds_the_mix_equal_and_sums_up(monkeypatch: pytest.Mon
     threads = len({entry.thread for entry in mix(120)})
     assert len(replaying.found) == 1
     assert replaying.sum == {
-        "first": 0, "last": 119, "last_log_ms": 1_119, "records": 120, "threads": threads, "cut": 0, "lost": 0,
-        "standings": {"equal": 120}, "other_limits": {}, "ends": {"3": 200},
+        "low": 0, "first": 0, "last": 119, "last_log_ms": 1_119, "records": 120, "threads": threads, "cut": 0,
+        "lost": 0, "standings": {"equal": 120}, "other_limits": {}, "ends": {"3": 200},
     }  # fmt: skip
 
 
@@ -174,6 +175,47 @@ def test_replay_function_passes_over_what_retention_had_deleted(monkeypatch: pyt
     replaying.read(CUT)
     assert (replaying.sum["first"], replaying.sum["records"]) == (75, 45)
     assert journal.read_from == [75]
+
+
+def test_replay_function_takes_a_lost_beginning_for_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first offsets were rolled back and not deleted, though slices without a record were read before."""
+    replaying = Replaying(monkeypatch, Journal(records()[60:]))
+    replaying.read(CUT[:1])
+    again = Replaying(monkeypatch, replaying.journal, flink=replaying.checkpoint())
+    again.read(CUT[1:])
+    late = sum(entry.seq > 1 for entry in mix(120)[60:])
+    assert late and (again.sum["low"], again.sum["first"], again.sum["lost"]) == (0, 60, 0)
+    assert again.sum["standings"]["void"] == len(again.found) - 1 >= late // 2
+    assert {data_of(record)["reason"].partition(":")[0] for record in again.found[:-1]} == {"gap"}
+
+
+@pytest.mark.parametrize("low", [0, 30])
+def test_replay_function_keeps_where_its_partition_began(low: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever retention deletes behind it, a restart takes a gap for one, and what was deleted before for deleted."""
+    journal = Journal(records()[30:70] + records()[75:], low)
+    replaying = Replaying(monkeypatch, journal)
+    replaying.read(CUT[:1])
+    journal.low = 50
+    again = Replaying(monkeypatch, journal, flink=replaying.checkpoint())
+    again.read(CUT[1:])
+    assert (again.sum["low"], again.sum["lost"] > 0) == (low, low > 0)
+
+
+@pytest.mark.parametrize(("first", "low", "wanted"), [(0, 50, 0), (30, 0, 0), (30, 50, 30)])
+def test_replay_function_goes_on_from_where_it_noted_no_beginning(
+    first: int, low: int, wanted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint that was taken before that was noted: only what can be cut is taken for that."""
+    journal = Journal(records()[first:])
+    replaying = Replaying(monkeypatch, journal)
+    replaying.read(CUT[:1])
+    state = replaying.checkpoint()
+    [(name, checked)] = state.stored["checked"][KEY].items()
+    state.stored["checked"][KEY] = {name: checked.replace('"low":0,', "")}
+    journal.low = low
+    again = Replaying(monkeypatch, journal, flink=state)
+    again.read(CUT[1:])
+    assert again.sum["low"] == wanted
 
 
 @pytest.mark.parametrize("low", [101, 150])
