@@ -54,7 +54,8 @@ class Checked(msgspec.Struct):
     `low`: the first offset that retention had left when its first record was read, -1 before that. Above 0 the
     beginning of the partition is deleted; `first` alone does not say so, for what is before it may have been aborted.
     `standings` counts the entries by how they stand; an entry that stands before the first snapshot of a thread, where
-    the beginning of the partition is deleted, is `lost` instead. `cut` threads begin at a snapshot.
+    the beginning of the partition is deleted, is `lost` instead. `cut` threads begin at a snapshot. Other
+    counts are as in `Replay`.
     """
 
     low: int = -1
@@ -67,6 +68,7 @@ class Checked(msgspec.Struct):
     lost: int = 0
     standings: dict[str, int] = msgspec.field(default_factory=dict)
     other_limits: dict[str, int] = msgspec.field(default_factory=dict)
+    older_states: int = 0
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -142,6 +144,7 @@ class Verifier:
                 checked.lost += 1
                 return None
         outcome = self._check(entry, read)
+        self._sum(is_decision=outcome.standing not in ("repeat", "void"))
         if outcome.standing == "void":
             return self._left_out(read, entry, is_new)
         self._count(entry.thread, outcome.standing, is_new)
@@ -160,6 +163,16 @@ class Verifier:
         if read.error is not None:
             return self._replay.unreadable(entry, read.error)
         return self._replay.check(entry, read.input)
+
+    def _sum(self, is_decision: bool) -> None:
+        """Take over what the replay has counted, if it is of a decision that counts."""
+        checked, replay = self.checked, self._replay
+        if is_decision:
+            for digest, count in replay.other_limits.items():
+                checked.other_limits[digest] = checked.other_limits.get(digest, 0) + count
+            checked.older_states += replay.older_states
+        replay.other_limits.clear()
+        replay.older_states = 0
 
     def _load(self, thread: str) -> bool:
         """Bring a thread's state to hand; False where it has none yet."""
@@ -180,10 +193,6 @@ class Verifier:
         if is_new:
             checked.threads += 1
             checked.cut += replay.cut.pop(thread, None) is not None
-        if replay.other_limits:
-            [(digest, _)] = replay.other_limits.items()
-            checked.other_limits[digest] = checked.other_limits.get(digest, 0) + 1
-            replay.other_limits.clear()
         self._states.move_to_end(thread)
         self._changed.add(thread)
         self._make_room()
@@ -205,7 +214,6 @@ class Verifier:
         if is_new:
             del self._states[entry.thread]
             self._replay.cut.pop(entry.thread, None)
-        self._replay.other_limits.clear()
         return self._void(read, entry.seq, reason)
 
     def _void(self, read: Read, seq: int, reason: str) -> Finding:

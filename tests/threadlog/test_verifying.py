@@ -17,6 +17,7 @@ from tests.threadlog.desk import Desk, app_of
 from tests.threadlog.histories import MODES, MOVES, NUMBERS, History, play, some
 from tests.threadlog.replays import divergences, story
 from tests.threadlog.test_replay_planted import arguments
+from tests.threadlog.test_upcasting import release
 from threadlog import App
 from threadlog.entry import Entry
 from threadlog.inputs import Input
@@ -197,7 +198,22 @@ def test_verifier_counts_what_other_limits_decided() -> None:
     for pair in pairs(thread):
         partition.take(*pair)
         partition.restart()
+    partition.take(*pair)  # once more: that is no decision
     assert partition.checked.other_limits == {Limits().digest: 4}
+
+
+def test_verifier_counts_what_older_states_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are equal but for their patches; over restarts, and each once. What the newer code has decided is not."""
+    thread = story()
+    older = pairs(thread)
+    release(monkeypatch)
+    thread.send(order="p")
+    partition = Partition(thread.app)
+    for pair in (*older, older[-1], pairs(thread)[-1]):
+        partition.take(*pair)
+        partition.restart()
+    told = partition.checked
+    assert (told.standings, told.older_states) == ({"equal": 5, "repeat": 1}, 4)
 
 
 def test_verifier_tells_of_an_input_that_cannot_be_read() -> None:

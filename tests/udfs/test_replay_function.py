@@ -129,7 +129,7 @@ def test_replay_function_finds_the_mix_equal_and_sums_up(monkeypatch: pytest.Mon
     assert len(replaying.found) == 1
     assert replaying.sum == {
         "low": 0, "first": 0, "last": 119, "last_log_ms": 1_119, "records": 120, "threads": threads, "cut": 0,
-        "lost": 0, "standings": {"equal": 120}, "other_limits": {}, "ends": {"3": 200},
+        "lost": 0, "standings": {"equal": 120}, "other_limits": {}, "older_states": 0, "ends": {"3": 200},
     }  # fmt: skip
 
 
