@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.errors import Unreadable
-from tests.threadlog.desk import Desk, app_of
+from tests.threadlog.desk import Desk, app_of, desk
 from tests.threadlog.histories import MODES, MOVES, NUMBERS, History, play, some
-from tests.threadlog.replays import divergences, story
+from tests.threadlog.replays import divergences, story, then
 from tests.threadlog.test_replay_planted import arguments
 from tests.threadlog.test_upcasting import release
 from threadlog import App
@@ -175,6 +175,52 @@ def test_verifier_begins_at_a_snapshot_where_the_partition_is_cut() -> None:
         assert cut.take(*pair) is None
     told = cut.checked
     assert (told.first, told.cut, told.lost, told.standings) == (7, 1, first - 1, {"equal": count - first})
+
+
+def cut_and_forked() -> tuple[Desk, list[Entry]]:
+    """What is left of a thread with a snapshot in its fifth entry, and its fourth and fifth of another history."""
+    limits = Limits(snapshot_every_entries=5)
+    one, other = (desk(then, name="t", limits=limits) for _ in range(2))
+    for number in range(7):
+        one.send(order=f"o-{number}")
+        other.send(order=f"o-{number if number < 3 else 'x'}")
+    assert [entry.seq for entry in one.journal if entry.snapshot] == [5]
+    return one, other.journal[3:5]
+
+
+@pytest.mark.parametrize("kept_max", [0, 100])
+def test_verifier_follows_the_chain_before_a_snapshot(kept_max: int) -> None:
+    """Over restarts too: a fork with a snapshot does not become the history, nor does what comes behind a gap."""
+    one, [four, five] = cut_and_forked()
+    of = one.journal
+    for log, voids, standings in (
+        ([*of[1:4], four, five, of[3], *of[4:]], {4: "fork", 5: "fork"}, {"void": 2, "repeat": 1, "unchecked": 3}),
+        ([*of[1:3], *of[4:]], {5: "gap", 6: "gap", 7: "gap"}, {"void": 3}),
+        (
+            [of[1], replace(of[2], reason="x"), of[0], *of[2:]],
+            {3: "wrong hash", 1: "fork"},
+            {"void": 2, "unchecked": 3},
+        ),
+    ):
+        partition = Partition(one.app, one.limits, kept_max, low=9)
+        others = (story(name=f"u-{n}").journal[1] for n in range(9))
+        for entry in log:
+            partition.take(entry)
+            partition.take(next(others))
+            partition.restart()
+        told = {found.seq: found.reason.partition(":")[0] for found in partition.found}
+        lost = len(log) - sum(standings.values()) + len(log)
+        assert (told, partition.checked.standings, partition.checked.lost) == (voids, standings, lost)
+
+
+def test_verifier_keeps_few_threads_that_wait_for_a_snapshot() -> None:
+    """A snapshot that is none ends no waiting."""
+    partition = Partition(app_of(then), kept_max=3, low=9)
+    for number in range(7):
+        entry = story(name=f"t-{number}").journal[1]
+        partition.take(replace(entry, snapshot="{}").sealed() if number % 2 else entry)
+        assert not partition.verifier.is_full
+    assert (partition.checked.lost, len(partition.threads) >= 4) == (7, True)
 
 
 @pytest.mark.parametrize("first", [0, 7])
