@@ -133,7 +133,7 @@ def test_gap_at_the_start_of_what_is_not_cut_is_a_gap(kafka: FakeKafka, reader: 
     assert ("ALARM" in told.stdout) == (reader[0] == "watch")
 
 
-@pytest.mark.parametrize("reader", READERS, ids=" ".join)
+@pytest.mark.parametrize("reader", (*READERS, INDEX, REPLAY), ids=" ".join)
 @pytest.mark.parametrize("lost", [1, 2])
 def test_gap_in_what_is_left_of_a_cut_thread_is_a_gap(kafka: FakeKafka, lost: int, reader: tuple[str, ...]) -> None:
     """Before its next snapshot as well as after it."""
