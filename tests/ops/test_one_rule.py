@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of a journal whose beginning is gone judge its entries alike: local, in the cluster, and the index."""
+"""Readers of a journal whose beginning is gone judge its entries alike: local, in the cluster, tools and index."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from tests.threadlog.gates import Case, cases
 from tests.threadlog.histories import play
 from tests.threadlog.test_verifying import Partition
 from threadlog.entry import Entry
+from threadlog.following import Head
+from threadlog.gate import Kept, take
 from wire.frames import Record
 
 
@@ -27,11 +29,12 @@ class Told(NamedTuple):
     before: int
 
 
-def locally(kafka: FakeKafka) -> Told:
-    """As `show`, `parked`, `watch` and `replay` read it."""
+def locally(kafka: FakeKafka) -> tuple[Told, Head]:
+    """As `show`, `parked`, `watch` and `replay` read it; and the thread's last valid entry."""
     journal = Journal(Settings(brokers=os.environ["THREADLOG_BROKERS"]), from_snapshot=True)
     list(journal)
-    return Told([(void.offset, void.reason) for void in journal.voids], journal.cut.total())
+    told = Told([(void.offset, void.reason) for void in journal.voids], journal.cut.total())
+    return told, journal.heads.get("t", Head())
 
 
 def in_cluster(case: Case, log: list[tuple[int, Entry]], low: int) -> Told:
@@ -43,6 +46,14 @@ def in_cluster(case: Case, log: list[tuple[int, Entry]], low: int) -> Told:
         partition.take(entry)
         partition.restart()
     return Told([(found.offset, found.reason) for found in partition.found], partition.checked.lost)
+
+
+def before_tools(log: list[tuple[int, Entry]], low: int) -> Head:
+    """The last valid entry for the tools job."""
+    kept = Kept()
+    for offset, entry in log:
+        kept = take(kept, entry, "t", (0, offset, 0), is_cut=low > 0).kept
+    return kept.head
 
 
 def in_index(path: Path, records: list[Record], low: int) -> Told:
@@ -71,6 +82,7 @@ def test_readers_judge_alike(kafka: FakeKafka, tmp_path: Path, number: int, dele
         else:
             del kafka.topics[TOPIC][:cut]
         log, low = list(enumerate(entries))[cut:], cut if deleted else 0
-        told = locally(kafka)
+        told, head = locally(kafka)
+        assert before_tools(log, low) == head
         assert in_cluster(case, log, low) == told
         assert in_index(tmp_path / str(cut) / "i", kafka.topics[TOPIC], low) == told
