@@ -23,7 +23,7 @@ from schemas.codec import Codec, SchemaSource
 from schemas.errors import Unreadable
 from schemas.topics import TOPICS, kafka_name
 from threadlog.entry import Entry
-from threadlog.following import Head, judge
+from threadlog.following import Head, head_before, judge
 from threadlog.snapshots import state_before
 from wire.frames import Record
 from wire.journal import entry_of
@@ -148,8 +148,7 @@ class Journal:
             entry = entry_of(record.value, self.codec)
             head = self.heads.get(thread)
             begins_late = head is None and is_cut and entry.seq > 1
-            before = Head(entry.seq - 1, entry.prev) if begins_late else head or NO_HEAD
-            standing, reason = judge(entry, thread, before)
+            standing, reason = judge(entry, thread, head_before(entry, head or NO_HEAD, is_cut))
             if standing == "void" and (writer := dict(record.headers).get(GENERATION)) is not None:
                 reason = f"{reason} (written by generation {writer.decode('utf-8', 'replace')[:20]})"
         except Unreadable as error:

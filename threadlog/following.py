@@ -55,6 +55,13 @@ class Followed:
     begun: State | None = None
 
 
+def head_before(entry: Entry, head: Head, cut: bool) -> Head:
+    """The head by which an entry is judged, from the last valid one of its thread, `Head()` before the first.
+
+    `cut`: the first entries of the journal may be gone, so that the first that is left of a thread begins it."""
+    return Head(entry.seq - 1, entry.prev) if cut and head == Head() and entry.seq > 1 else head
+
+
 def judge(entry: Entry, thread: str, head: Head) -> tuple[Standing, str]:
     """How an entry stands to a thread's head, and why if it is void; "applied" means that it continues it."""
     if entry.thread != thread:
@@ -105,10 +112,10 @@ def catch_up(state: State, head: Head, entry: Entry, limits: Limits, cut: bool =
     another entry than the one that the state was left with: it would go on on a fork. So it is where the state was made
     of an entry that is void, or where a void one goes on from it: it holds decisions whose commit was lost.
 
-    `cut`: the first entries of the journal may be gone, so that the first that is left of a thread begins it. A state
-    that lacks what is gone stays as it is until a snapshot comes; so long the head is ahead of it."""
+    `cut` as in `head_before`: a state that lacks what is gone stays as it is until a snapshot comes; so long the head
+    is ahead of it."""
     stands, thread = head_of(state), state.small["core"]["thread"]
-    before = Head(entry.seq - 1, entry.prev) if cut and head == Head() and entry.seq > 1 else head
+    before = head_before(entry, head, cut)
     if before == stands:
         return advance(state, entry, limits)
     standing, reason = judge(entry, thread, before)

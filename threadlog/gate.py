@@ -10,7 +10,8 @@ rule calls void asks for nothing: a fork, a gap, a changed entry.
     void entry       its asks are refused, with the reason
 
 A thread begins with its first entry; where the log has lost that, with an entry that carries a snapshot, and with the
-calls that are open there. What comes before either is void.
+calls that are open there. What is left before that is followed, so that a fork does not begin the thread; what it asks
+for is refused, for the snapshot says what of it is still open.
 
 A reader that begins with nothing reads decisions of long ago, and most of their calls have ended, as later entries
 tell. So what it asks of the *past* is held, by thread, until it is known what of it is still open: at the first entry
@@ -27,7 +28,7 @@ from typing import Annotated, Any
 import msgspec
 
 from threadlog.entry import Entry
-from threadlog.following import Head, judge
+from threadlog.following import Head, head_before, judge
 from threadlog.snapshots import snapshot_of
 
 Int = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -70,10 +71,13 @@ class Asked(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """What is known of a thread: its last valid entry, and what is held of the past, by call id in order."""
+    """What is known of a thread: its last valid entry, and what is held of the past, by call id in order.
+
+    is_waiting: the log has lost its beginning, and there was no snapshot yet."""
 
     head: Head = BEFORE_ALL
     held: dict[str, Asked] = {}
+    is_waiting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +110,23 @@ def take(kept: Kept, entry: Entry, thread: str, place: Place, past: bool = False
 
     past: what it asks for may have ended in entries that are still to be read. is_cut: the log has lost its beginning,
     and perhaps the thread's."""
-    begun = _at_a_snapshot(entry, place) if is_cut and kept.head == BEFORE_ALL else kept
-    standing, reason = judge(entry, thread, begun.head)
+    before = head_before(entry, kept.head, is_cut)
+    standing, reason = judge(entry, thread, before)
     if standing == "repeat":
         return Taken(kept)
+    begun, after = kept, Head(entry.seq, entry.hash)
+    if standing == "applied" and (kept.is_waiting or before != kept.head):
+        begun = _at_a_snapshot(entry, place)
+        if begun.head != before:
+            kept = Kept(after, is_waiting=True)
+            standing, reason = judge(entry, thread, BEFORE_ALL)
     try:
         asks = [Asked(ask, entry.time_ms, place) for ask in _asks(entry)]
     except _GARBAGE:
         reason = reason or f"wrong effects: what seq {entry.seq} asks for cannot be read"
-        return Taken(kept if standing == "void" else Kept(Head(entry.seq, entry.hash), begun.held), refused=reason)
+        return Taken(kept if standing == "void" else Kept(after, begun.held), refused=reason)
     if standing == "void":
         return Taken(kept, refused=f"{reason}; {len(asks)} of its effect calls do not run" if asks else "")
-    after = Head(entry.seq, entry.hash)
     if not past and not begun.held:
         return Taken(Kept(after), asks)
     still = _without_closed(begun.held, entry) | {asked.ask.call_id: asked for asked in asks}
@@ -126,7 +135,7 @@ def take(kept: Kept, entry: Entry, thread: str, place: Place, past: bool = False
 
 def release(kept: Kept) -> Taken:
     """What is held of the past is to be passed on: it is open as far as the log tells."""
-    return Taken(Kept(kept.head), list(kept.held.values()))
+    return Taken(Kept(kept.head, is_waiting=kept.is_waiting), list(kept.held.values()))
 
 
 def _asks(entry: Entry) -> list[Ask]:

@@ -8,6 +8,9 @@ A thread lives in one partition, so a partition is verified by itself and its re
 States of threads of late are kept decoded. They are written into `threads` when `store` is called, and never else: to
 write a state after each of its decisions costs more than to decide, and states of different moments are none to go on
 from. So who keeps `checked` at the same time has a partition as it was after the record `checked.last`.
+
+Of a thread whose beginning retention has deleted only the head is kept, until an entry comes that continues it and has
+a snapshot.
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ from schemas.errors import Unreadable
 from threadlog.app import App
 from threadlog.differences import Differences, Field
 from threadlog.entry import Entry
-from threadlog.following import advance
+from threadlog.following import Head, advance, head_before, judge
 from threadlog.inputs import Input
 from threadlog.limits import Limits
 from threadlog.live import LiveRuns
 from threadlog.replay import Divergence, Outcome, Replay
+from threadlog.snapshots import state_before
 from threadlog.state import MemoryMaps, State, dump, state_of
 
 # Of one partition, some 10 kB each. A thread that was left out is read from `threads` again.
@@ -51,10 +55,14 @@ class Threads(Protocol):
 class Checked(msgspec.Struct):
     """What of a partition was verified: the offsets of its first and last record, -1 before any, and counts.
 
+    `low`: the first offset that retention had left when its first record was read, -1 before that. Above 0 the
+    beginning of the partition is deleted; `first` alone does not say so, for what is before it may have been aborted.
     `standings` counts the entries by how they stand; an entry that stands before the first snapshot of a thread, where
-    the beginning of the partition is gone, is `lost` instead. `cut` threads begin at a snapshot.
+    the beginning of the partition is deleted, is `lost` instead. `cut` threads begin at a snapshot. Other
+    counts are as in `Replay`.
     """
 
+    low: int = -1
     first: int = -1
     last: int = -1
     last_log_ms: int = 0
@@ -64,6 +72,7 @@ class Checked(msgspec.Struct):
     lost: int = 0
     standings: dict[str, int] = msgspec.field(default_factory=dict)
     other_limits: dict[str, int] = msgspec.field(default_factory=dict)
+    older_states: int = 0
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -89,11 +98,12 @@ class Finding(msgspec.Struct, frozen=True):
     divergence: Divergence | None = None
 
 
-class _Thread(msgspec.Struct):
-    """A thread as it is stored: its state as from `dump`, and the run that went its own way, or ""."""
+class _Thread(msgspec.Struct, omit_defaults=True):
+    """A thread as stored: its state as from `dump`, and the run that went its own way, or ""; or its head alone."""
 
-    state: dict[str, Any]
+    state: dict[str, Any] = {}
     diverged: str = ""
+    head: Head | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -113,13 +123,14 @@ class Verifier:
 
     def __post_init__(self) -> None:
         self._states: OrderedDict[str, State] = OrderedDict()
+        self._heads: OrderedDict[str, Head] = OrderedDict()  # of threads that wait for their first snapshot
         self._replay = Replay(self.app, self.limits, self.live, states=self._states)
         self._changed = set[str]()
 
     @property
     def is_full(self) -> bool:
         """Whether there is no more room for threads that are not stored: time to `store`."""
-        return len(self._states) > self.kept_max
+        return max(len(self._states), len(self._heads)) > self.kept_max
 
     def take(self, read: Read) -> Finding | None:
         """Verify the next record; what is wrong with it."""
@@ -132,10 +143,12 @@ class Verifier:
         if entry.thread != read.thread:
             return self._void(read, entry.seq, f"wrong key: the entry is of thread {entry.thread}")
         is_new = not self._load(entry.thread)
-        if is_new and entry.seq > 1 and entry.snapshot is None and checked.first > 0:
-            checked.lost += 1
-            return None
+        if is_new:
+            begins, reason = self._begin(entry)
+            if not begins:
+                return self._void(read, entry.seq, reason) if reason else None
         outcome = self._check(entry, read)
+        self._sum(is_decision=outcome.standing not in ("repeat", "void"))
         if outcome.standing == "void":
             return self._left_out(read, entry, is_new)
         self._count(entry.thread, outcome.standing, is_new)
@@ -144,53 +157,91 @@ class Verifier:
         return _divergence(read, outcome.divergence)
 
     def store(self) -> None:
-        """Write down the states that have changed since they were; `checked` is the caller's to keep."""
+        """Write down the threads that have changed since they were; `checked` is the caller's to keep."""
         for thread in self._changed:
-            self._write(thread, self._states[thread])
+            self._write(thread)
         self._changed.clear()
         self._make_room()
+
+    def _begin(self, entry: Entry) -> tuple[bool, str]:
+        """Whether a thread without a state begins with an entry, and why the entry is void, if it is."""
+        thread = entry.thread
+        before = head_before(entry, self._heads.get(thread, Head()), self.checked.low > 0)
+        standing, reason = judge(entry, thread, before)
+        if standing == "repeat":
+            self._stand(standing)
+        if standing != "applied":
+            return False, reason
+        if entry.seq == 1 or state_before(entry) is not None:
+            return True, ""
+        self.checked.lost += 1
+        self._heads[thread] = Head(entry.seq, entry.hash)
+        self._keep(thread, self._heads)
+        return False, ""
 
     def _check(self, entry: Entry, read: Read) -> Outcome:
         if read.error is not None:
             return self._replay.unreadable(entry, read.error)
         return self._replay.check(entry, read.input)
 
+    def _sum(self, is_decision: bool) -> None:
+        """Take over what the replay has counted, if it is of a decision that counts."""
+        checked, replay = self.checked, self._replay
+        if is_decision:
+            for digest, count in replay.other_limits.items():
+                checked.other_limits[digest] = checked.other_limits.get(digest, 0) + count
+            checked.older_states += replay.older_states
+        replay.other_limits.clear()
+        replay.older_states = 0
+
     def _load(self, thread: str) -> bool:
-        """Bring a thread's state to hand; False where it has none yet."""
-        if thread in self._states:
-            return True
+        """Bring a thread's state to hand, or its head; False where it has no state yet."""
+        if thread in self._states or thread in self._heads:
+            return thread in self._states
         stored = self.threads.get(thread)
         if stored is None:
             return False
         kept = _decode_thread(stored)
+        if kept.head is not None:
+            self._heads[thread] = kept.head
+            return False
         self._states[thread] = state_of(kept.state)
         if kept.diverged:
             self._replay.diverged[thread] = kept.diverged
         return True
 
     def _count(self, thread: str, standing: str, is_new: bool) -> None:
-        checked, replay = self.checked, self._replay
-        checked.standings[standing] = checked.standings.get(standing, 0) + 1
+        self._stand(standing)
         if is_new:
-            checked.threads += 1
-            checked.cut += replay.cut.pop(thread, None) is not None
-        if replay.other_limits:
-            [(digest, _)] = replay.other_limits.items()
-            checked.other_limits[digest] = checked.other_limits.get(digest, 0) + 1
-            replay.other_limits.clear()
-        self._states.move_to_end(thread)
+            self.checked.threads += 1
+            self.checked.cut += self._replay.cut.pop(thread, None) is not None
+            self._heads.pop(thread, None)
+        self._keep(thread, self._states)
+
+    def _stand(self, standing: str) -> None:
+        standings = self.checked.standings
+        standings[standing] = standings.get(standing, 0) + 1
+
+    def _keep(self, thread: str, kept: OrderedDict[str, Any]) -> None:
+        kept.move_to_end(thread)
         self._changed.add(thread)
         self._make_room()
 
     def _make_room(self) -> None:
         """Let go of threads that were not seen for longest, as far as they are stored."""
-        while len(self._states) > self.kept_max and (thread := next(iter(self._states))) not in self._changed:
-            del self._states[thread]
-            self._replay.diverged.pop(thread, None)
-            self.live.drop(thread)
+        for kept in (self._states, self._heads):
+            while len(kept) > self.kept_max and (thread := next(iter(kept))) not in self._changed:
+                del kept[thread]
+                self._replay.diverged.pop(thread, None)
+                self.live.drop(thread)
 
-    def _write(self, thread: str, state: State) -> None:
-        self.threads.put(thread, _encode(_Thread(dump(state), self._replay.diverged.get(thread, ""))).decode())
+    def _write(self, thread: str) -> None:
+        state = self._states.get(thread)
+        if state is None:
+            kept = _Thread(head=self._heads[thread])
+        else:
+            kept = _Thread(dump(state), self._replay.diverged.get(thread, ""))
+        self.threads.put(thread, _encode(kept).decode())
 
     def _left_out(self, read: Read, entry: Entry, is_new: bool) -> Finding:
         """Why an entry does not continue its thread. One that nobody has heard of is none for that."""
@@ -199,12 +250,10 @@ class Verifier:
         if is_new:
             del self._states[entry.thread]
             self._replay.cut.pop(entry.thread, None)
-        self._replay.other_limits.clear()
         return self._void(read, entry.seq, reason)
 
     def _void(self, read: Read, seq: int, reason: str) -> Finding:
-        standings = self.checked.standings
-        standings["void"] = standings.get("void", 0) + 1
+        self._stand("void")
         return Finding("void", read.thread, seq, read.offset, read.log_time_ms, _cut(reason))
 
 

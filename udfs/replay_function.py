@@ -111,6 +111,10 @@ class ReplayFunction(KeyedProcessFunction):
             self.close()
             reader = TopicReader(self._bootstrap, self._journal, self._group)
             self._reader = SliceReader(reader, piece.partition, self._ends[piece.partition])
+        if not checked.records:
+            checked.low = self._reader.low
+        elif checked.low < 0:  # restored from a checkpoint of code that did not note it
+            checked.low = min(self._reader.low, checked.first)
         return self._reader.read(piece, goes_on=checked.records > 0)
 
     def _take(self, verifier: Verifier, record: Record) -> Finding | None:

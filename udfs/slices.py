@@ -75,13 +75,13 @@ class Deleted(WireError):
 class SliceReader:
     """Reads the slices of one partition in their order. What was fetched beyond one waits for the next.
 
-    Its methods raise KafkaException."""
+    `low`: the first offset that retention had left when this last looked. Its methods raise KafkaException."""
 
     def __init__(self, reader: TopicReader, partition: int, end: int) -> None:
         """end: of the partition's last slice."""
         self.partition = partition
         self._reader, self._end, self._at = reader, end, -1
-        self._low = reader.first(partition)
+        self.low = reader.first(partition)
         self._rest: Iterator[Record] = iter(())
         self._next: Record | None = None
 
@@ -90,7 +90,7 @@ class SliceReader:
 
         goes_on: records before were verified, so none may be gone. Raises Deleted, at the end where a look back says
         that some may have gone while it was read."""
-        begin = max(piece.first, self._low)
+        begin = max(piece.first, self.low)
         if goes_on and begin > piece.first:
             raise Deleted(self.partition, piece.first, begin)
         if begin >= piece.before:
@@ -103,9 +103,9 @@ class SliceReader:
                 break
             self._next = None
             yield record
-        self._at, self._low = piece.before, self._reader.first(self.partition)
-        if self._low > begin:
-            raise Deleted(self.partition, begin, self._low)
+        self._at, self.low = piece.before, self._reader.first(self.partition)
+        if self.low > begin:
+            raise Deleted(self.partition, begin, self.low)
         self._reader.commit(self.partition, piece.before)
 
     def close(self) -> None:

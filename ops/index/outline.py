@@ -30,6 +30,7 @@ class Outline(msgspec.Struct, omit_defaults=True):
     agent, version, error   of the open run, or else of the last
     since_ms                since when the thread is in its state and waits for what it waits for
     tools                   every tool that it ever called
+    is_waiting              its beginning is cut and there was no snapshot yet: only `seq` and `head` are known
     """
 
     seq: int = 0
@@ -46,6 +47,7 @@ class Outline(msgspec.Struct, omit_defaults=True):
     calls: dict[str, OpenCall] = {}
     sleeps: set[str] = set()
     tools: set[str] = set()
+    is_waiting: bool = False
 
     def follow(self, put: dict[str, dict[str, Any]], deleted: dict[str, list[str]]) -> None:
         """Carry out a patch on the sections that are told here."""

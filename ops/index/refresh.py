@@ -4,7 +4,7 @@
 The places up to which the log was read are written in the transaction that writes the rows: a process that dies
 anywhere leaves an index that goes on exactly where it is. The reader's rule holds across refreshes, because the head of
 each thread is in its outline. Where retention has cut the start of a thread, it begins at a snapshot; entries before
-that are counted as cut.
+that are counted as cut, and of the thread there is no more than its head.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ops.voids import Void
 from schemas.codec import Codec
 from schemas.errors import Unreadable
 from threadlog.entry import Entry
-from threadlog.following import Head, judge
+from threadlog.following import Head, head_before, judge
 from threadlog.snapshots import snapshot_of
 from threadlog.state import read_patch
 from wire.frames import Record
@@ -113,7 +113,10 @@ class _Unfit(Exception):
     """A valid entry that says what no entry of ours says; it is void."""
 
     def __init__(self, place: tuple[int, int], cause: Exception) -> None:
-        self.place, self.reason = place, f"its patch or effects cannot be read: {type(cause).__name__}: {cause}"[:300]
+        self.place, self.reason = (
+            place,
+            f"its patch, effects or snapshot cannot be read: {type(cause).__name__}: {cause}"[:300],
+        )
         super().__init__(self.reason)
 
 
@@ -186,38 +189,39 @@ class _Refresh:
             self._voids.append(Void(thread, *place, str(error)))
             return
         outline = self._outline(thread)
-        standing, reason = judge(entry, thread, Head(outline.seq, outline.head) if outline else Head())
+        head = Head(outline.seq, outline.head) if outline else Head()
+        standing, reason = judge(entry, thread, head_before(entry, head, self._first[record.partition] > 0))
         if standing == "repeat":
             return
-        if reason and outline is None and self._is_cut(entry, thread, record.partition):
-            outline = self._begun_at(entry)
-            if outline is None:
-                self._cut[record.partition] += 1
-                return
-            reason = ""
         reason = reason or self._unfit.get(place, "")
         if reason:
             self._voids.append(Void(thread, *place, reason))
             return
-        if outline is None:
-            outline = Outline(first_seq=entry.seq, began_ms=entry.time_ms, since_ms=entry.time_ms)
         try:
-            self._rows.take(entry, read_patch(entry.patch), outline, place, len(record.value or b""))
+            self._outlines[thread] = self._follow(entry, outline, record)
         except (msgspec.DecodeError, RecursionError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise _Unfit(place, error) from error
-        self._outlines[thread] = outline
         self._touched.add(thread)
 
-    def _is_cut(self, entry: Entry, thread: str, partition: int) -> bool:
-        """Whether an entry's predecessors are gone with the start of the log."""
-        if not self._first[partition] or entry.thread != thread or entry.seq == 1:
-            return False
-        return entry.computed_hash() == entry.hash
+    def _follow(self, entry: Entry, outline: Outline | None, record: Record) -> Outline:
+        """The outline of a thread after a valid entry, whose rows are added. Raises what is unfit."""
+        if outline is None or outline.is_waiting:
+            outline = self._begun_at(entry)
+            if outline.is_waiting:
+                self._cut[record.partition] += 1
+                return outline
+        place, size = (record.partition, record.offset), len(record.value or b"")
+        self._rows.take(entry, read_patch(entry.patch), outline, place, size)
+        return outline
 
-    def _begun_at(self, entry: Entry) -> Outline | None:
-        """The outline before an entry by its snapshot; None where it has none."""
+    def _begun_at(self, entry: Entry) -> Outline:
+        """The outline before the first entry of a thread, or by its snapshot; one that waits where it has none."""
+        if entry.seq == 1:
+            return Outline(began_ms=entry.time_ms, since_ms=entry.time_ms)
         state = snapshot_of(entry)
-        return None if state is None else self._rows.begin(entry, state)
+        if state is None:
+            return Outline(entry.seq, entry.hash, is_waiting=True)
+        return self._rows.begin(entry, state)
 
     def _outline(self, thread: str) -> Outline | None:
         if found := self._outlines.get(thread):
@@ -237,9 +241,10 @@ class _Refresh:
         if at == self._next and self._meta.items() <= database.meta(self._db).items() and at.keys() == self._known:
             return
         threads = [(name, self._outlines[name]) for name in self._touched]
+        begun = [one.row(name) for name, one in threads if not one.is_waiting]
         with database.transaction(self._db):
             self._write_rows()
-            self._db.executemany(_THREAD, [one.row(name) for name, one in threads])
+            self._db.executemany(_THREAD, begun)
             self._db.executemany(_OUTLINE, [(name, _write_outline(one)) for name, one in threads])
             self._db.executemany(_VOID, [(v.partition, v.offset, v.thread, v.reason) for v in self._voids])
             self._db.executemany(_LOG, [(p, self._first[p], at[p], self._cut[p]) for p in at])

@@ -85,9 +85,8 @@ class Findings:
         self.summaries[partition] = summary
         self.tally.standings.update({k: n for k, n in summary.standings.items() if k not in _PARTED})
         self.tally.other_limits.update(summary.other_limits)
-        self.tally.threads += summary.threads
-        self.tally.cut += summary.cut
-        self.tally.lost += summary.lost
+        for name in ("threads", "cut", "lost", "older_states"):
+            setattr(self.tally, name, getattr(self.tally, name) + getattr(summary, name))
 
     def complaints(self) -> list[str]:
         """Why the findings are not whole; nothing if they are."""

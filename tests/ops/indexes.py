@@ -85,6 +85,9 @@ async def teller(thread: Thread, event: Event) -> None:
         await look("x")
 
 
+TELLER = desk(teller).app
+
+
 def thread(name: str, *numbers: int, park: bool = False, fail: bool = False) -> Desk:
     """A thread that was sent these."""
     made = desk(teller, name=name)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
@@ -19,6 +20,7 @@ import ops.index.refresh
 from ops.index.outline import outline_of
 from tests.ops.fakes import FakeTopic
 from tests.ops.indexes import (
+    CODEC,
     TOPIC,
     bring,
     built,
@@ -30,6 +32,7 @@ from tests.ops.indexes import (
     rows,
 )
 from tests.threadlog.histories import some
+from threadlog.canonical import digest, text
 from threadlog.entry import Entry
 from wire.frames import Record
 
@@ -124,6 +127,36 @@ def test_index_begins_at_a_snapshot_where_the_start_is_gone(tmp_path: Path) -> N
     assert {c for (c,) in rows(tmp_path / "i", "SELECT call_id FROM calls WHERE status = 'open'")} == set(
         small["calls"]
     )
+
+
+def test_index_has_no_row_of_a_thread_that_waits_for_a_snapshot(tmp_path: Path) -> None:
+    """Nothing of it can be told; refreshes before that snapshot change nothing of what is told from there on."""
+    entries, log = cut_log()
+    first = next(entry.seq for entry in entries[5:] if entry.snapshot)
+    for count in range(6, first):
+        bring(tmp_path / "i", shorter(log, count))
+        assert [rows(tmp_path / "i", f"SELECT count(*) FROM {table}") for table in ("threads", "voids")] == [[(0,)]] * 2
+    assert built(tmp_path / "i", log) == built(tmp_path / "once" / "i", log)
+
+
+def shorter(log: FakeTopic, count: int) -> FakeTopic:
+    """A log that ends earlier."""
+    return FakeTopic(log.records[:count], low=log.low)
+
+
+def test_index_leaves_out_a_snapshot_that_says_what_none_of_ours_does(tmp_path: Path) -> None:
+    """Its digest is right, and it lacks a section: the entry is void, and the refresh goes on."""
+    entries, log = cut_log()
+    at = next(n for n, entry in enumerate(entries[5:], 5) if entry.snapshot)
+    whole = json.loads(entries[at].snapshot or "")["state"]
+    del whole["asks"]
+    bad = replace(entries[at], snapshot=text({"state": whole, "hash": digest(whole)})).sealed()
+    value = CODEC.encode("threadlog.Decision", bad.to_dict())
+    log.records[at] = replace(log.records[at], value=value)
+    bring(tmp_path / "i", log)
+    told = rows(tmp_path / "i", 'SELECT "offset", reason FROM voids')
+    assert (at, "its patch, effects or snapshot cannot be read: KeyError: 'asks'") in told
+    assert rows(tmp_path / "i", "SELECT next FROM log") == [(len(entries),)]
 
 
 def test_index_takes_a_gap_for_one_where_nothing_was_cut(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ from tests.threadlog.desk import Desk, desk
 from threadlog.entry import Entry
 from threadlog.limits import Limits
 
+INDEX = ("threads",)
+REPLAY = ("replay", "--all", "--app", "tests.ops.indexes:TELLER", "--workers", "0")  # of what was parked it makes more
+
 
 def parked(name: str = "t") -> Desk:
     """A thread with a snapshot in each second of four entries; the second parks its run."""
@@ -35,7 +38,7 @@ def fill(kafka: FakeKafka, entries: list[Entry], cut: int = 0) -> None:
     kafka.cut("agent-decisions", cut)
 
 
-@pytest.mark.parametrize("reader", READERS, ids=" ".join)
+@pytest.mark.parametrize("reader", (*READERS, INDEX), ids=" ".join)
 @pytest.mark.parametrize("cut", [1, 2, 3, 4])
 def test_cut_journal_is_not_broken(kafka: FakeKafka, cut: int, reader: tuple[str, ...]) -> None:
     """Wherever its beginning is; what is left before a thread's next snapshot is no gap, nor what lies after it."""
@@ -119,7 +122,7 @@ def test_cut_journal_is_watched(kafka: FakeKafka, more: list[str]) -> None:
     assert [counts[name] for name in ("entries", "threads", "void", "cut", "alarms")] == [6, 3, 0, 2, 0]
 
 
-@pytest.mark.parametrize("reader", READERS, ids=" ".join)
+@pytest.mark.parametrize("reader", (*READERS, INDEX, REPLAY), ids=" ".join)
 def test_gap_at_the_start_of_what_is_not_cut_is_a_gap(kafka: FakeKafka, reader: tuple[str, ...]) -> None:
     """A snapshot heals nothing there. What the first offsets held was rolled back, not deleted: the broker says so."""
     fill(kafka, parked().journal)
@@ -130,7 +133,7 @@ def test_gap_at_the_start_of_what_is_not_cut_is_a_gap(kafka: FakeKafka, reader: 
     assert ("ALARM" in told.stdout) == (reader[0] == "watch")
 
 
-@pytest.mark.parametrize("reader", READERS, ids=" ".join)
+@pytest.mark.parametrize("reader", (*READERS, INDEX, REPLAY), ids=" ".join)
 @pytest.mark.parametrize("lost", [1, 2])
 def test_gap_in_what_is_left_of_a_cut_thread_is_a_gap(kafka: FakeKafka, lost: int, reader: tuple[str, ...]) -> None:
     """Before its next snapshot as well as after it."""

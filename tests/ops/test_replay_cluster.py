@@ -80,31 +80,6 @@ def test_run_tells_of_a_journal_that_is_equal(kafka: FakeKafka) -> None:
     assert (summary["standings"], summary["run"], summary["app"]) == ({"equal": 120}, "run-1", APP)
 
 
-def test_run_tells_of_divergences_as_a_local_replay_does(
-    kafka: FakeKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same first difference with its line, the same verdict, the same groups, the same code."""
-    spec = changed(tmp_path, monkeypatch, LESS)
-    verified(kafka, spec)
-    there, here = run("replay", "--run", "run-1"), run("replay", "--all", "--app", spec, "--workers", "0")
-    assert there.exit_code == here.exit_code == 1
-    summaries = [line for line in here.stdout.splitlines() if " with 1 process" in line]
-    groups = [line for line in here.stdout.splitlines() if line not in summaries]
-    assert there.stdout.splitlines()[: len(groups) - 1] == groups[:-1]
-    assert "arguments: refund" in there.stdout
-    assert there.stdout.splitlines()[2].split() == here.stdout.splitlines()[2].split()
-
-
-def test_run_tells_of_void_entries(kafka: FakeKafka) -> None:
-    """As a local replay does: with code 1, each with its place."""
-    entries = mix(120)
-    place = next(n for n, entry in enumerate(entries) if entry.seq == 2)
-    fill(kafka, [*entries[:place], replace(entries[place], effects="[]"), *entries[place + 1 :]])
-    verified(kafka)
-    told = run("replay", "--run", "run-1")
-    assert (told.exit_code, f"{entries[place].thread} at {PARTITION}/{place}: wrong hash" in told.stderr) == (1, True)
-
-
 def test_run_is_not_believed_before_it_has_ended(
     kafka: FakeKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from tests.threadlog.histories import LIMITS, MODES, MOVES, NUMBERS, History, pl
 from threadlog import gate
 from threadlog.engine import apply
 from threadlog.entry import Entry
+from threadlog.following import Head
 from threadlog.gate import Kept
 from threadlog.state import State, new_state
 
@@ -40,10 +41,14 @@ class Case:
         """The one history alone."""
         return play(self.history, self.mode).journal
 
+    def others(self) -> list[Entry]:
+        """What the other history has beside it."""
+        one = self.whole()
+        return [entry for entry in play([*self.history[: self.at], *self.other], self.mode).journal if entry not in one]
+
     def log(self) -> list[Entry]:
         """The entries as the log holds them."""
-        one = self.whole()
-        two = [entry for entry in play([*self.history[: self.at], *self.other], self.mode).journal if entry not in one]
+        one, two = self.whole(), self.others()
         first = max((entry.seq for entry in one if two and entry.seq < two[0].seq), default=len(one) if not two else 0)
         common, rest = one[:first], (one[first:], two)
         merged = list(common)
@@ -186,13 +191,27 @@ def cut_history_begins_at_a_snapshot(case: Case) -> None:
         begins = next((n for n in range(at, len(entries)) if entries[n].snapshot), len(entries))
         reader = Reader()
         assert reader.read(entries[at:begins], is_cut=True) == []
-        assert reader.kept == Kept()
+        left = entries[at:begins]
+        assert reader.kept == (Kept(Head(left[-1].seq, left[-1].hash), is_waiting=True) if left else Kept())
         passed = reader.read(entries[begins:], is_cut=True)
         if begins < len(entries):
             held = {call_id for call_id, _ in still_open(entries[:begins]) - closed_at(entries, begins)}
             later = [ask for entry in entries[begins:] for ask in asks(entry)]
             assert {call_id for call_id, _ in passed} == held | {call_id for call_id, _ in later}
             assert passed[len(passed) - len(later) :] == later or asked_again(entries[begins])
+
+
+def fork_does_not_begin_a_cut_history(case: Case) -> None:
+    """Whatever snapshots it has: what is left of the history before came first."""
+    one, other = case.whole(), case.others()
+    for at in range(1, len(one)):
+        begins = next((n for n in range(at, len(one)) if one[n].snapshot), at)
+        head = one[begins - 1].hash
+        forked = [entry for entry in other if entry.snapshot and entry.prev != head]
+        if begins > at:
+            straight, reader = Reader(), Reader()
+            log = [*one[at:begins], *forked, *one[begins:]]
+            assert reader.read(log, is_cut=True) == straight.read(one[at:], is_cut=True)
 
 
 def lost_beginning_asks_for_nothing(case: Case) -> None:
@@ -202,5 +221,6 @@ def lost_beginning_asks_for_nothing(case: Case) -> None:
 
 LAWS = [
     asks_of_valid_entries_pass_once_in_order, void_entries_that_ask_are_refused, of_the_past_passes_what_is_open,
-    past_ends_with_the_first_other_entry, cut_history_begins_at_a_snapshot, lost_beginning_asks_for_nothing,
+    past_ends_with_the_first_other_entry, cut_history_begins_at_a_snapshot, fork_does_not_begin_a_cut_history,
+    lost_beginning_asks_for_nothing,
 ]  # fmt: skip

@@ -22,7 +22,7 @@ from threadlog import Event, Thread, gate, gather
 from threadlog.canonical import digest, text
 from threadlog.entry import Entry
 from threadlog.following import Head
-from threadlog.gate import Ask, Asked, Kept, Taken, take
+from threadlog.gate import Ask, Asked, Kept, Taken, release, take
 
 moves = st.lists(st.tuples(st.integers(0, MOVES - 1), st.integers(0, NUMBERS - 1)), max_size=25)
 places = st.lists(st.integers(0, 999), max_size=3).map(tuple)
@@ -91,6 +91,10 @@ def cuts_always(*given: Any, **named: Any) -> Taken:
     return take(*given[:5], is_cut=True)
 
 
+def forgets_what_waits(kept: Kept, *given: Any) -> Taken:
+    return take(Kept() if kept.is_waiting else kept, *given)
+
+
 judge = gate.judge
 PLANTED: dict[str, tuple[str, Any, Callable[[Case], None]]] = {
     "void entries pass": ("judge", applies_all, gates.asks_of_valid_entries_pass_once_in_order),
@@ -103,6 +107,7 @@ PLANTED: dict[str, tuple[str, Any, Callable[[Case], None]]] = {
     "ended calls go before the first": ("_without_closed", closes_nothing, gates.past_ends_with_the_first_other_entry),
     "a snapshot's calls are lost": ("_at_a_snapshot", begins_with_nothing_open, gates.cut_history_begins_at_a_snapshot),
     "begins anywhere": ("_at_a_snapshot", begins_anywhere, gates.cut_history_begins_at_a_snapshot),
+    "a fork begins": ("take", forgets_what_waits, gates.fork_does_not_begin_a_cut_history),
     "a gap begins": ("take", cuts_always, gates.lost_beginning_asks_for_nothing),
 }
 
@@ -209,6 +214,21 @@ def test_gate_begins_at_a_snapshot_with_open_calls_in_order() -> None:
     assert thread.journal[3].snapshot
     taken = take(Kept(), thread.journal[3], "t", HERE, is_cut=True)
     assert [(asked.ask.call_id, asked.ask.ask) for asked in taken.asks] == asks(thread.journal[0])
+
+
+def test_gate_refuses_what_lies_before_a_snapshot() -> None:
+    """As ever: the snapshot says what of it is still open. It is known what that has to continue."""
+    first, second = paying()
+    taken = take(Kept(), second, "t", HERE, is_cut=True)
+    assert taken.refused == "gap: seq 2 comes after seq 0; 1 of its effect calls do not run"
+    assert taken.kept == release(taken.kept).kept == Kept(Head(2, second.hash), is_waiting=True)
+    assert take(taken.kept, second, "t", HERE, is_cut=True) == Taken(taken.kept)
+    assert take(taken.kept, first, "t", HERE, is_cut=True) == Taken(taken.kept)
+
+
+def test_gate_reads_what_was_kept_before_threads_waited() -> None:
+    """A savepoint of then says no more than the head and what is held."""
+    assert msgspec.json.decode(b'[[3,"abc"],{}]', type=Kept) == Kept(Head(3, "abc"))
 
 
 @pytest.mark.parametrize("calls", [None, [], {"x": {}}, {"x": {"effect": "keyed"}}])

@@ -7,15 +7,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.errors import Unreadable
-from tests.threadlog.desk import Desk, app_of
+from tests.threadlog.desk import Desk, app_of, desk
 from tests.threadlog.histories import MODES, MOVES, NUMBERS, History, play, some
-from tests.threadlog.replays import divergences, story
+from tests.threadlog.replays import divergences, story, then
 from tests.threadlog.test_replay_planted import arguments
+from tests.threadlog.test_upcasting import release
 from threadlog import App
 from threadlog.entry import Entry
 from threadlog.inputs import Input
@@ -38,22 +40,26 @@ class Stored(dict[str, str]):
 
 @dataclass
 class Partition:
-    """A partition that is read: `restart` goes on from what was written down, as after a crash."""
+    """A partition that is read: `restart` goes on from what was written down, as after a crash.
+
+    `low`: its first offset that retention has left; `first`: that of its first record, if it is above."""
 
     app: App
     limits: Limits = field(default_factory=Limits)
     kept_max: int = 100
+    low: int = 0
     first: int = 0
     threads: Stored = field(default_factory=Stored)
     checked: Checked = field(default_factory=Checked)
     found: list[Finding] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.checked.low = self.low
         self.verifier = Verifier(self.app, self.threads, self.checked, limits=self.limits, kept_max=self.kept_max)
 
     def take(self, entry: Entry | None, input: Input | None = None, key: str = "", error: Any = None) -> Finding | None:
         """Give it the next record."""
-        offset = max(self.checked.last + 1, self.first)
+        offset = max(self.checked.last + 1, self.first, self.low)
         thread = key or (entry.thread if entry else "t")
         found = self.verifier.take(Read(offset, 1_000 + offset, thread, entry, input, error))
         self.found += [found] if found else []
@@ -160,18 +166,75 @@ def test_verifier_counts_no_thread_of_which_nothing_is_valid() -> None:
 
 
 def test_verifier_begins_at_a_snapshot_where_the_partition_is_cut() -> None:
-    """What stands before it is lost, which is no fault; in a partition that is whole it is a gap."""
+    """What stands before it is lost, which is no fault."""
     thread = next(t for t in (play(h, m) for h, m in some(40)) if any(e.snapshot for e in t.journal[1:]))
     first = next(n for n, entry in enumerate(thread.journal) if entry.snapshot)
     count = len(thread.journal)
-    cut = Partition(thread.app, thread.limits, first=7)
+    cut = Partition(thread.app, thread.limits, low=7)
     for pair in pairs(thread)[1:]:
         assert cut.take(*pair) is None
     told = cut.checked
     assert (told.first, told.cut, told.lost, told.standings) == (7, 1, first - 1, {"equal": count - first})
-    whole = Partition(thread.app, thread.limits)
-    found = whole.take(*pairs(thread)[1])
-    assert found is not None and found.reason.startswith("gap") is (first > 1)
+
+
+def cut_and_forked() -> tuple[Desk, list[Entry]]:
+    """What is left of a thread with a snapshot in its fifth entry, and its fourth and fifth of another history."""
+    limits = Limits(snapshot_every_entries=5)
+    one, other = (desk(then, name="t", limits=limits) for _ in range(2))
+    for number in range(7):
+        one.send(order=f"o-{number}")
+        other.send(order=f"o-{number if number < 3 else 'x'}")
+    assert [entry.seq for entry in one.journal if entry.snapshot] == [5]
+    return one, other.journal[3:5]
+
+
+@pytest.mark.parametrize("kept_max", [0, 100])
+def test_verifier_follows_the_chain_before_a_snapshot(kept_max: int) -> None:
+    """Over restarts too: a fork with a snapshot does not become the history, nor does what comes behind a gap."""
+    one, [four, five] = cut_and_forked()
+    of = one.journal
+    for log, voids, standings in (
+        ([*of[1:4], four, five, of[3], *of[4:]], {4: "fork", 5: "fork"}, {"void": 2, "repeat": 1, "unchecked": 3}),
+        ([*of[1:3], *of[4:]], {5: "gap", 6: "gap", 7: "gap"}, {"void": 3}),
+        (
+            [of[1], replace(of[2], reason="x"), of[0], *of[2:]],
+            {3: "wrong hash", 1: "fork"},
+            {"void": 2, "unchecked": 3},
+        ),
+    ):
+        partition = Partition(one.app, one.limits, kept_max, low=9)
+        others = (story(name=f"u-{n}").journal[1] for n in range(9))
+        for entry in log:
+            partition.take(entry)
+            partition.take(next(others))
+            partition.restart()
+        told = {found.seq: found.reason.partition(":")[0] for found in partition.found}
+        lost = len(log) - sum(standings.values()) + len(log)
+        assert (told, partition.checked.standings, partition.checked.lost) == (voids, standings, lost)
+
+
+def test_verifier_keeps_few_threads_that_wait_for_a_snapshot() -> None:
+    """A snapshot that is none ends no waiting."""
+    partition = Partition(app_of(then), kept_max=3, low=9)
+    for number in range(7):
+        entry = story(name=f"t-{number}").journal[1]
+        partition.take(replace(entry, snapshot="{}").sealed() if number % 2 else entry)
+        assert not partition.verifier.is_full
+    assert (partition.checked.lost, len(partition.threads) >= 4) == (7, True)
+
+
+@pytest.mark.parametrize("first", [0, 7])
+def test_verifier_begins_at_no_snapshot_where_the_partition_is_whole(first: int) -> None:
+    """A thread that lacks its first entry is a gap to its end, also where what lies before it was aborted."""
+    thread = next(t for t in (play(h, m) for h, m in some(40)) if any(e.snapshot for e in t.journal[1:]))
+    whole = Partition(thread.app, thread.limits, first=first)
+    for pair in pairs(thread)[1:]:
+        whole.take(*pair)
+    told, count = whole.checked, len(thread.journal) - 1
+    assert (told.first, told.cut, told.lost, told.threads, told.standings) == (first, 0, 0, 0, {"void": count})
+    assert [found.reason for found in whole.found] == [
+        f"gap: seq {entry.seq} comes after seq 0" for entry in thread.journal[1:]
+    ]
 
 
 def test_verifier_counts_what_other_limits_decided() -> None:
@@ -181,7 +244,22 @@ def test_verifier_counts_what_other_limits_decided() -> None:
     for pair in pairs(thread):
         partition.take(*pair)
         partition.restart()
+    partition.take(*pair)  # once more: that is no decision
     assert partition.checked.other_limits == {Limits().digest: 4}
+
+
+def test_verifier_counts_what_older_states_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are equal but for their patches; over restarts, and each once. What the newer code has decided is not."""
+    thread = story()
+    older = pairs(thread)
+    release(monkeypatch)
+    thread.send(order="p")
+    partition = Partition(thread.app)
+    for pair in (*older, older[-1], pairs(thread)[-1]):
+        partition.take(*pair)
+        partition.restart()
+    told = partition.checked
+    assert (told.standings, told.older_states) == ({"equal": 5, "repeat": 1}, 4)
 
 
 def test_verifier_tells_of_an_input_that_cannot_be_read() -> None:
@@ -209,7 +287,7 @@ def test_finding_fits_a_record_whatever_differs() -> None:
 def test_verifier_counts_every_record() -> None:
     """Whatever it is: standings and what was lost add up to the records."""
     thread = story()
-    partition = Partition(thread.app, first=5)
+    partition = Partition(thread.app, low=5)
     for pair in (pairs(thread)[1], *pairs(thread), pairs(thread)[3], pairs(thread)[0]):
         partition.take(*pair)
     told = partition.checked

@@ -23,7 +23,7 @@ from threadlog.places import Place
 from threadlog.verifying import Verifier
 from udfs import replay_function
 from udfs.replay_function import ReplayFunction, seen_from_path
-from udfs.slices import Deleted, Slice, slices
+from udfs.slices import Slice, slices
 from wire.app_code import load_app
 from wire.frames import OutRecord, Record
 from wire.sealed import Sealed
@@ -82,6 +82,7 @@ class Replaying:
 
     def __init__(self, patch: pytest.MonkeyPatch, journal: Journal, app: str = APP, flink: Keyed | None = None) -> None:
         patch.setattr(replay_function, "TopicReader", journal)
+        self.journal = journal
         self.flink, self.found = flink or Keyed(None, 0), list[OutRecord]()
         self.flink.function = ReplayFunction(app, "d" * 64, "ns", SCHEMAS, "broker:9092", "run-1", {3: END})
         self.flink.open()
@@ -127,8 +128,8 @@ def test_replay_function_finds_the_mix_equal_and_sums_up(monkeypatch: pytest.Mon
     threads = len({entry.thread for entry in mix(120)})
     assert len(replaying.found) == 1
     assert replaying.sum == {
-        "first": 0, "last": 119, "last_log_ms": 1_119, "records": 120, "threads": threads, "cut": 0, "lost": 0,
-        "standings": {"equal": 120}, "other_limits": {}, "ends": {"3": 200},
+        "low": 0, "first": 0, "last": 119, "last_log_ms": 1_119, "records": 120, "threads": threads, "cut": 0,
+        "lost": 0, "standings": {"equal": 120}, "other_limits": {}, "older_states": 0, "ends": {"3": 200},
     }  # fmt: skip
 
 
@@ -165,53 +166,6 @@ def test_replay_function_goes_on_from_a_checkpoint(
     once_more.read(CUT[after + 2 :])
     assert len(straight.found) > 2
     assert [*kept, *once_more.found] == straight.found
-
-
-def test_replay_function_passes_over_what_retention_had_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slices that were gone before it began hold nothing; of one that was cut the rest is read."""
-    journal = Journal(records(), low=75)
-    replaying = Replaying(monkeypatch, journal)
-    replaying.read(CUT)
-    assert (replaying.sum["first"], replaying.sum["records"]) == (75, 45)
-    assert journal.read_from == [75]
-
-
-@pytest.mark.parametrize("low", [101, 150])
-def test_replay_function_fails_where_retention_was_faster(low: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was deleted since a checkpoint cannot be verified any more: better no sum than a wrong one."""
-    journal = Journal(records())
-    replaying = Replaying(monkeypatch, journal)
-    replaying.read(CUT[:2])
-    journal.low = CUT[2].first
-    Replaying(monkeypatch, journal, flink=replaying.checkpoint()).read(CUT[2:3])
-    journal.low = low
-    again = Replaying(monkeypatch, journal, flink=replaying.checkpoint())
-    with pytest.raises(Deleted, match=f"offsets 100 to {low - 1} of partition 3 were deleted by retention"):
-        again.read(CUT[2:3])
-
-
-@pytest.mark.parametrize("piece", [0, 1])
-def test_replay_function_fails_where_retention_came_while_it_read(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the reader was not given may have been there: nothing is stored of that slice, and it comes again."""
-    journal = Journal(records())
-    replaying = Replaying(monkeypatch, journal)
-    replaying.read(CUT[:piece])
-    before = deepcopy(replaying.of_partition)
-    pack = replaying.flink.function.process_element(CUT[piece].pack(), replaying.flink)
-    read = journal.read
-    if piece:  # its reader is there already
-        journal.low = CUT[piece].first + 10
-
-    def late(first: Mapping[int, int], end: Mapping[int, int]) -> Iterator[Record]:
-        for record in read(first, end):
-            journal.low = CUT[piece].first + 10
-            yield record
-
-    monkeypatch.setattr(journal, "read", late)
-    with pytest.raises(Deleted, match="deleted by retention"):
-        list(pack)
-    assert replaying.of_partition == before
-    assert journal.told == [one.before for one in CUT[:piece]]
 
 
 def test_replay_function_tells_what_diverges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
