@@ -64,8 +64,10 @@ def _kept(path: Path) -> list[Told]:
 
 
 def run(command: list[str]) -> int:
-    """The exit code of a bench. Where this process is interrupted, the bench takes its stack down first."""
+    """The exit code of a bench. Where this process is interrupted or ended, the bench takes its stack down first."""
     # In a session of its own: it hears of that once, from here, and is given the time.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     bench = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
     try:
         return bench.wait()

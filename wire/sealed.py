@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -22,11 +23,14 @@ _CONNECTS = frozenset({
 })  # fmt: skip
 _STARTS = frozenset({"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty"})
 _HANDLER, _IMPORT = "a handler does no I/O", "an app that is imported connects to nothing"
-_seal = threading.local()  # `of`: what is sealed, _HANDLER, _IMPORT or nothing
+_seal = threading.local()  # `of`: what is sealed, _HANDLER, _IMPORT or nothing; `refused`: of the innermost seal
 
 
 class Sealed(PermissionError):
     """A handler tried to reach the world while it was executed again, or an app while it was imported."""
+
+
+Refused = tuple[Sealed, traceback.StackSummary]  # and where it was tried
 
 
 def _hook(event: str, _: tuple[Any, ...]) -> None:
@@ -34,7 +38,9 @@ def _hook(event: str, _: tuple[Any, ...]) -> None:
         return
     of = getattr(_seal, "of", "")
     if of == _HANDLER or (of == _IMPORT and event in _CONNECTS):
-        raise Sealed(f"{event} in a replay: {of}, that belongs in a tool")
+        error = Sealed(f"{event} in a replay: {of}, that belongs in a tool")
+        _seal.refused.append((error, traceback.extract_stack()))
+        raise error
 
 
 _start = threading.Thread.start
@@ -54,12 +60,14 @@ def _install() -> None:
 
 
 @contextmanager
-def sealed(importing: bool = False) -> Iterator[None]:
-    """Within it, this thread reaches nothing. importing: it connects to nothing, and may start programs and threads."""
+def sealed(importing: bool = False) -> Iterator[list[Refused]]:
+    """Within it, this thread reaches nothing. importing: it connects to nothing, and may start programs and threads.
+
+    Gives what was refused, which whoever tried may have caught: it grows meanwhile."""
     _install()
-    before = getattr(_seal, "of", "")
-    _seal.of = _IMPORT if importing else _HANDLER
+    before, _seal.of = getattr(_seal, "of", ""), _IMPORT if importing else _HANDLER
+    outer, _seal.refused = getattr(_seal, "refused", []), list[Refused]()
     try:
-        yield
+        yield _seal.refused
     finally:
-        _seal.of = before
+        _seal.of, _seal.refused = before, outer

@@ -147,7 +147,7 @@ def rounds(
             if not began:
                 raise
             said = error.args[0].str() if isinstance(error, KafkaException) else error
-            say(f"Nothing can be signed now: {said} Tried again after {every_s:g} s.")
+            say(f"Nothing can be signed now: {said}; tried again after {every_s:g} s")
             time.sleep(every_s)
 
 

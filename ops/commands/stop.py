@@ -73,16 +73,16 @@ def _record(ctx: Context, savepoint: str, what: str, rebuilt: bool) -> None:
     anew = (
         "Make the state anew: the line of `threadlog pack --job catchup` without a savepoint, then --record --rebuilt."
     )
+    if rebuilt:
+        starting.drop(ctx.settings)
+    elif is_dropped(read_marks(ctx.settings.bootstrap, ctx.settings.namespace, codec_of(ctx.settings))):
+        raise Trouble("No state from before may be gone on from, nor what was caught up from one.", anew)
     if what == STOPPED and (older := savepoints.behind(ctx.settings, savepoint)):
         raise Trouble(
             f"Not recorded: {older}.",
             "Record what the last `flink stop` left. An older state is caught up first: `threadlog pack --job catchup "
             "--from-savepoint URI`, then --record --caught-up.",
         )
-    if rebuilt:
-        starting.drop(ctx.settings)
-    elif is_dropped(read_marks(ctx.settings.bootstrap, ctx.settings.namespace, codec_of(ctx.settings))):
-        raise Trouble("No state from before may be gone on from, nor what was caught up from one.", anew)
     try:
         starting.remember(ctx.settings, what, "", savepoint, records.Record(CONVERSATION, "", ctx.settings.app, ""))
     except OtherHistory as error:

@@ -29,7 +29,7 @@ from schemas.codec import Codec
 from schemas.errors import Unreadable
 from threadlog.entry import Entry
 from threadlog.following import Head, head_before, judge
-from threadlog.snapshots import snapshot_of
+from threadlog.snapshots import snapshot_of, state_before
 from threadlog.state import read_patch
 from wire.frames import Record
 from wire.journal import entry_of
@@ -219,7 +219,7 @@ class _Refresh:
         if entry.seq == 1:
             return Outline(began_ms=entry.time_ms, since_ms=entry.time_ms)
         state = snapshot_of(entry)
-        if state is None:
+        if state is None or state_before(entry) is None:  # as every reader: what lacks a section is no snapshot
             return Outline(entry.seq, entry.hash, is_waiting=True)
         return self._rows.begin(entry, state)
 

@@ -87,25 +87,34 @@ def load(spec: str) -> App:
     except AppCodeError:
         raise
     except (Exception, SystemExit) as error:
-        told = f"{type(error).__name__}: {error}{_place(error)}"
-        raise Trouble(f"{spec} cannot be imported: {told}.") from error
+        raise _unfit(spec, error, traceback.extract_tb(error.__traceback__)) from error
 
 
 def load_sealed(spec: str) -> App:
-    """The same, for a replay: while the app is imported it connects to nothing."""
-    with sealed(importing=True):
-        return load(spec)
+    """The same, for a replay: while the app is imported it connects to nothing. Where it has tried, and goes on with
+    something else than it has when it runs, that is Trouble too."""
+    with sealed(importing=True) as refused:
+        app = load(spec)
+    for error, where in refused:
+        raise _unfit(spec, error, where)
+    return app
 
 
-def _place(error: BaseException) -> str:
-    """The line that an error of an import comes from: not of what it called of Python's, and not of our seal."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-    theirs = [frame for frame in frames if not frame.filename.startswith(_PYTHONS) and frame.filename != _SEAL]
+def _unfit(spec: str, error: BaseException, where: traceback.StackSummary) -> Trouble:
+    """That an app cannot be imported, with the last line that is neither Python's own, nor ours, if there is one."""
+    frames = [frame for frame in where if not frame.filename.startswith("<")]
+    theirs = [frame for frame in frames if frame.filename not in _OURS and not _is_pythons(frame.filename)]
     last = (theirs or frames)[-1:]
-    return "".join(f" ({os.path.relpath(frame.filename)}:{frame.lineno})" for frame in last)
+    place = "".join(f" ({os.path.relpath(frame.filename)}:{frame.lineno})" for frame in last)
+    return Trouble(f"{spec} cannot be imported: {type(error).__name__}: {error}{place}.")
 
 
-_PYTHONS, _SEAL = sysconfig.get_path("stdlib"), inspect.getfile(Sealed)
+def _is_pythons(file: str) -> bool:
+    # What is installed may lie within the standard library's folder.
+    return file.startswith(_PYTHONS) and not {"site-packages", "dist-packages"} & set(Path(file).parts)
+
+
+_PYTHONS, _OURS = sysconfig.get_path("stdlib"), {inspect.getfile(Sealed), inspect.getfile(load_app), __file__}
 
 
 def work(job: Job, tell: Tell) -> Tally:

@@ -64,10 +64,11 @@ def behind(settings: Settings, point: str) -> str:
     """How a savepoint of the conversation is older than the job was when it was stopped last; "" where it is not, or
     nothing is known of it. What a job commits lags behind what it is stopped with, never the other way round.
 
-    Raises KafkaException."""
+    Nothing is known of a partition that it has given no record of: after a catch-up inputs are read from the first that
+    retention has left, and what was committed is of the job before. Raises KafkaException."""
     read = source_offsets(point, settings.namespace, INPUTS[CONVERSATION])
     for place, offset in committed(settings.bootstrap, settings.namespace, CONVERSATION).items() if read else ():
-        if (at := read.get(place, 0)) < offset:
+        if (at := read.get(place, offset)) < offset:
             return (
                 f"{point} goes on at offset {at} of {place}, and the job has been at {offset}: it is of an earlier time"
             )

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from ops.stack.layout import ROOT
 
 # A shell's background ignores the signal, and its children with it.
@@ -32,13 +34,14 @@ run([sys.executable, "-c", sys.argv[1], sys.argv[2]])
 """
 
 
-def test_interrupted_bench_takes_its_stack_down(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_interrupted_bench_takes_its_stack_down(tmp_path: Path, number: signal.Signals) -> None:
     whole = subprocess.Popen([sys.executable, "-c", ALL, BENCH, str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE)
     try:
         while not (tmp_path / "begun").exists():
             assert whole.poll() is None, whole.communicate()
             time.sleep(0.05)
-        whole.send_signal(signal.SIGINT)
+        whole.send_signal(number)
         assert b"KeyboardInterrupt" in whole.communicate(timeout=60)[1]
         assert (tmp_path / "down").exists()
     finally:

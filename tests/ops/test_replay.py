@@ -83,14 +83,16 @@ def test_replay_shuts_a_handler_in_that_does_io(alone: Path, tmp_path: Path, mon
     assert f"{spec.partition(':')[0]}.py:{source(spec, tmp_path, 'create_connection')} in support" in told.stdout
 
 
+@pytest.mark.parametrize("caught", [False, True], ids=["raises", "goes on with a default"])
 def test_replay_shuts_an_app_in_that_connects_when_it_is_imported(
-    alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caught: bool
 ) -> None:
-    """The listener hears nothing, and the sentence names the module's line."""
+    """The listener hears nothing, and the sentence names the module's line, also where the app would have gone on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0.05)
         dial = f"import socket; socket.create_connection(('127.0.0.1', {listener.getsockname()[1]})).close()"
-        spec = changed(tmp_path, monkeypatch, ("app = App(", f"{dial}\napp = App("))
+        tried = f"try:\n    {dial}\nexcept OSError:\n    pass" if caught else dial
+        spec = changed(tmp_path, monkeypatch, ("app = App(", f"{tried}\napp = App("))
         told = run("replay", "--file", str(file(tmp_path)), "--app", spec, *HERE)
         with pytest.raises(TimeoutError):
             listener.accept()

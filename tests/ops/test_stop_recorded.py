@@ -11,7 +11,7 @@ from ops.stack import flink, savepoints
 from tests.ops.fakes import FakeKafka, objects, run
 from tests.ops.starts import Cluster, clustered
 from tests.ops.test_savepoints import split
-from wire.control import CAUGHT_UP, DROPPED, STOPPED, Written
+from wire.control import CAUGHT_UP, DROPPED, STOPPED, Mark, Written
 
 
 @pytest.fixture
@@ -59,7 +59,8 @@ def test_stop_by_other_means_is_recorded_of_the_last_savepoint_alone(
     kafka: FakeKafka, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """One that has read less than the job has committed since is of an earlier time: from it the journal would fork. A
-    catch-up from it is recorded. Of one that cannot be looked into it is said that it is taken on trust."""
+    catch-up from it is recorded. Nothing is known of a partition that it has given no record of since a catch-up. Of
+    one that cannot be looked into it is said that it is taken on trust."""
     monkeypatch.setattr(flink, "live_jobs", lambda settings: {})
     monkeypatch.setattr(savepoints, "committed", lambda *given: {"agent-events/0": 7, "tool-results/2": 4})
     (last := tmp_path / "last").mkdir()
@@ -68,14 +69,24 @@ def test_stop_by_other_means_is_recorded_of_the_last_savepoint_alone(
     (older / "_metadata").write_bytes(split("threadlog.agent-events", 0, 6) + split("threadlog.tool-results", 2, 4))
     (begins := tmp_path / "begins").mkdir()
     (begins / "_metadata").write_bytes(split("threadlog.agent-events", 0, 7) + split("threadlog.tool-results", 2, -2))
-    for point, told in (
-        (older, "at offset 6 of agent-events/0, and the job has been at 7"),
-        (begins, "at offset 0 of"),
-    ):
-        refused = run("stop", "--record", f"file:{point}")
-        assert (refused.exit_code, told in refused.stderr, "--caught-up" in refused.stderr) == (1, True, True)
+    refused, told = run("stop", "--record", f"file:{older}"), "at offset 6 of agent-events/0, and the job has been at 7"
+    assert (refused.exit_code, told in refused.stderr, "--caught-up" in refused.stderr) == (1, True, True)
     assert cluster.written == []
-    for words in ((str(last),), (f"file:{older}", "--caught-up"), ("s3://b/s",)):
+    for words in ((str(last),), (f"file:{older}", "--caught-up"), (f"file:{begins}",), ("s3://b/s",)):
         done = run("stop", "--record", *words)
         assert (done.exit_code, "on trust" in done.stdout) == (0, "s3://b/s" in words), done.stderr
-    assert [mark.what for mark in cluster.written] == [STOPPED, CAUGHT_UP, STOPPED]
+    assert [mark.what for mark in cluster.written] == [STOPPED, CAUGHT_UP, STOPPED, STOPPED]
+
+
+def test_stop_by_other_means_of_an_older_state_than_a_dropped_one_is_told_what_helps(
+    kafka: FakeKafka, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing that is caught up from it would be recorded."""
+    monkeypatch.setattr(flink, "live_jobs", lambda settings: {})
+    monkeypatch.setattr(savepoints, "committed", lambda *given: {"agent-events/0": 7})
+    monkeypatch.setattr(
+        "ops.commands.stop.read_marks", lambda *given: [Written(0, 0, Mark(DROPPED, "conversation", "", "", {}))]
+    )
+    (tmp_path / "_metadata").write_bytes(split("threadlog.agent-events", 0, 6))
+    refused = run("stop", "--record", f"file:{tmp_path}")
+    assert (refused.exit_code, "Make the state anew" in refused.stderr) == (1, True)

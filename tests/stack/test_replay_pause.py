@@ -16,6 +16,8 @@ from ops.reading import codec_of, whole_topic
 from ops.replay import cluster, findings
 from ops.settings import Settings
 from ops.stack import flink, lifecycle
+from ops.stack.layout import layout_of
+from tests.stack.chaos import checkpoint_of
 from tests.stack.test_replay_job import DECISIONS, SLOW, slow_desk
 from tests.stack.world import World
 from wire.findings import SUMMARY, TOPIC, TYPE
@@ -81,9 +83,10 @@ class Told:
             raise KeyboardInterrupt
 
     def paused(self, world: World) -> None:
-        """As a person does it in another terminal."""
-        if self.more():
-            job = flink.live_jobs(self.settings)[flink.REPLAY]
+        """As a person does it in another terminal. Not before it has a checkpoint of its own: what it commits as it is
+        restored is more, too."""
+        job = flink.live_jobs(self.settings).get(flink.REPLAY)
+        if job is not None and checkpoint_of(layout_of(self.settings), job.id) and self.more():
             [line] = world.cli("--namespace", RUN, "stop", "--job", flink.REPLAY)
             assert job.id in line["checkpoint"], "it has taken no checkpoint of its own"
 
