@@ -24,6 +24,8 @@ from wire.registry import Registry
 
 INPUTS = ("agent-events", "human-feedback", "tool-results", "agent-signals")
 OUTPUTS = ("agent-decisions", "dead-letters", "agent-replies")
+# A guard against what never comes: a slow machine takes many times as long as a quick one.
+PATIENCE_S = 240.0
 R = TypeVar("R")
 Place = tuple[str, int, int]
 
@@ -107,7 +109,7 @@ class Follower:
             reply = self._codec.decode(record.value)[2]
             self.replies[reply["thread"], reply["event_id"]].append(reply)
 
-    def wait(self, what: str, found: Callable[[], R | None], seconds: float = 90) -> R:
+    def wait(self, what: str, found: Callable[[], R | None], seconds: float = PATIENCE_S) -> R:
         """The first true value of `found`, asked whenever there is news; fails with `what` when the time is over."""
         until = time.monotonic() + seconds
         with self._news:

@@ -185,7 +185,7 @@ def three_topics(world: World, count: int) -> list[Event]:
 
 def all_decided(world: World) -> None:
     """Wait until every input has a valid entry."""
-    wait_until("all are decided", lambda: not chaos.undecided(world.settings), 90)
+    wait_until("all are decided", lambda: not chaos.undecided(world.settings))
 
 
 def test_older_savepoint_with_inputs_of_several_topics_is_caught_up(world: World) -> None:

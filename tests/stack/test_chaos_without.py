@@ -28,7 +28,7 @@ AT_ONCE = (
 PAUSE_S = 8  # past the heartbeat
 OUTAGES_MAX = 8
 # The watch tells of an input that was passed over after 10 s and two looks.
-PATIENCE_S, LOOKS_MAX = 25, 8
+PAUSE_BETWEEN_S, LOOKS_MAX = 25, 8
 
 
 def hang(world: World) -> None:
@@ -50,7 +50,7 @@ def settled(world: World) -> set[chaos.Place]:
     """The inputs that have no valid entry, once for a while there have been no fewer."""
     left = chaos.undecided(world.settings)
     for _ in range(LOOKS_MAX):
-        time.sleep(PATIENCE_S)
+        time.sleep(PAUSE_BETWEEN_S)
         before, left = left, chaos.undecided(world.settings)
         if left >= before:
             return left

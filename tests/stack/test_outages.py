@@ -18,6 +18,7 @@ from ops.stack.endings import dirty
 from ops.stack.layout import Layout
 from schemas.codec import Schema
 from tests.stack.bad import by_id
+from tests.stack.follower import PATIENCE_S
 from tests.stack.world import TYPES, Event, Traffic, World, fresh
 from wire.registry import Registry
 
@@ -77,7 +78,7 @@ def test_jobmanager_that_dies_behind_the_end_of_a_job_comes_back(world: World) -
         # Who asked for the stop may have got no answer.
         with killed_behind_an_end(world), contextlib.suppress(AssertionError):
             world.cli("stop", "--job", "conversation")
-        assert flink.wait_running(world.settings, ["tools"], 90) == []
+        assert flink.wait_running(world.settings, ["tools"], PATIENCE_S) == []
         assert {kind: job.id for kind, job in flink.live_jobs(world.settings).items()} == {"tools": jobs["tools"]}
         world.cli("start")
     world.wait_running()

@@ -53,7 +53,7 @@ def dumped(world: World, point: str, of: str, folder: Path) -> dict[str, Any]:
         assert state not in ("FAILED", "CANCELED"), flink.last_failure(settings, id)
         return bool(state == "FINISHED")
 
-    wait_until(f"what {point} holds of {of} is told", over, 90)
+    wait_until(f"what {point} holds of {of} is told", over)
     return dict(json.loads(line) for line in into.read_text().splitlines())
 
 

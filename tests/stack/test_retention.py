@@ -18,6 +18,7 @@ from ops.stack.layout import PYTHON, ROOT, Layout
 from ops.stack.submit import client_environment, pack, run_command, stop_jobs
 from schemas.topics import kafka_name
 from tests.stack.cutting import cut
+from tests.stack.follower import PATIENCE_S
 from tests.stack.test_start import assert_refused, flink_run, mark
 from tests.stack.world import Event, World, fresh, wait_until
 from threadlog.entry import Entry
@@ -232,7 +233,7 @@ def test_of_two_starts_at_the_same_moment_one_goes_on(aged: Aged) -> None:
     assert sorted(client.returncode for client in clients) == [0, 3], told
     [refused] = [text for client, text in zip(clients, told, strict=True) if client.returncode]
     assert "was not started: another start of it" in refused
-    assert flink.wait_running(aged.settings, ["conversation"], 90) == []
+    assert flink.wait_running(aged.settings, ["conversation"], PATIENCE_S) == []
     first = flink.live_jobs(aged.settings)["conversation"].id
     aged.send(thread, 2)
     aged.wait_seq(thread, 2)

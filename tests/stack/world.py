@@ -25,7 +25,7 @@ from ops.stack.layout import PYTHON, ROOT, Layout
 from schemas.cloudevents import root_traceparent, write_headers
 from schemas.codec import Schema, our_schema
 from schemas.topics import kafka_name
-from tests.stack.follower import Follower, Place
+from tests.stack.follower import PATIENCE_S, Follower, Place
 from wire.kafka import producer
 from wire.registry import Registry
 
@@ -141,7 +141,7 @@ class World:
         said = self.log.replies.get((thread_of(event), event.id))
         return said[0]["text"] or "nothing" if said else ""
 
-    def wait_replied(self, events: list[Event], seconds: float = 90) -> list[str]:
+    def wait_replied(self, events: list[Event], seconds: float = PATIENCE_S) -> list[str]:
         """Wait until the run of each event has said what came of it."""
 
         def missing() -> list[str]:
@@ -150,7 +150,7 @@ class World:
         wait_until("a reply to every event", lambda: not missing(), seconds, missing)
         return [self.replied(event) for event in events]
 
-    def wait_spawned(self, events: list[Event], seconds: float = 90) -> int:
+    def wait_spawned(self, events: list[Event], seconds: float = PATIENCE_S) -> int:
         """Wait until each run that runs of these events' threads have spawned has said what came of it; how many."""
         threads = {thread_of(event) for event in events}
 
@@ -166,7 +166,7 @@ class World:
         wait_until("a reply of every run that was spawned", lambda: not missing(), seconds, missing)
         return len(spawned())
 
-    def wait_arrived(self, word: str, count: int, seconds: float = 60) -> None:
+    def wait_arrived(self, word: str, count: int, seconds: float = PATIENCE_S) -> None:
         """Wait until the service has seen so many requests for items with this word."""
         until = time.monotonic() + seconds
         while len(self.lines("arrived", word)) < count:
@@ -175,7 +175,7 @@ class World:
 
     def wait_running(self) -> None:
         """Wait until each task of both jobs runs."""
-        assert flink.wait_running(self.settings, list(flink.JOBS), 90) == []
+        assert flink.wait_running(self.settings, list(flink.JOBS), PATIENCE_S) == []
 
     # --- the cluster
 
@@ -253,7 +253,9 @@ def _attempts(settings: Settings, job_id: str) -> list[int]:
     return [task["attempt"] for detail in details for task in detail["subtasks"]]
 
 
-def wait_until(what: str, done: Callable[[], bool], seconds: float = 90, state: Callable[[], Any] = lambda: "") -> None:
+def wait_until(
+    what: str, done: Callable[[], bool], seconds: float = PATIENCE_S, state: Callable[[], Any] = lambda: ""
+) -> None:
     """Wait for something that only asking can tell; fails with `what` and the `state` when the time is over."""
     until = time.monotonic() + seconds
     while not done():
