@@ -19,6 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from threadlog.entry import Entry
 
+_ADDED = pytest.StashKey[Path]()
 _HASH_NOTE = "threadlog: where a set decides the order, histories were made with PYTHONHASHSEED=0; set it here too"
 
 
@@ -56,21 +57,29 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if not where.exists():
         raise pytest.UsageError(f"threadlog: there are no histories at {where}")
-    if where.suffix != ".jsonl" if where.is_file() else not any(where.rglob("*.jsonl")):
-        verb = "is" if where.is_file() else "holds"
-        raise pytest.UsageError(
-            f"threadlog: {where} {verb} no *.jsonl, so none is tested; `threadlog histories export` makes one"
-        )
     if not _option(config, "app"):
         raise pytest.UsageError("threadlog: histories of what app? Give --threadlog-app=package.module:attribute")
     named = config.getoption("--threadlog-histories") is not None
     if named or config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args.append(str(where))  # pytest collects once what is named twice
+        config.stash[_ADDED] = where
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Whether the order of sets may differ from the log's."""
     return _HASH_NOTE if _histories(config) is not None and sys.flags.hash_randomization else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Histories that were asked for and not found would pass for tested. Asked before any test is left out by name."""
+    where = config.stash.get(_ADDED, None)
+    if where is not None and not session.testsfailed and not any(isinstance(one, HistoryItem) for one in items):
+        verb = "is" if where.is_file() else "holds"
+        raise pytest.UsageError(
+            f"threadlog: {where} {verb} no *.jsonl of histories that pytest collects, so none is tested; `threadlog "
+            f"histories export` makes one"
+        )
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

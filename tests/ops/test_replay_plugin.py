@@ -102,13 +102,15 @@ def test_plugin_without_an_app_or_histories_is_a_sentence(tests: Pytest) -> None
     assert "there are no histories at" in tests("--threadlog-histories=nowhere", f"--threadlog-app={APP}")[1]
 
 
-@pytest.mark.parametrize("named", ["mix.json", "."], ids=["another name", "an empty folder"])
+@pytest.mark.parametrize("named", ["mix.json", ".", ".old"], ids=["another name", "an empty folder", "a hidden one"])
 def test_plugin_without_a_file_of_histories_is_a_sentence(tests: Pytest, tmp_path: Path, named: str) -> None:
     """Where no test of a history can come of what is named, the tests beside it do not pass for all."""
-    folder = tmp_path / "histories"
-    (folder / "mix.jsonl").rename((folder if named != "." else tmp_path) / "mix.json")
-    code, said = tests("-q", f"--threadlog-histories=histories/{named}", f"--threadlog-app={APP}", ".")
-    assert (code, "no *.jsonl, so none is tested" in said) == (4, True), said
+    folder, asked = tmp_path / "histories", "histories" if named == ".old" else f"histories/{named}"
+    (folder / ".old").mkdir()
+    into = {"mix.json": folder / "mix.json", ".": tmp_path / "mix.json", ".old": folder / ".old" / "mix.jsonl"}
+    (folder / "mix.jsonl").rename(into[named])
+    code, said = tests("-q", f"--threadlog-histories={asked}", f"--threadlog-app={APP}", ".")
+    assert (code, "so none is tested" in said) == (4, True), said
 
 
 def test_plugin_takes_histories_of_folders_below(tests: Pytest, tmp_path: Path) -> None:
