@@ -88,7 +88,7 @@ def test_rebuilt_state_of_every_operator_is_that_of_before(world: World, tmp_pat
     kept = {thread: (one["core"]["seq"], one["core"]["head"]) for thread, one in before[THREADS_UID].items()}
     ends = {thread: world.log.threads[thread][-1].entry for thread in kept}
     assert kept == {thread: (entry.seq, entry.hash) for thread, entry in ends.items()}
-    assert [thread for thread, (head, _) in before[GATE_UID].items() if head == [0, ""]] == []
+    assert [thread for thread, (head, *_) in before[GATE_UID].items() if head == [0, ""]] == []
     held = calls(before[QUEUE_UID])
     assert len(held) == 6
     for place in (layout.checkpoints, layout.savepoints, layout.jobs):
