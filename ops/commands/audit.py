@@ -19,7 +19,7 @@ from ops.audit.selection import Selection
 from ops.audit.signing import Signer, rounds
 from ops.audit.words import counted
 from ops.context import Context, Trouble, pass_context
-from ops.replay.moments import moment_ms
+from ops.replay.moments import moment_option
 from ops.voids import VOIDS_SHOWN
 
 _FILE = click.Path(path_type=Path)
@@ -77,10 +77,6 @@ def _tell_faults(ctx: Context, signer: Signer, told: set[tuple[str, str]]) -> No
             told.add((thread, reason))
 
 
-def _time_ms(_: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    return None if text is None else moment_ms(text)
-
-
 def _names(_: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> frozenset[str]:
     """Names as text; a shell hands over whatever bytes it is given."""
     for text in texts:
@@ -93,8 +89,10 @@ def _names(_: click.Context, parameter: click.Parameter, texts: tuple[str, ...])
 @click.option("--thread", "threads", multiple=True, callback=_names, help="This thread; may be given again.")
 @click.option("--actor", "actors", multiple=True, callback=_names, help="With an input from this source or person.")
 @click.option("--tool", "tools", multiple=True, callback=_names, help="With a call of this tool.")
-@click.option("--from", "from_ms", callback=_time_ms, metavar="TIME", help="Only from then on: 2026-01-31T09:00Z, 36h.")
-@click.option("--to", "to_ms", callback=_time_ms, metavar="TIME", help="Only before then.")
+@click.option(
+    "--from", "from_ms", callback=moment_option, metavar="TIME", help="Only from then on: 2026-01-31T09:00Z, 36h."
+)
+@click.option("--to", "to_ms", callback=moment_option, metavar="TIME", help="Only before then.")
 @click.option("--out", type=_FILE, required=True, help="The folder to make.")
 @click.option("--key", "key_file", type=_FILE, help="Also sign the bundle as a whole with this private key.")
 @pass_context

@@ -13,7 +13,7 @@ from ops.context import Context, pass_context
 from ops.index import queries
 from ops.index.opened import index, no_refresh
 from ops.index.voids import void_entries
-from ops.replay.moments import moment_ms
+from ops.replay.moments import moment_option
 from ops.voids import complain
 
 
@@ -38,10 +38,6 @@ def age(ms: int) -> str:
     return f"{ms / 1000:.1f}s"
 
 
-def _moment(_: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    return None if text is None else moment_ms(text)
-
-
 _BEGAN = "Begun before 2026-01-31T09:00Z, or 36h ago, whatever its state is since."
 TITLES = ("thread", "state", "for", "waiting on", "agent", "seq", "calls", "queued", "error")
 
@@ -58,8 +54,8 @@ def _told(row: dict[str, Any], now_ms: int) -> tuple[Any, ...]:
 @click.option("--agent", help="Of the open run, or of the last.")
 @click.option("--older", "older_ms", type=Duration(), help="In this state for so long or longer: 90s, 1h, 2d.")
 @click.option("--younger", "younger_ms", type=Duration(), help="In this state for no longer than this.")
-@click.option("--began-before", "began_before_ms", callback=_moment, metavar="TIME", help=_BEGAN)
-@click.option("--began-after", "began_after_ms", callback=_moment, metavar="TIME", help="Begun then or later.")
+@click.option("--began-before", "began_before_ms", callback=moment_option, metavar="TIME", help=_BEGAN)
+@click.option("--began-after", "began_after_ms", callback=moment_option, metavar="TIME", help="Begun then or later.")
 @click.option("--waiting-on", help="A tool or event type that the open run waits for, or sleep.")
 @click.option("--tool", help="A tool that the thread has called.")
 @click.option("--error", help="Part of the error of the parked or of the last run.")
