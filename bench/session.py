@@ -33,9 +33,11 @@ from ops.settings import Settings, SettingsError
 from ops.settings import load as load_settings
 from ops.stack import lifecycle
 from ops.stack.layout import BUILD, ROOT
+from ops.stack.submit import checkpoint_interval_ms
 from schemas.codec import Codec
 from schemas.topics import kafka_name
 from threadlog.entry import Entry
+from wire.control import TOOLS
 from wire.registry import Registry
 
 FOLDER = BUILD / "bench"
@@ -180,6 +182,8 @@ def session(given: dict[str, Any], app: str, jobs: tuple[str, ...], spare: int =
             "taskmanagers": settings.taskmanagers, "state": "rocksdb",
             "sender_and_reader": "one process, same machine",
         }  # fmt: skip
+        if TOOLS in jobs:
+            conditions["tools_checkpoint_interval_ms"] = checkpoint_interval_ms(settings, TOOLS)
         with Meter(pids) as meter, closing(Feeder(settings.bootstrap, settings.namespace)) as feeder:
             yield Session(
                 settings, hosts, codec, Encoder(codec, ids, int(time.time() * 1000)), feeder, meter, conditions

@@ -55,7 +55,7 @@ def _parser(job: str) -> argparse.ArgumentParser:
     parser.add_argument("--registry", required=True, type=Registry, help="the schema registry's Confluent API, a URL")
     parser.add_argument("--parallelism", required=True, type=int, help="subtasks; at most the topics' partitions")
     parser.add_argument(
-        "--checkpoint-interval-ms", required=True, type=int, help="most of the latency of an effect call"
+        "--checkpoint-interval-ms", required=True, type=int, help="the conversation's is most of what an effect waits"
     )
     parser.add_argument(
         "--transaction-timeout-ms", required=True, type=int, help="an outage that lasts longer may lose a commit"

@@ -52,7 +52,7 @@ def command(ctx: Context, app: str | None, checkpoint_dir: str | None, savepoint
         start.append("-n")  # it has other sources than the job that left the savepoint
     for kind in flink.JOBS if job == "both" else (job,):
         words = ["flink", "run", "-d", *start, "-pyfs", str(folder), "-py", str(folder / "jobs" / f"{kind}.py")]
-        words += arguments(settings, settings.app, folder, checkpoint_dir or f"file://{layout.checkpoints}")
+        words += arguments(settings, kind, settings.app, folder, checkpoint_dir or f"file://{layout.checkpoints}")
         words += more
         ctx.say(f"\n{shlex.join(words)}")
         ctx.emit(job=kind, folder=str(folder), app=settings.app, app_digest=digest, command=words)

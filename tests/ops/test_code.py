@@ -187,10 +187,24 @@ def test_pack_prints_what_a_job_takes(home: Path, monkeypatch: pytest.MonkeyPatc
     assert args.app_digest == digest("single_app:app") == conversation["app_digest"]
 
 
+@pytest.mark.parametrize(("asked_ms", "told_ms"), [(200, 1_000), (5_000, 5_000)])
+def test_tools_job_has_checkpoints_no_more_often_than_each_second(
+    home: Path, monkeypatch: pytest.MonkeyPatch, asked_ms: int, told_ms: int
+) -> None:
+    """The conversation's are as often as the settings say, for an effect waits for one. Nothing waits for theirs."""
+    folder, _ = pack(Layout(home), "single_app:app")
+    settings = Settings(checkpoint_interval_ms=asked_ms)
+    for kind, interval_ms in (("conversation", asked_ms), ("tools", told_ms)):
+        monkeypatch.setattr(
+            sys, "argv", [f"{kind}.py", *arguments(settings, kind, "single_app:app", folder, "file:///c")]
+        )
+        assert parse(kind).checkpoint_interval_ms == interval_ms
+
+
 def test_jobs_that_read_the_journal_take_what_they_are_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No argument that is required is left out, and none is given that is unknown."""
     folder, _ = pack(Layout(home), "single_app:app")
-    base = arguments(Settings(), "single_app:app", folder, "file:///c")
+    base = arguments(Settings(), "replay", "single_app:app", folder, "file:///c")
     monkeypatch.setattr(sys, "argv", ["replay.py", *base, *cluster.arguments("r-1", {1: 7, 0: 12})])
     replay = parse_replay()
     assert (replay.run, replay.journal_end) == ("r-1", {0: 12, 1: 7})

@@ -236,7 +236,9 @@ def test_pack_tells_the_line_of_a_catch_up(kafka: FakeKafka, monkeypatch: pytest
     monkeypatch.setattr("ops.commands.pack.pack", lambda layout, spec: (tmp_path, "code"))
     monkeypatch.setattr("ops.commands.pack.check", lambda spec, folder: None)
     monkeypatch.setattr("ops.commands.pack.app_digest", lambda spec, folder: "d")
-    monkeypatch.setattr("ops.commands.pack.arguments", lambda settings, spec, folder, checkpoints: ["--app", spec])
+    monkeypatch.setattr(
+        "ops.commands.pack.arguments", lambda settings, kind, spec, folder, checkpoints: ["--app", spec]
+    )
     monkeypatch.setattr("ops.commands.pack.bounds", lambda bootstrap, topic: {0: (0, 9), 1: (0, 0)})
     line = ["pack", "--json", "--checkpoint-dir", "s3://b/c", "--job", "catchup"]
     [fresh], [older] = objects(run(*line)), objects(run(*line, "--from-savepoint", "s3://b/s"))
