@@ -8,7 +8,8 @@ slot free, so a crash at any point leaves it pending, and it is fired or answere
     ask of a new call          fire, or queue, or reject when the queue is full
     ask of a call in hand      join: one answer is enough
     ask of a finished call     fire again under its key: its callee answers as before
-    ask of a call that was answered with a "no" by an earlier process   nothing: a new key may stand for it by now
+    ask of a call that an earlier process has ended   nothing: its answer is in the log, and of a "no" a new key may
+                              stand for it by now
     ask that is not what its key stands for   refuse: a key stands for one tool and one set of arguments
 
 A restored state may be older than what its process did: a call that it shows waiting, or whose ask is read only now,
@@ -98,15 +99,15 @@ class Queue:
         app: App,
         began_ms: int,
         hold_ms: int,
-        denied: Callable[[Ask], bool],
+        answered: Callable[[Ask], bool],
         queue_asks_max: int = QUEUE_ASKS_MAX,
     ) -> None:
         """began_ms: the clock when this process began; `now_ms` everywhere: the clock now (Unix epoch, milliseconds).
 
-        hold_ms: within so long, what is written now lies in a completed checkpoint. denied: whether the log had a
-        result when this process began which says that the call did not happen."""
+        hold_ms: within so long, what is written now lies in a completed checkpoint. answered: whether the log had a
+        result when this process began which says that the call was done, or did not happen."""
         self._slots, self._pending, self._app = slots, pending, app
-        self._began_ms, self._hold_ms, self._max, self._denied = began_ms, hold_ms, queue_asks_max, denied
+        self._began_ms, self._hold_ms, self._max, self._answered = began_ms, hold_ms, queue_asks_max, answered
         self.allowed: frozenset[str] | None = None  # in a branch the tools that may have an effect; None: all may
         self._held: dict[str, int] = {}  # call id → when to fire it; another process counts and holds anew
 
@@ -197,10 +198,10 @@ class Queue:
         return actions
 
     def _over(self, ask: Ask) -> bool:
-        """Whether the agent has been told that this call did not happen. What an earlier process began and did not end
-        is fired again; what it ended so must not be: the agent may have asked for the same under a new key. Of a call
-        that was asked for again no agent is told so (`calls.believed`)."""
-        return ask["effect"] != "read" and ask["ask"] == 1 and self._maybe_fired(ask) and self._denied(ask)
+        """Whether an earlier process has ended this call. What it began and did not end is fired again. What it said
+        did not happen must not be: the agent may have asked for the same under a new key; what was done need not be.
+        Of a call that was asked for again no agent is told that it did not happen (`calls.believed`)."""
+        return ask["effect"] != "read" and ask["ask"] == 1 and self._maybe_fired(ask) and self._answered(ask)
 
     def _start(self, meta: dict[str, int], ask: Ask, now_ms: int) -> list[Action]:
         """Give a call a slot, unless it is over."""

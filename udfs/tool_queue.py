@@ -21,8 +21,8 @@ from schemas.errors import Unreadable
 from schemas.topics import topic_of
 from threadlog.queueing import Action, Queue, forged
 from threadlog.runs import CALL_ERRORS
+from udfs.answered import Answered
 from udfs.app_guard import AppCode
-from udfs.denials import Denials
 from udfs.outputs import Outputs
 from udfs.reactor import Reactor, now_ms, take_over
 from udfs.results import ResultSink
@@ -124,10 +124,10 @@ class ToolQueue(KeyedProcessFunction):
             for name in ("queue", "pending")
         )
         self._pending = PendingSlots(pending)
-        denials = Denials(self._bootstrap, self._namespace, self._codec)
+        answered = Answered(self._bootstrap, self._namespace, self._codec)
         self._queue = Queue(
             MapSlots(waiting), self._pending, app, now_ms(), self._hold_ms,
-            lambda ask: patiently(partial(denials.has, ask)),
+            lambda ask: patiently(partial(answered.has, ask)),
         )  # fmt: skip
         self._queue.allowed = self._allowed
         # A TaskManager has one slot, so a process has one subtask of this operator; PyFlink cannot tell its index here.

@@ -256,7 +256,7 @@ def test_queue_fires_what_the_gate_passes_on(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(tool_queue, "now_ms", lambda: BEGAN_MS)
     monkeypatch.setattr(tool_queue, "take_over", lambda name, make: reactor)
     monkeypatch.setattr(tool_queue.inputs, "check", lambda *place: None)
-    monkeypatch.setattr(tool_queue.Denials, "has", lambda denials, ask: False)
+    monkeypatch.setattr(tool_queue.Answered, "has", lambda answered, ask: False)
     queue = ToolQueue("no.app:app", "", "ns", "no-broker", SCHEMAS, 200)
     queue._code = type("Code", (), {"load": lambda self: app})()
     context: Any = FakeContext("pay")

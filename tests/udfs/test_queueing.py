@@ -70,7 +70,7 @@ def nothing(ask: Any) -> bool:
 
 def restarted(before: Desk, after_ms: int = 5_000) -> Desk:
     """The same state in another process that begins so long after the one before."""
-    return Desk(before._slots, before._pending, before._app, before._began_ms + after_ms, HOLD_MS, before._denied)
+    return Desk(before._slots, before._pending, before._app, before._began_ms + after_ms, HOLD_MS, before._answered)
 
 
 def test_queue_fires_up_to_its_concurrency_and_goes_on_when_results_come_back() -> None:

@@ -27,13 +27,13 @@ class Operator:
     """An opened operator for the quota key `pay`, with everything around it faked."""
 
     def __init__(self, patch: pytest.MonkeyPatch, key: str = "pay", allowed: frozenset[str] | None = None) -> None:
-        self.allowed, self.denied = allowed, set[str]()
+        self.allowed, self.ended = allowed, set[str]()
         self.app, self.reactor, self.context, self.now = app_of(handler), FakeReactor(), FakeContext(key), BEGAN_MS
         patch.setattr(tool_queue, "now_ms", lambda: self.now)
         patch.setattr(tool_queue.inputs, "check", lambda *place: None)
         patch.setattr(tool_queue, "take_over", lambda name, make: self.reactor)
         patch.setattr(
-            tool_queue, "Denials", lambda *place: SimpleNamespace(has=lambda ask: ask["call_id"] in self.denied)
+            tool_queue, "Answered", lambda *place: SimpleNamespace(has=lambda ask: ask["call_id"] in self.ended)
         )
         self.queue = self.reopened()
 

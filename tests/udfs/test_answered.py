@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the log says did not happen, read from a topic in memory: as far back as it is asked, and each record once."""
+"""What the log says is over, read from a topic in memory: as far back as it is asked, and each record once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from schemas.codec import Codec, FixedSchemas
 from tests.udfs.test_queueing import BEGAN_MS, ask
-from udfs import denials
+from udfs import answered
+from udfs.answered import LOOK_BACK_MS, RESULT, Answered
 from udfs.attempts import result_of
-from udfs.denials import LOOK_BACK_MS, RESULT, Denials
 from wire.frames import Record
 
 CODEC = Codec(FixedSchemas())
@@ -23,9 +23,9 @@ class Topic:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.values, self.read_offsets = list[bytes](), list[int]()
-        patch.setattr(denials, "bounds", lambda bootstrap, topic: {0: (0, len(self.values))})
-        patch.setattr(denials, "offsets_since", lambda bootstrap, topic, time_ms: {0: self.offset_at(time_ms)})
-        patch.setattr(denials, "TopicReader", lambda bootstrap, topic: self)
+        patch.setattr(answered, "bounds", lambda bootstrap, topic: {0: (0, len(self.values))})
+        patch.setattr(answered, "offsets_since", lambda bootstrap, topic, time_ms: {0: self.offset_at(time_ms)})
+        patch.setattr(answered, "TopicReader", lambda bootstrap, topic: self)
 
     def offset_at(self, time_ms: int) -> int:
         return min(max(0, (time_ms - BEGAN_MS) // 1_000), len(self.values))
@@ -54,21 +54,21 @@ def asked(number: int, second: int) -> dict[str, Any]:
     return ask(number, clock_ms=BEGAN_MS + 1_000 * second + LOOK_BACK_MS)
 
 
-def test_denials_are_answers_that_say_no(topic: Topic) -> None:
-    """Done and in doubt are none, for then the same key gives the same; nor is what is forged, or no result at all."""
+def test_calls_are_over_that_were_done_or_did_not_happen(topic: Topic) -> None:
+    """What is in doubt is not, for the same key may settle it; nor is what is forged, or no result at all."""
     for number, status in enumerate(("failed", "refused", "rejected", "done", "in_doubt")):
         topic.add(number, status)
     topic.add(5, "refused", thread="another")
     topic.values.append(b"junk")
-    found = Denials("b", "ns", CODEC)
-    assert [number for number in range(7) if found.has(asked(number, 0))] == [0, 1, 2]
+    found = Answered("b", "ns", CODEC)
+    assert [number for number in range(7) if found.has(asked(number, 0))] == [0, 1, 2, 3]
 
 
-def test_denials_read_back_as_far_as_they_are_asked_and_nothing_twice(topic: Topic) -> None:
+def test_answers_are_read_back_as_far_as_they_are_asked_and_nothing_twice(topic: Topic) -> None:
     """What comes after the first question is of this process itself."""
     for number in range(6):
         topic.add(number, "refused")
-    found = Denials("b", "ns", CODEC)
+    found = Answered("b", "ns", CODEC)
     assert found.has(asked(5, 4)) and topic.read_offsets == [4, 5]
     assert not found.has(asked(1, 4)) and topic.read_offsets == [4, 5]
     topic.add(6, "refused")
@@ -77,7 +77,7 @@ def test_denials_read_back_as_far_as_they_are_asked_and_nothing_twice(topic: Top
     assert found.has(asked(0, 0)) and sorted(topic.read_offsets) == [0, 1, 2, 3, 4, 5]
 
 
-def test_denials_of_an_ask_without_a_clock_go_by_its_time(topic: Topic) -> None:
+def test_answer_to_an_ask_without_a_clock_goes_by_its_time(topic: Topic) -> None:
     """Asks of an older version have none; read from the beginning rather than too late."""
     topic.add(1, "refused")
-    assert Denials("b", "ns", CODEC).has(ask(1, clock_ms=0, asked_ms=1_000))
+    assert Answered("b", "ns", CODEC).has(ask(1, clock_ms=0, asked_ms=1_000))

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the log says did not happen: results of an earlier process that a restored state does not know of yet.
+"""What the log says is over: results of an earlier process that a restored state does not know of yet.
 
-A state is older than what was written after its checkpoint. A call that it shows in flight may have ended as refused,
-rejected or failed since, and its agent may have asked for the same under a new key: to fire it again could have the
-effect twice. The source will deliver that result, but nobody knows when; so it is looked up before anything that an
-earlier process may have fired is fired again."""
+A state is older than what was written after its checkpoint. A call that it shows in flight may have ended since. Where
+that was as refused, rejected or failed, its agent may have asked for the same under a new key: to fire it again could
+have the effect twice. Where it was done, to fire it again rests on a callee that honours the key, for nothing. The
+source will deliver that result, but nobody knows when; so it is looked up before anything that an earlier process may
+have fired is fired again."""
 
 from __future__ import annotations
 
@@ -18,19 +19,20 @@ from threadlog.queueing import forged
 from wire.kafka import TopicReader, bounds, offsets_since
 
 TOPIC, RESULT = "tool-results", "threadlog.ToolResult"
+OVER = DID_NOT_HAPPEN | {"done"}  # what is in doubt may still be settled, under its key
 # Asks carry the conversation's clock, results the broker's; a minute more costs little to read.
 LOOK_BACK_MS = 60_000
 
 
-class Denials:
-    """The results with a "no" that lie in the log when it is first asked. Reads as far back as it has to, each once."""
+class Answered:
+    """The results that lie in the log when it is first asked. Reads as far back as it has to, each once."""
 
     def __init__(self, bootstrap: str, namespace: str, codec: Codec) -> None:
         self._bootstrap, self._topic, self._codec = bootstrap, kafka_name(namespace, TOPIC), codec
         self._since_ms, self._until, self._found = 2**63, dict[int, int](), set[str]()
 
     def has(self, ask: dict[str, Any]) -> bool:
-        """Whether the call of this ask ended so. Raises KafkaException, RegistryUnavailable."""
+        """Whether the call of this ask is over. Raises KafkaException, RegistryUnavailable."""
         since_ms = (ask["clock_ms"] or ask["asked_ms"]) - LOOK_BACK_MS
         if since_ms < self._since_ms:
             self._read(max(0, since_ms))
@@ -47,6 +49,6 @@ class Denials:
                     type_, _, data = self._codec.decode(record.value)
                 except Unreadable:
                     continue
-                if type_ == RESULT and data["status"] in DID_NOT_HAPPEN and not forged(data):
+                if type_ == RESULT and data["status"] in OVER and not forged(data):
                     self._found.add(data["call_id"])
         self._since_ms, self._until = since_ms, first
