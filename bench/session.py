@@ -32,8 +32,8 @@ from ops.reading import codec_of
 from ops.settings import Settings, SettingsError
 from ops.settings import load as load_settings
 from ops.stack import lifecycle
+from ops.stack.command_line import checkpoint_interval_ms
 from ops.stack.layout import BUILD, ROOT
-from ops.stack.submit import checkpoint_interval_ms
 from schemas.codec import Codec
 from schemas.topics import kafka_name
 from threadlog.entry import Entry

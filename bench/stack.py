@@ -17,8 +17,9 @@ from ops.context import Trouble
 from ops.settings import Settings
 from ops.stack import flink, lifecycle, processes
 from ops.stack.code import pack
+from ops.stack.command_line import run_command
 from ops.stack.layout import Layout
-from ops.stack.submit import SubmitFailed, client_environment, run_command, run_job
+from ops.stack.submit import SubmitFailed, client_environment, run_job
 from schemas.topics import TOPICS
 from wire.kafka import WARNINGS
 

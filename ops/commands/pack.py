@@ -14,8 +14,8 @@ from ops.replay import cluster
 from ops.settings import Settings, changed
 from ops.stack import flink, starting
 from ops.stack.code import app_digest, check, pack
+from ops.stack.command_line import arguments
 from ops.stack.layout import Layout
-from ops.stack.submit import arguments
 from wire.control import journal_ends
 from wire.kafka import bounds
 

@@ -17,16 +17,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from ops import http
-from ops.settings import Settings, check_jobs, remember_app
+from ops.settings import Settings, remember_app
 from ops.stack import archives, flink, health, records, starting, versions
 from ops.stack.catch_up import SubmitFailed
-from ops.stack.code import app_digest, check, pack
-from ops.stack.layout import FLINK, Layout
+from ops.stack.code import check, pack
+from ops.stack.command_line import run_command
+from ops.stack.layout import Layout
 from ops.stack.parts import LIGHT, flat_yaml, flink_environment
 from ops.stack.starting import Declined
 from ops.stack.supervisor import Supervisor
 from schemas.topics import kafka_name
-from wire.control import CONVERSATION, TOOLS
+from wire.control import CONVERSATION
 from wire.kafka import is_empty
 
 __all__ = ["SubmitFailed"]
@@ -37,45 +38,8 @@ RUNNING_S = 90
 RECOVERY_S = 20
 # What a job has written if it ever ran: from nothing it would decide all of it again, or ask for it again.
 TRACES = {"conversation": "agent-decisions", "tools": "tool-results"}
-# Nothing waits for a checkpoint of the tools job, whose results are out at once: one it has less often costs a crash
-# some more to read, and each costs the JobManager, ZooKeeper and the disk as much as one of the conversation.
-TOOLS_INTERVAL_MS = 1_000
 
 Say = Callable[[str], None]
-
-
-def checkpoint_interval_ms(settings: Settings, kind: str) -> int:
-    """How far apart the checkpoints of the job of that kind are begun, at least."""
-    asked_ms = settings.checkpoint_interval_ms
-    return max(asked_ms, TOOLS_INTERVAL_MS) if kind == TOOLS else asked_ms
-
-
-def arguments(settings: Settings, kind: str, spec: str, folder: Path, checkpoints: str) -> list[str]:
-    """What `main()` of the job of that kind is told, which reads no settings. `checkpoints` is a URI.
-
-    Raises SettingsError."""
-    check_jobs(settings)
-    return [
-        *("--app", spec),
-        *("--namespace", settings.namespace),
-        *("--bootstrap", settings.bootstrap),
-        *("--registry", settings.registry_url),
-        *("--parallelism", str(settings.parallelism)),
-        *("--checkpoint-interval-ms", str(checkpoint_interval_ms(settings, kind))),
-        *("--transaction-timeout-ms", str(settings.transaction_timeout_ms)),
-        *("--checkpoint-dir", checkpoints),
-        *("--app-digest", app_digest(spec, folder)),
-    ]
-
-
-def run_command(settings: Settings, layout: Layout, spec: str, kind: str, folder: Path, point: str) -> list[str]:
-    """The `flink run` command line."""
-    start = ["-s", point] if point else []
-    if point and kind == flink.CATCH_UP:  # it has other sources than the job that left the savepoint
-        start.append("-n")
-    script = str(folder / "jobs" / f"{kind}.py")
-    flink_run = [str(FLINK / "bin" / "flink"), "run", "-d", *start, "-pyfs", str(folder), "-py", script]
-    return flink_run + arguments(settings, kind, spec, folder, f"file://{layout.checkpoints}")
 
 
 def client_environment(layout: Layout, kind: str) -> dict[str, str]:

@@ -16,8 +16,8 @@ from ops.replay import cluster
 from ops.settings import Settings
 from ops.stack import code, starting
 from ops.stack.code import PACKAGES, app_digest, check, pack
+from ops.stack.command_line import arguments
 from ops.stack.layout import Layout
-from ops.stack.submit import arguments
 from tests.ops.fakes import begun, objects, run
 from wire.app_code import AppCodeError, digest, files_digest
 

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 from ops.settings import Settings
 from ops.stack import flink, records, starting, submit
 from ops.stack.catch_up import SubmitFailed
+from ops.stack.command_line import run_command
 from ops.stack.layout import Layout
 from tests.ops.fakes import FakeKafka, objects, run
 from tests.ops.starts import LEFT, OTHER, POINT, Cluster, clustered
@@ -169,7 +170,7 @@ def test_catch_up_alone_may_drop_state(tmp_path: Path) -> None:
     (tmp_path / "m.py").touch()
     for kind, allowed in ((flink.CATCH_UP, True), ("conversation", False), ("tools", False)):
         for point in ("file:/s", ""):
-            line = submit.run_command(Settings(), Layout(tmp_path), "m:app", kind, tmp_path, point)
+            line = run_command(Settings(), Layout(tmp_path), "m:app", kind, tmp_path, point)
             assert ("-n" in line) == (allowed and bool(point)), line
             assert line[line.index("-py") + 1] == str(tmp_path / "jobs" / f"{kind}.py")
 

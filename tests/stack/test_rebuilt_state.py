@@ -18,8 +18,9 @@ from jobs.conversation import THREADS_UID
 from jobs.tools import GATE_UID, QUEUE_UID
 from ops import http
 from ops.stack import flink, records
+from ops.stack.command_line import run_command
 from ops.stack.layout import Layout
-from ops.stack.submit import client_environment, run_command
+from ops.stack.submit import client_environment
 from schemas.topics import kafka_name
 from tests.stack.cutting import cut
 from tests.stack.test_restore import check_all_end, open_work

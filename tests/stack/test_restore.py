@@ -11,8 +11,9 @@ import pytest
 
 from ops import http
 from ops.stack import flink, processes, records
+from ops.stack.command_line import run_command
 from ops.stack.layout import Layout
-from ops.stack.submit import client_environment, pack, run_command, stop_jobs
+from ops.stack.submit import client_environment, pack, stop_jobs
 from tests.stack.console import Console
 from tests.stack.cutting import cut
 from tests.stack.world import Event, World, fresh, thread_of, wait_until

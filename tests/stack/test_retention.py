@@ -14,8 +14,9 @@ import pytest
 
 from ops.reading import Journal
 from ops.stack import flink, lifecycle
+from ops.stack.command_line import run_command
 from ops.stack.layout import PYTHON, ROOT, Layout
-from ops.stack.submit import client_environment, pack, run_command, stop_jobs
+from ops.stack.submit import client_environment, pack, stop_jobs
 from schemas.topics import kafka_name
 from tests.stack.cutting import cut
 from tests.stack.follower import PATIENCE_S

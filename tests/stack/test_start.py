@@ -19,8 +19,9 @@ from ops import http
 from ops.reading import Journal, codec_of, whole_topic
 from ops.settings import Settings
 from ops.stack import flink, lifecycle, records
+from ops.stack.command_line import run_command
 from ops.stack.layout import Layout, layout_of
-from ops.stack.submit import client_environment, pack, run_command, stop_jobs
+from ops.stack.submit import client_environment, pack, stop_jobs
 from tests.stack.console import Console
 from tests.stack.cutting import cut
 from tests.stack.follower import reasons
