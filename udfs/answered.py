@@ -16,12 +16,15 @@ from schemas.errors import Unreadable
 from schemas.topics import kafka_name
 from threadlog.calls import DID_NOT_HAPPEN
 from threadlog.queueing import forged
+from wire.frames import Record
 from wire.kafka import TopicReader, bounds, offsets_since
 
 TOPIC, RESULT = "tool-results", "threadlog.ToolResult"
-OVER = DID_NOT_HAPPEN | {"done"}  # what is in doubt may still be settled, under its key
 # Asks carry the conversation's clock, results the broker's; a minute more costs little to read.
 LOOK_BACK_MS = 60_000
+# Of each partition so many results count as done: nearly all of what came behind a checkpoint, and memory is bounded
+# though an ask may be days old. One that is older is repeated under its key.
+DONE_LAST = 20_000
 
 
 class Answered:
@@ -30,6 +33,7 @@ class Answered:
     def __init__(self, bootstrap: str, namespace: str, codec: Codec) -> None:
         self._bootstrap, self._topic, self._codec = bootstrap, kafka_name(namespace, TOPIC), codec
         self._since_ms, self._until, self._found = 2**63, dict[int, int](), set[str]()
+        self._end = dict[int, int]()  # when it was first asked
 
     def has(self, ask: dict[str, Any]) -> bool:
         """Whether the call of this ask is over. Raises KafkaException, RegistryUnavailable."""
@@ -40,7 +44,9 @@ class Answered:
 
     def _read(self, since_ms: int) -> None:
         """What lies between that time and what was read before."""
-        until = self._until or {p: high for p, (_, high) in bounds(self._bootstrap, self._topic).items()}
+        if not self._end:
+            self._end = self._until = {p: high for p, (_, high) in bounds(self._bootstrap, self._topic).items()}
+        until = self._until
         since = offsets_since(self._bootstrap, self._topic, since_ms)
         first = {p: min(since[p], high) for p, high in until.items()}
         with TopicReader(self._bootstrap, self._topic) as reader:
@@ -49,6 +55,10 @@ class Answered:
                     type_, _, data = self._codec.decode(record.value)
                 except Unreadable:
                     continue
-                if type_ == RESULT and data["status"] in OVER and not forged(data):
+                if type_ == RESULT and self._over(data["status"], record) and not forged(data):
                     self._found.add(data["call_id"])
         self._since_ms, self._until = since_ms, first
+
+    def _over(self, status: str, record: Record) -> bool:
+        late = record.offset >= self._end[record.partition] - DONE_LAST
+        return status in DID_NOT_HAPPEN or (status == "done" and late)

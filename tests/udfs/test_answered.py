@@ -77,6 +77,16 @@ def test_answers_are_read_back_as_far_as_they_are_asked_and_nothing_twice(topic:
     assert found.has(asked(0, 0)) and sorted(topic.read_offsets) == [0, 1, 2, 3, 4, 5]
 
 
+def test_of_what_was_done_the_last_results_count(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done long ago is repeated under its key, so that memory is bounded; what did not happen never is."""
+    monkeypatch.setattr(answered, "DONE_LAST", 2)
+    for number, status in enumerate(("refused", "done", "done", "done", "failed")):
+        topic.add(number, status)
+    found = Answered("b", "ns", CODEC)
+    assert found.has(asked(4, 4)) and found.has(asked(3, 3))
+    assert [number for number in range(5) if found.has(asked(number, 0))] == [0, 3, 4]
+
+
 def test_answer_to_an_ask_without_a_clock_goes_by_its_time(topic: Topic) -> None:
     """Asks of an older version have none; read from the beginning rather than too late."""
     topic.add(1, "refused")
