@@ -117,7 +117,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--state-dir", type=click.Path(path_type=Path), help="Folder of the stack."),
         click.option("--namespace", help="Prefix of its topics."),
         click.option("--port-base", type=int, help="First of its ten ports."),
-        click.option("--checkpoint-interval-ms", type=int, help="Of the jobs (default: 200)."),
+        click.option("--checkpoint-interval-ms", type=int, help="Of the jobs but the tools (default: 200)."),
         click.option("--seed", type=int, default=1, show_default=True, help="Of what is sent."),
     )):  # fmt: skip
         command = option(command)

@@ -9,6 +9,7 @@ have fired is fired again."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from schemas.codec import Codec
@@ -22,7 +23,7 @@ from wire.kafka import TopicReader, bounds, offsets_since
 TOPIC, RESULT = "tool-results", "threadlog.ToolResult"
 # Asks carry the conversation's clock, results the broker's; a minute more costs little to read.
 LOOK_BACK_MS = 60_000
-# Of each partition so many results count as done: nearly all of what came behind a checkpoint, and memory is bounded
+# Of each partition so many results count as done: nearly all of what came behind a checkpoint, and they fill no memory
 # though an ask may be days old. One that is older is repeated under its key.
 DONE_LAST = 20_000
 
@@ -44,9 +45,8 @@ class Answered:
 
     def _read(self, since_ms: int) -> None:
         """What lies between that time and what was read before."""
-        if not self._end:
-            self._end = self._until = {p: high for p, (_, high) in bounds(self._bootstrap, self._topic).items()}
-        until = self._until
+        until = self._until or {p: high for p, (_, high) in bounds(self._bootstrap, self._topic).items()}
+        end = self._end or until
         since = offsets_since(self._bootstrap, self._topic, since_ms)
         first = {p: min(since[p], high) for p, high in until.items()}
         with TopicReader(self._bootstrap, self._topic) as reader:
@@ -55,10 +55,12 @@ class Answered:
                     type_, _, data = self._codec.decode(record.value)
                 except Unreadable:
                     continue
-                if type_ == RESULT and self._over(data["status"], record) and not forged(data):
+                if type_ == RESULT and _over(data["status"], record, end) and not forged(data):
                     self._found.add(data["call_id"])
-        self._since_ms, self._until = since_ms, first
+        # Only now: what breaks off is asked for anew, with what another process has written meanwhile.
+        self._end, self._since_ms, self._until = end, since_ms, first
 
-    def _over(self, status: str, record: Record) -> bool:
-        late = record.offset >= self._end[record.partition] - DONE_LAST
-        return status in DID_NOT_HAPPEN or (status == "done" and late)
+
+def _over(status: str, record: Record, end: Mapping[int, int]) -> bool:
+    late = record.offset >= end[record.partition] - DONE_LAST
+    return status in DID_NOT_HAPPEN or (status == "done" and late)

@@ -9,6 +9,7 @@ from typing import Any, Self
 import pytest
 
 from schemas.codec import Codec, FixedSchemas
+from schemas.errors import RegistryUnavailable
 from tests.udfs.test_queueing import BEGAN_MS, ask
 from udfs import answered
 from udfs.answered import LOOK_BACK_MS, RESULT, Answered
@@ -75,6 +76,21 @@ def test_answers_are_read_back_as_far_as_they_are_asked_and_nothing_twice(topic:
     assert found.has(asked(2, 2)) and topic.read_offsets == [4, 5, 2, 3]
     assert not found.has(asked(6, 3)) and not found.has(asked(0, 2))
     assert found.has(asked(0, 0)) and sorted(topic.read_offsets) == [0, 1, 2, 3, 4, 5]
+
+
+def test_look_that_breaks_off_is_made_anew_to_where_the_topic_ends_then(
+    topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was taken for dead may have answered meanwhile, and its agent asked under a new key."""
+    topic.add(0, "done")
+    found, decode = Answered("b", "ns", CODEC), CODEC.decode
+    away = RegistryUnavailable("away")
+    monkeypatch.setattr(CODEC, "decode", lambda value: (_ for _ in ()).throw(away))
+    with pytest.raises(RegistryUnavailable):
+        found.has(asked(1, 0))
+    monkeypatch.setattr(CODEC, "decode", decode)
+    topic.add(1, "refused")
+    assert found.has(asked(1, 0)) and found.has(asked(0, 0))
 
 
 def test_of_what_was_done_the_last_results_count(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
