@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `flink run` lines of the jobs, the same for the local stack as for a cluster of one's own."""
+"""What the jobs are told on the `flink run` line, here and on a cluster of one's own; the line of the local stack."""
 
 from __future__ import annotations
 
