@@ -37,7 +37,7 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
     findings = [kafka_name(args.namespace, TOPIC)]
     env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir, overtaking=True)
 
-    cut = Cut(args.journal_end, partition_keys(max(args.journal_end) + 1))
+    cut = Cut(partition_keys(max(args.journal_end) + 1), args.journal_end)
     verify = ReplayFunction(
         args.app, args.app_digest, args.namespace, args.registry, args.bootstrap, args.run, args.journal_end
     )

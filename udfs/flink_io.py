@@ -102,13 +102,12 @@ def source(
     group: str,
     key_header: str | None = None,
     first: Offsets | None = None,
-    until: Offsets | None = None,
 ) -> DataStream:
     """Committed records of the topics as Row(key, frame), where there is no checkpoint from the beginning or `first`.
 
     From `first` on no record is passed over: where one is gone, the job fails. The key is the record's, or the value
-    of `key_header`. `until`: the source ends before these offsets, and waits for the transactions that are open below
-    them. Offsets are state; what the group commits with each checkpoint says outside of Flink how far the job is."""
+    of `key_header`. Offsets are state; what the group commits with each checkpoint says outside of Flink how far the
+    job is."""
     builder = (
         KafkaSource.builder()
         .set_bootstrap_servers(bootstrap)
@@ -118,8 +117,6 @@ def source(
         .set_property("isolation.level", "read_committed")
     )
     _set(builder, AGAIN)
-    if until is not None:
-        builder.set_bounded(_offsets(topics, until))
     builder._j_builder.setDeserializer(get_gateway().jvm.threadlog.KafkaInput(key_header))
     return env.from_source(builder.build(), WatermarkStrategy.no_watermarks(), uid).uid(uid)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal cut into slices of its partitions' offsets, the units of work of its replay.
+"""The journal cut into slices of its partitions' offsets, the units of work of who reads all of it.
 
 The cut depends on the journal's end alone, so it is the same in each attempt; what retention has deleted leaves slices
 that hold nothing."""
@@ -38,24 +38,34 @@ class Slice(NamedTuple):
         return cls(*map(int, packed.split()))
 
 
-def slices(ends: Mapping[int, int], size: int = SLICE) -> list[Slice]:
-    """Everything before these offsets: one partition after the other, each in its order."""
+def slices(ends: Mapping[int, int], size: int = SLICE, begin: Mapping[int, int] | None = None) -> list[Slice]:
+    """Everything before these offsets: one partition after the other, each in its order.
+
+    begin: from these offsets on; where that leaves nothing of a partition, its one slice is empty."""
+    if begin is None:
+        return [piece for partition, end in sorted(ends.items()) for piece in _pieces(partition, 0, end, size)]
     return [
-        Slice(partition, first, min(first + size, end))
+        piece
         for partition, end in sorted(ends.items())
-        for first in range(0, end, size)
+        for piece in _pieces(partition, begin[partition], end, size) or [Slice(partition, end, end)]
     ]
+
+
+def _pieces(partition: int, first: int, end: int, size: int) -> list[Slice]:
+    return [Slice(partition, at, min(at + size, end)) for at in range(first, end, size)]
 
 
 class Cut(MapFunction):
     """Numbers to slices, each with the key of its partition, as a row that is keyed in Java."""
 
-    def __init__(self, ends: Mapping[int, int], keys: Sequence[str]) -> None:
-        """keys: of each partition."""
-        self._ends, self._keys = dict(ends), list(keys)
+    def __init__(
+        self, keys: Sequence[str], ends: Mapping[int, int], size: int = SLICE, begin: Mapping[int, int] | None = None
+    ) -> None:
+        """keys: of each partition. The rest as of `slices`: a journal of millions has thousands."""
+        self._keys, self._cut = list(keys), (dict(ends), size, begin)
 
     def open(self, context: RuntimeContext) -> None:
-        self._slices = slices(self._ends)
+        self._slices = slices(*self._cut)
 
     def map(self, number: int) -> Row:
         piece = self._slices[number]
@@ -63,12 +73,12 @@ class Cut(MapFunction):
 
 
 class Deleted(WireError):
-    """Retention has deleted what was about to be verified; the message says which offsets."""
+    """Retention has deleted what was about to be read; the message says which offsets."""
 
     def __init__(self, partition: int, first: int, left: int) -> None:
         super().__init__(
             f"offsets {first} to {left - 1} of partition {partition} were deleted by retention while the journal was"
-            " verified: replay under another name"
+            " read: begin anew, a replay under another name"
         )
 
 
@@ -88,7 +98,7 @@ class SliceReader:
     def read(self, piece: Slice, goes_on: bool) -> Iterator[Record]:
         """The committed records of a slice that are left; when the last is taken, how far this is can be known.
 
-        goes_on: records before were verified, so none may be gone. Raises Deleted, at the end where a look back says
+        goes_on: records before were read, so none may be gone. Raises Deleted, at the end where a look back says
         that some may have gone while it was read."""
         begin = max(piece.first, self.low)
         if goes_on and begin > piece.first:

@@ -13,6 +13,7 @@ that the restored state does not reach, is left behind its journal; the live job
 
 from __future__ import annotations
 
+import gc
 import sys
 from functools import partial
 from typing import Any
@@ -21,14 +22,14 @@ from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 
 from schemas.codec import Codec, SchemaSource
 from schemas.errors import Unreadable
-from threadlog.following import catch_up
+from threadlog.following import Head, catch_up
 from threadlog.limits import Limits
 from threadlog.state import State
 from udfs.app_guard import OwnCode
-from udfs.thread_function import earliest, now_ms, patiently, rearmed, thread_state
-from udfs.thread_state import NO_TIMER, Kept
+from udfs.thread_function import COLLECT_AFTER, earliest, now_ms, patiently, rearmed, thread_state
+from udfs.thread_state import NO_HEAD, NO_TIMER, Kept
 from wire.control import CONVERSATION
-from wire.frames import Record, unpack_in
+from wire.frames import Record, unpack_each
 from wire.journal import TYPE, entry_of
 from wire.kafka import prompt_producer
 from wire.leases import TYPE as LEASE
@@ -40,7 +41,7 @@ VOIDS_TOLD_MAX = 20
 
 
 class ThreadFollower(KeyedProcessFunction):
-    """All threads of one subtask. Takes frames of the journal; gives nothing."""
+    """All threads of one subtask. Takes frames of the journal, one or more of a thread; gives nothing."""
 
     def __init__(
         self,
@@ -60,6 +61,8 @@ class ThreadFollower(KeyedProcessFunction):
 
     def open(self, context: RuntimeContext) -> None:
         self._code.check()
+        gc.freeze()
+        gc.set_threshold(*COLLECT_AFTER)
         self._codec, self._limits = Codec(self._schemas), Limits()
         patiently(partial(self._schemas.id_of, TYPE))
         self._state, self._voids = thread_state(context), 0
@@ -71,24 +74,36 @@ class ThreadFollower(KeyedProcessFunction):
         self._lease.release()
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> list[Any]:
-        record = unpack_in(value, with_headers=False)
-        if record.key is None or not record.legal_key:
-            return self._void(record, "its key names no thread")
+        kept: Kept | None = None
+        before = head = NO_HEAD
+        for record in unpack_each(value):
+            if record.key is None or not record.legal_key:
+                self._void(record, "its key names no thread")
+                continue
+            if kept is None:
+                kept = self._state.load(record.key.decode("utf-8"))
+                before = head = kept.read(self._generation)
+            head = self._follow(kept, head, record)
+        if kept is not None and head != before:
+            kept.store(self._held_back(ctx, kept, kept.timer_ms), head, self._generation)
+        return []
+
+    def _follow(self, kept: Kept, head: Head, record: Record) -> Head:
+        """Follow one entry of the thread, which has been read up to `head`; how far it is read then."""
         try:
             entry = patiently(lambda: entry_of(record.value, self._codec))
         except Unreadable as error:
-            return self._void(record, str(error))
-        kept = self._state.load(record.key.decode("utf-8"))
-        cut, head = record.partition in self._cut, kept.read(self._generation)
-        followed = catch_up(State(kept.small, kept), head, entry, self._limits, cut)
+            self._void(record, str(error))
+            return head
+        followed = catch_up(State(kept.small, kept), head, entry, self._limits, record.partition in self._cut)
         if followed.standing == "void":
-            return self._void(record, followed.reason)
+            self._void(record, followed.reason)
+            return head
         if followed.begun is not None:
             kept.begin(followed.begun)
         if followed.small is not None and followed.maps is not None:
             kept.follow(followed.small, followed.maps)
-        kept.store(self._held_back(ctx, kept, kept.timer_ms), followed.head, self._generation)
-        return []
+        return followed.head
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> list[Any]:
         kept = self._state.load(ctx.get_current_key())
@@ -99,9 +114,8 @@ class ThreadFollower(KeyedProcessFunction):
         due = earliest(kept.small)
         return armed if due is None else rearmed(ctx.timer_service, armed, max(due, now_ms() + HOLD_MS))
 
-    def _void(self, record: Record, reason: str) -> list[Any]:
+    def _void(self, record: Record, reason: str) -> None:
         self._voids += 1
         if self._voids <= VOIDS_TOLD_MAX:
             place = f"{record.topic} at {record.partition}/{record.offset}"
             print(f"threadlog: void and left out, {place}: {reason}", file=sys.stderr, flush=True)
-        return []

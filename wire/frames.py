@@ -11,7 +11,7 @@ A length stands before its bytes; -1 is null. One array crosses from Java to Pyt
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import msgspec
@@ -66,18 +66,23 @@ def unpack_in(frame: bytes, with_headers: bool = True) -> Record:
     """The record in a frame. Raises struct.error or ValueError on a frame that KafkaInput cannot have made.
 
     `with_headers=False`: without its headers, for who asks for none; to read them takes most of the time."""
-    size = _U16.unpack_from(frame, 0)[0]
-    at = 2 + size
-    topic = frame[2:at].decode("utf-8")
-    partition, offset, timestamp = _PLACE.unpack_from(frame, at)
-    key, at = _bytes(frame, at + _PLACE.size)
-    value, at = _bytes(frame, at)
+    record, at = _before_headers(frame, 0)
     if not with_headers:
-        return Record(topic, partition, offset, timestamp, key, value, [], frame[-1] == 1)
+        return Record(*record, [], frame[-1] == 1)
     headers, at = _read_headers(frame, at)
     if at + 1 != len(frame):
         raise ValueError(f"{len(frame) - at} bytes are left after the headers, expected one")
-    return Record(topic, partition, offset, timestamp, key, value, headers, frame[at] == 1)
+    return Record(*record, headers, frame[at] == 1)
+
+
+def unpack_each(frames: bytes) -> Iterator[Record]:
+    """The records of frames that lie one behind the other, without their headers. Raises as `unpack_in`."""
+    at = 0
+    while at < len(frames):
+        record, at = _before_headers(frames, at)
+        _, at = _read_headers(frames, at)
+        yield Record(*record, [], frames[at] == 1)
+        at += 1
 
 
 def pack_in(record: Record) -> bytes:
@@ -110,6 +115,17 @@ def unpack_out(pack: bytes) -> list[OutRecord]:
         headers, at = _read_headers(pack, at)
         records.append(OutRecord(topic, key, value, headers))
     return records
+
+
+def _before_headers(frame: bytes, at: int) -> tuple[tuple[str, int, int, int, bytes | None, bytes | None], int]:
+    """What a frame says before its headers, and where those begin."""
+    size = _U16.unpack_from(frame, at)[0]
+    at += 2
+    topic = frame[at : at + size].decode("utf-8")
+    partition, offset, timestamp = _PLACE.unpack_from(frame, at + size)
+    key, at = _bytes(frame, at + size + _PLACE.size)
+    value, at = _bytes(frame, at)
+    return (topic, partition, offset, timestamp, key, value), at
 
 
 def _bytes(frame: bytes, at: int) -> tuple[bytes | None, int]:

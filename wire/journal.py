@@ -7,9 +7,11 @@ from collections.abc import Container
 
 from schemas.codec import Codec
 from schemas.errors import Unreadable
+from schemas.topics import kafka_name
 from threadlog.entry import Entry
 from threadlog.snapshots import snapshot_of
-from wire.kafka import read_topic
+from wire.kafka import bounds, consumer, read_topic
+from wire.offsets import committed_of
 
 TOPIC, TYPE = "agent-decisions", "threadlog.Decision"
 
@@ -37,3 +39,20 @@ def without_beginning(bootstrap: str, topic: str, codec: Codec, partitions: Cont
         else:
             open_.add(record.key)
     return sorted(key.decode("utf-8", "backslashreplace") for key in open_)
+
+
+def catch_up_group(namespace: str, generation: str) -> str:
+    """The consumer group by which a catch-up shows how far it has read, a slice at a time."""
+    return f"{namespace}.catchup.{generation}"
+
+
+def left_behind(bootstrap: str, namespace: str, group: str) -> int:
+    """How many offsets of the journal a group has left behind. Raises KafkaException."""
+    journal = kafka_name(namespace, TOPIC)
+    lows = {partition: low for partition, (low, _) in bounds(bootstrap, journal).items()}
+    reader = consumer(bootstrap, group)
+    try:
+        found = committed_of(reader, [(journal, partition) for partition in lows])
+    finally:
+        reader.close()
+    return sum(max(0, at - lows[partition]) for (_, partition), at in found.items())

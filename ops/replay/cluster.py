@@ -27,7 +27,8 @@ from ops.stack.pausing import GO_ON, given
 from ops.stack.starting import journal_of
 from ops.stack.submit import run_noted
 from ops.stack.supervisor import Supervisor
-from wire.findings import verified
+from wire.findings import group
+from wire.journal import left_behind
 from wire.kafka import bounds, settled_ends
 
 # Nobody waits for a finding, and each checkpoint costs; after a crash what came since the last one is verified again.
@@ -112,7 +113,8 @@ def _run(settings: Settings, layout: Layout, begun: records.Record, total: int, 
     run, runs_on = Run(name, job_id, settings.parallelism), False
     say(f"  replay {name} submitted as {job_id}")
     try:
-        _wait(settings, run, lambda: progress(verified(settings.bootstrap, settings.namespace, name), total))
+        mine = group(settings.namespace, name)
+        _wait(settings, run, lambda: progress(left_behind(settings.bootstrap, settings.namespace, mine), total))
     except KeyboardInterrupt:
         runs_on = True
         raise Trouble(

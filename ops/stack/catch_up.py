@@ -8,10 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from confluent_kafka import KafkaException
+
 from ops import http
 from ops.settings import Settings
 from ops.stack import flink
 from schemas.errors import WireError
+from wire.journal import catch_up_group, left_behind
 
 # A catch-up that does not come to run within this cannot run here; a rebuild may then take hours.
 RUNNING_S = 90
@@ -36,7 +39,7 @@ class OtherHistory(WireError):
 class _Failures:
     """How often a catch-up has failed in a row and read no further than before.
 
-    `read_most`: entries that an attempt has read, at most. `last_ms`: when it failed last, by Flink's clock."""
+    `read_most`: how far any attempt has read, in entries. `last_ms`: when it failed last, by Flink's clock."""
 
     count: int = 0
     read_most: int = 0
@@ -51,7 +54,7 @@ class _Failures:
 
 
 def wait_read(settings: Settings, job_id: str, generation: str, say: Say) -> None:
-    """Wait until the journal's source has finished: then a checkpoint holds all of it. Raises OtherHistory;
+    """Wait until all of the journal is read: then a savepoint holds it. Raises OtherHistory;
     SubmitFailed for one that does not run, or that fails again and again."""
     until, told, failures = time.monotonic() + RUNNING_S, time.monotonic(), _Failures()
     while True:
@@ -62,25 +65,35 @@ def wait_read(settings: Settings, job_id: str, generation: str, say: Say) -> Non
             job, failed_ms, failure = {"state": "", "vertices": []}, 0, ""
         if OTHER_HISTORY in failure:
             raise OtherHistory(failure.partition(": ")[2] or failure)
-        source: dict[str, Any] = next((v for v in job["vertices"] if f"journal-{generation}" in v["name"]), {})
-        if source.get("status") == "FINISHED":
+        reads: dict[str, Any] = next((v for v in job["vertices"] if f"journal-{generation}" in v["name"]), {})
+        if reads.get("status") == "FINISHED":
             return
-        if source.get("status") == "RUNNING":
+        if reads.get("status") == "RUNNING":
             until = time.monotonic() + RUNNING_S
         if job["state"] in flink.ENDED or time.monotonic() > until:
             why = failure or (job["state"] not in flink.ENDED and _lack(settings)) or job["state"] or "no answer"
             raise SubmitFailed(f"catch-up {job_id} did not come to its end: {why}")
-        read = source.get("metrics", {}).get("write-records", 0)
-        failures.look(read, failed_ms)
+        is_time = time.monotonic() - told > TELL_S
+        if is_time or failed_ms > failures.last_ms:
+            failures.look(_read_so_far(settings, generation), failed_ms)
         if failures.count >= FAILURES_MAX:
             raise SubmitFailed(
-                f"catch-up {job_id} failed {failures.count} times in a row, and no attempt reads more than "
+                f"catch-up {job_id} failed {failures.count} times in a row, and no attempt reads on from "
                 f"{failures.read_most} entries: {failure}"
             )
-        if time.monotonic() - told > TELL_S:
+        if is_time:
             told = time.monotonic()
-            say(f"  {read} entries read" + (f"; it has failed: {failure}" if failure else ""))
+            say(f"  {failures.read_most} entries read" + (f"; it has failed: {failure}" if failure else ""))
         time.sleep(POLL_S)
+
+
+def _read_so_far(settings: Settings, generation: str) -> int:
+    """Offsets of the journal that a catch-up has read; none where the broker does not say."""
+    try:
+        mine = catch_up_group(settings.namespace, generation)
+        return left_behind(settings.bootstrap, settings.namespace, mine)
+    except KafkaException:
+        return 0
 
 
 def _lack(settings: Settings) -> str:

@@ -33,6 +33,8 @@ EXPECTED = {
         "committed-cut",
         "hold-g7",
         "journal-g7",
+        "numbers-g7",
+        "slices-g7",
         "threads",
     ],
     "replay": [

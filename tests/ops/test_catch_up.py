@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaException
 
 from ops import http
 from ops.settings import Settings
 from ops.stack import catch_up, flink
 from ops.stack.catch_up import APART_MS, FAILURES_MAX, SubmitFailed, wait_read
 
-# What one look finds: the source's status, how much it has read, and when the job last failed.
+# What one look finds: the reader's status, how far it has read, and when the job last failed.
 Look = tuple[str, int, int]
 
 
@@ -24,11 +25,18 @@ class Cluster:
 
     looks: list[Look] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    read: int = 0
+    is_away: bool = False
 
     def call(self, url: str) -> dict[str, Any]:
-        status, read, _ = self.looks[0]
-        source = {"name": "Source: journal-g", "status": status, "metrics": {"write-records": read}}
-        return {"state": "RUNNING", "vertices": [source]}
+        status, self.read, _ = self.looks[0]
+        return {"state": "RUNNING", "vertices": [{"name": "journal-g", "status": status}]}
+
+    def left_behind(self, bootstrap: str, namespace: str, group: str) -> int:
+        assert (namespace, group) == ("threadlog", "threadlog.catchup.g")
+        if self.is_away:
+            raise KafkaException("no broker")
+        return self.read
 
     def last_failed(self, settings: Settings, job_id: str) -> tuple[int, str]:
         _, _, at = self.looks.pop(0)
@@ -45,6 +53,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     made = Cluster()
     monkeypatch.setattr(http, "call", made.call)
     monkeypatch.setattr(flink, "last_failed", made.last_failed)
+    monkeypatch.setattr(catch_up, "left_behind", made.left_behind)
     monkeypatch.setattr(catch_up, "POLL_S", 0)
     return made
 
@@ -54,7 +63,7 @@ def attempts(count: int, apart_ms: int = 2_000, read: int = 7, more: int = 0) ->
     for number in range(count):
         yield "RUNNING", read + number * more, number * apart_ms
         yield "RUNNING", read + number * more, number * apart_ms
-        yield "CREATED", 0, (number + 1) * apart_ms
+        yield "CREATED", read + number * more, (number + 1) * apart_ms
 
 
 END: list[Look] = [("FINISHED", 99, 0)]
@@ -83,3 +92,11 @@ def test_catch_up_that_fails_tells_why_while_it_is_waited_for(
     monkeypatch.setattr(catch_up, "TELL_S", -1)
     cluster.wait([("RUNNING", 3, 0), ("RUNNING", 5, 1), *END])
     assert cluster.said == ["  3 entries read", "  5 entries read; it has failed: ValueError: poison"]
+
+
+def test_catch_up_is_waited_for_while_the_broker_is_away(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How far it is, nobody can tell then; whether it has come to its end, Flink does."""
+    monkeypatch.setattr(catch_up, "TELL_S", -1)
+    cluster.is_away = True
+    cluster.wait([("RUNNING", 3, 0), ("RUNNING", 5, 1), *END])
+    assert cluster.said == ["  0 entries read", "  0 entries read; it has failed: ValueError: poison"]

@@ -193,7 +193,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Flink:
     monkeypatch.setattr(cluster, "check", lambda spec, folder: None)
     monkeypatch.setattr(cluster, "settled_ends", lambda bootstrap, topic: {0: 12, 1: 0})
     monkeypatch.setattr(cluster, "bounds", lambda bootstrap, topic: {0: (2, 12), 1: (0, 0)})
-    monkeypatch.setattr(cluster, "verified", lambda bootstrap, namespace, run: 7)
+    monkeypatch.setattr(cluster, "left_behind", lambda bootstrap, namespace, group: 7)
     monkeypatch.setattr(cluster, "_refresh", lambda layout, hosts: made.restarted.append(sorted(hosts)))
     monkeypatch.setattr(cluster, "POLL_S", 0)
     monkeypatch.setattr(findings, "read", lambda settings, run: findings.Findings(run))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from wire.frames import OutRecord, Record, pack_in, pack_out, unpack_in, unpack_out
+from wire.frames import OutRecord, Record, pack_in, pack_out, unpack_each, unpack_in, unpack_out
 
 bytes_or_none = st.none() | st.binary(max_size=50)
 headers = st.lists(st.tuples(st.text(max_size=10), bytes_or_none), max_size=5)
@@ -42,6 +42,12 @@ def test_frame_survives(record: Record) -> None:
     """unpack(pack(record)) is the record."""
     assert unpack_in(pack_in(record)) == record
     assert unpack_in(pack_in(record), with_headers=False) == replace(record, headers=[])
+
+
+@given(st.lists(records, max_size=4))
+def test_frames_lie_one_behind_the_other(held: list[Record]) -> None:
+    """As many as there are, each without its headers."""
+    assert list(unpack_each(b"".join(map(pack_in, held)))) == [replace(record, headers=[]) for record in held]
 
 
 @given(st.lists(outs, max_size=4))
