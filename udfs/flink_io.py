@@ -113,7 +113,7 @@ def source(
         .set_bootstrap_servers(bootstrap)
         .set_topics(*topics)
         .set_group_id(group)
-        .set_starting_offsets(KafkaOffsetsInitializer.earliest() if first is None else _offsets(topics, first))
+        .set_starting_offsets(KafkaOffsetsInitializer.earliest() if first is None else offsets(topics, first))
         .set_property("isolation.level", "read_committed")
     )
     _set(builder, AGAIN)
@@ -127,10 +127,9 @@ def numbers(env: StreamExecutionEnvironment, uid: str, count: int) -> DataStream
     return env.from_source(told, WatermarkStrategy.no_watermarks(), uid, Types.LONG()).set_parallelism(1).uid(uid)
 
 
-def _offsets(topics: list[str], offsets: Offsets) -> KafkaOffsetsInitializer:
-    places = {
-        KafkaTopicPartition(topic, partition): offset for topic in topics for partition, offset in offsets.items()
-    }
+def offsets(topics: list[str], held: Offsets) -> KafkaOffsetsInitializer:
+    """The same offsets by partition of each topic; where one is gone, whoever begins there fails."""
+    places = {KafkaTopicPartition(topic, partition): offset for topic in topics for partition, offset in held.items()}
     return KafkaOffsetsInitializer.offsets(places, KafkaOffsetResetStrategy.NONE)
 
 

@@ -11,9 +11,11 @@ import json
 from typing import Any
 
 from msgspec import to_builtins
-from pyflink.common import Types
+from pyflink.common import Types, WatermarkStrategy
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+from pyflink.datastream.connectors.kafka import KafkaSource
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
+from pyflink.java_gateway import get_gateway
 
 from jobs.arguments import _offsets, _parser
 from jobs.conversation import AT_ONCE, AT_ONCE_UID, THREADS_UID
@@ -21,7 +23,7 @@ from jobs.tools import GATE_UID, QUEUE_UID, QUOTA_KEY
 from schemas.topics import kafka_name
 from threadlog.state import State, dump
 from udfs.app_guard import OwnCode
-from udfs.flink_io import FRAME, environment, keyed, side, source, write_at_once
+from udfs.flink_io import FRAME, environment, keyed, offsets, side, write_at_once
 from udfs.outbox_gate import Threads
 from udfs.thread_function import READS, thread_state
 from udfs.tool_queue import MapSlots
@@ -75,7 +77,11 @@ def main() -> None:
     args = parser.parse_args()
     env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir)
     header, names = (QUOTA_KEY if args.of == QUEUE_UID else None), [kafka_name(args.namespace, args.topic)]
-    told = source(env, "dumped", args.bootstrap, names, f"{args.namespace}.dump", header, args.begin, args.end)
+    ends = KafkaSource.builder().set_bootstrap_servers(args.bootstrap).set_topics(*names)
+    ends.set_group_id(f"{args.namespace}.dump").set_property("isolation.level", "read_committed")
+    ends.set_starting_offsets(offsets(names, args.begin)).set_bounded(offsets(names, args.end))
+    ends._j_builder.setDeserializer(get_gateway().jvm.threadlog.KafkaInput(header))
+    told = env.from_source(ends.build(), WatermarkStrategy.no_watermarks(), "dumped").uid("dumped")
     nothing = keyed(told).process(Teller(args.of, args.into), FRAME).uid(args.of).name(args.of)
     write_at_once(
         side(nothing, READS), AT_ONCE_UID, args.bootstrap, [kafka_name(args.namespace, topic) for topic in AT_ONCE]
