@@ -31,6 +31,7 @@ from wire.kafka import settled_ends
 
 pytestmark = pytest.mark.chaos
 JOURNAL, ASKS = "agent-decisions", "tool-invocations"
+NAP_S = 45  # longer than the jobs run before they are stopped, and shorter than what comes behind
 
 
 def dumped(world: World, point: str, of: str, folder: Path) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def test_rebuilt_state_of_every_operator_is_that_of_before(world: World, tmp_pat
     Of the conversation each thread is equal, to the last field. Of the tools job the last entry of each thread is, and
     the effect calls that are open; a read that is not answered lies in its topic, not in the journal."""
     gate, layout = fresh("dumped"), Layout(world.settings.state_dir)
-    work = open_work(world, gate)
+    work = open_work(world, gate, NAP_S)
     some_runs(world)
     world.cli("stop")
     point = {kind: records.restore_point(layout, kind) for kind in flink.JOBS}

@@ -22,10 +22,10 @@ NAP_S = 2
 RELEASE = "Upgrade threadlog"
 
 
-def open_work(world: World, gate: str) -> dict[str, Event]:
+def open_work(world: World, gate: str, nap_s: int = NAP_S) -> dict[str, Event]:
     """Runs in every way of waiting: for a timer, an event, a quota, a call before and after its effect, a retry."""
     work = {
-        "timer": world.go(f"nap:{NAP_S} pay"),
+        "timer": world.go(f"nap:{nap_s} pay"),
         "event": world.go("wait pay"),
         "read in flight": world.go(f"look:before.{gate}"),
         "effect in flight": world.go(f"pay:before.{gate}"),
