@@ -45,8 +45,9 @@ def call_s(calls: int) -> float:
     return WINDOW_S + FIRED_S + 5 + A_CALL_S * calls
 
 
-def _while_waiting(run: Session, calls: int, prefix: str) -> float:
-    """Cores while so many calls wait. Raises Trouble where one has begun late, ended early or not ended well."""
+def _while_waiting(run: Session, calls: int, prefix: str, checked: bool = True) -> float:
+    """Cores while so many calls wait. Raises Trouble where one has not ended well or, when it is to be `checked`, has
+    begun late or ended early."""
     takes_s, sent = call_s(calls), time.monotonic()
     with run.journal() as follower:
         run.send((f"{prefix}-{n}", ASK, {"text": f"look:{takes_s}", "data": "{}"}) for n in range(calls))
@@ -57,7 +58,7 @@ def _while_waiting(run: Session, calls: int, prefix: str) -> float:
         follower.wait(2 * calls)
         entries = [entry for _, entry in run.entries(follower)]
     check_done(run.codec, entries, calls)
-    if wrong := not_out(entries, takes_s, began, ended):
+    if checked and (wrong := not_out(entries, takes_s, began, ended)):
         raise Trouble(f"Of {calls} calls {wrong}.", "This machine needs longer calls, or more time until all are out.")
     time.sleep(SETTLE_S)
     return cores
@@ -85,7 +86,7 @@ def over_idle(out: Sequence[float], idle: Sequence[float]) -> list[float]:
 def main(**given: Any) -> None:
     """Measure the CPU that waiting calls cost."""
     with session(given, APP, JOBS) as run:
-        _while_waiting(run, max(given["calls"]), "warm")
+        _while_waiting(run, max(given["calls"]), "warm", checked=False)  # a job that is cold begins its calls late
         _cores(run)
         found, idle = list[Figure](), [_cores(run)]
         for calls in given["calls"]:

@@ -64,7 +64,7 @@ def test_waiting_drops_the_first_idle_window_and_tells_how_long_calls_take(monke
     idle = iter([0.9, 0.5, 0.6, 0.5])
     monkeypatch.setattr(waiting, "session", lambda *_: nullcontext(SimpleNamespace(report=report)))
     monkeypatch.setattr(waiting, "_cores", lambda run: next(idle))
-    monkeypatch.setattr(waiting, "_while_waiting", lambda run, calls, prefix: 0.6)
+    monkeypatch.setattr(waiting, "_while_waiting", lambda run, calls, prefix, checked=True: 0.6)
     waiting.main.main(["--rounds", "2"], standalone_mode=False)
     assert told["waiting.idle"] == pytest.approx([50, 60, 50])
     assert told["waiting.1000_calls.over_idle"] == pytest.approx([5, 5])
