@@ -83,7 +83,7 @@ FLOORS = (
     Floor("replay.file", "the same from a file, by two processes", 10_000, "a second", at_least=True),
     Floor(
         "rebuild.decisions",
-        "keyed state made of the journal alone, on two cores: decisions until the last is read",
+        "keyed state made of the journal alone, on two cores: decisions, from when its tasks run to the savepoint",
         5_000,
         "a second",
         at_least=True,

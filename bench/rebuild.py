@@ -60,7 +60,7 @@ def _runs_from(task: dict[str, Any]) -> int:
 
 
 def rebuild(settings: Settings, packed: tuple[Path, str], count: int) -> Round:
-    """One of them. Raises Trouble where not all of so many entries were read, or the savepoint is empty."""
+    """One of them. Raises Trouble where not so many offsets were read, an attempt failed, or the savepoint is empty."""
     layout, ids, told = Layout(settings.state_dir), list[str](), list[str]()
 
     def run(point: str, more: list[str]) -> str:
@@ -76,8 +76,11 @@ def rebuild(settings: Settings, packed: tuple[Path, str], count: int) -> Round:
         running_s = ended_s - ran_from(settings, ids[-1])
         group = catch_up_group(settings.namespace, told[told.index("--generation") + 1])
         read = left_behind(settings.bootstrap, settings.namespace, group)
+        failure = flink.last_failure(settings, ids[-1])
     except (SubmitFailed, http.HttpError, KafkaException, WireError) as error:
         raise Trouble(str(error), "Read the logs under the stack's folder.") from error
+    if failure:  # the last attempt has read only what the one before had left
+        raise Trouble(f"The catch-up has failed once: {failure}")
     if read != count:
         raise Trouble(f"The journal has {count:,} entries, the catch-up has read {read:,}.")
     if not (size := file_bytes(Path(plain_path(savepoint)), "*")):

@@ -22,6 +22,7 @@ Submit: flink run -d [-s OLDER -n] -pyfs . -py jobs/catchup.py --generation NAME
 from __future__ import annotations
 
 from argparse import Namespace
+from functools import partial
 
 from pyflink.datastream import StreamExecutionEnvironment
 
@@ -41,7 +42,7 @@ from udfs.flink_io import (
     write_transactional,
 )
 from udfs.journal_slices import JournalSlices
-from udfs.slices import Cut, slices
+from udfs.slices import Cut, slices_in_turn
 from udfs.start_guard import acquaint, alone, none_under_way, reaches_the_end
 from udfs.thread_follower import ThreadFollower
 from udfs.thread_function import READS
@@ -62,11 +63,12 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
     begin, end, generation = args.journal_begin, args.journal_end, args.generation
     truncated = frozenset(partition for partition, first in begin.items() if first > 0)
 
-    cut = Cut(partition_keys(max(end) + 1), end, SLICE, begin)
+    pieces = partial(slices_in_turn, begin, end, SLICE)
+    cut = Cut(partition_keys(max(end) + 1), pieces)
     read = JournalSlices(args.bootstrap, journal, catch_up_group(args.namespace, generation), end)
-    counted = numbers(env, f"numbers-{generation}", len(slices(end, SLICE, begin)))
-    pieces = counted.map(cut, KEYED_FRAME).uid(f"slices-{generation}").name(f"slices-{generation}").set_parallelism(1)
-    told = keyed(pieces).process(read, KEYED_FRAME).uid(f"journal-{generation}").name(f"journal-{generation}")
+    counted = numbers(env, f"numbers-{generation}", len(pieces()))
+    cuts = counted.map(cut, KEYED_FRAME).uid(f"slices-{generation}").name(f"slices-{generation}").set_parallelism(1)
+    told = keyed(cuts).process(read, KEYED_FRAME).uid(f"journal-{generation}").name(f"journal-{generation}")
     hold = source(env, f"hold-{generation}", args.bootstrap, [journal], f"{args.namespace}.catchup", first=end)
     threads = ThreadFollower(args.registry, generation, args.namespace, args.bootstrap, truncated)
     nothing = keyed(told.union(hold)).process(threads, FRAME).uid(THREADS_UID).name(THREADS_UID)

@@ -16,6 +16,7 @@ Submit: flink run -d -pyfs . -py jobs/replay.py --run NAME --journal-end 0:12,â€
 from __future__ import annotations
 
 from argparse import Namespace
+from functools import partial
 
 from pyflink.datastream import StreamExecutionEnvironment
 
@@ -37,7 +38,7 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
     findings = [kafka_name(args.namespace, TOPIC)]
     env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir, overtaking=True)
 
-    cut = Cut(partition_keys(max(args.journal_end) + 1), args.journal_end)
+    cut = Cut(partition_keys(max(args.journal_end) + 1), partial(slices, args.journal_end))
     verify = ReplayFunction(
         args.app, args.app_digest, args.namespace, args.registry, args.bootstrap, args.run, args.journal_end
     )

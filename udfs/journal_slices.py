@@ -14,15 +14,29 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec.structs import replace
-from pyflink.common import Row
+from pyflink.common import Row, Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+from pyflink.datastream.state import ValueStateDescriptor
 
+from schemas.errors import WireError
 from udfs.slices import Slice, SliceReader
 from wire.frames import Record, pack_in, thread_in
 from wire.kafka import TopicReader
 
 # Given away before the slice ends: of larger ones, so that they lie in no one's memory together.
 BYTES_MAX = 16_000_000
+# Of all partitions together.
+AHEAD_KB = 131_072
+# A transaction that was left open is waited out, like a broker that restarts: what fails so seldom may do so for ever
+# (`ops.stack.catch_up`). A task may take no longer than three minutes to be cancelled.
+STALLED_S = 150.0
+
+
+class OutOfOrder(WireError):
+    """A slice came that is not the next one of its partition, which Flink's state does not allow."""
+
+    def __init__(self, piece: Slice, wanted: int) -> None:
+        super().__init__(f"{piece} came where the slice from offset {wanted} on is the next: begin anew")
 
 
 class JournalSlices(KeyedProcessFunction):
@@ -33,19 +47,27 @@ class JournalSlices(KeyedProcessFunction):
         self._bootstrap, self._topic, self._group, self._ends = bootstrap, topic, group, dict(ends)
 
     def open(self, context: RuntimeContext) -> None:
-        self._reader: SliceReader | None = None
+        self._next = context.get_state(ValueStateDescriptor("next", Types.STRING()))
+        self._readers: dict[int, SliceReader] = {}
 
     def close(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
+        for reader in self._readers.values():
+            reader.close()
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         piece = Slice.unpack(value)
-        if self._reader is None or self._reader.partition != piece.partition:
-            self.close()
-            reader = TopicReader(self._bootstrap, self._topic, self._group)
-            self._reader = SliceReader(reader, piece.partition, self._ends[piece.partition])
-        return together(self._reader.read(piece, goes_on=True))
+        if (wanted := int(self._next.value() or piece.first)) != piece.first:
+            raise OutOfOrder(piece, wanted)
+        self._next.update(str(piece.before))
+        return together(self._reader(piece.partition).read(piece, goes_on=True))
+
+    def _reader(self, partition: int) -> SliceReader:
+        """The reader of a partition: what it has fetched beyond a slice is not fetched again."""
+        if partition not in self._readers:
+            ahead_kb = max(AHEAD_KB // len(self._ends), 1_024)
+            reader = TopicReader(self._bootstrap, self._topic, self._group, stalled_s=STALLED_S, ahead_kb=ahead_kb)
+            self._readers[partition] = SliceReader(reader, partition, self._ends[partition])
+        return self._readers[partition]
 
 
 def together(records: Iterable[Record]) -> Iterator[Row]:

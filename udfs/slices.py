@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal cut into slices of its partitions' offsets, the units of work of who reads all of it.
 
-The cut depends on the journal's end alone, so it is the same in each attempt; what retention has deleted leaves slices
-that hold nothing."""
+The cut depends on offsets alone that the job is told, so it is the same in each attempt."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import NamedTuple, Self
 
 from pyflink.common import Row
@@ -38,17 +38,17 @@ class Slice(NamedTuple):
         return cls(*map(int, packed.split()))
 
 
-def slices(ends: Mapping[int, int], size: int = SLICE, begin: Mapping[int, int] | None = None) -> list[Slice]:
-    """Everything before these offsets: one partition after the other, each in its order.
+def slices(ends: Mapping[int, int], size: int = SLICE) -> list[Slice]:
+    """Everything before these offsets: one partition after the other, each in its order."""
+    return [piece for partition, end in sorted(ends.items()) for piece in _pieces(partition, 0, end, size)]
 
-    begin: from these offsets on; where that leaves nothing of a partition, its one slice is empty."""
-    if begin is None:
-        return [piece for partition, end in sorted(ends.items()) for piece in _pieces(partition, 0, end, size)]
-    return [
-        piece
-        for partition, end in sorted(ends.items())
-        for piece in _pieces(partition, begin[partition], end, size) or [Slice(partition, end, end)]
-    ]
+
+def slices_in_turn(begin: Mapping[int, int], ends: Mapping[int, int], size: int = SLICE) -> list[Slice]:
+    """Everything from `begin` on and before `ends`: the first slice of each partition, then the second of each, …
+
+    So what retention deletes next is read first. Where nothing is left of a partition, its one slice is empty."""
+    partitions = [_pieces(p, begin[p], end, size) or [Slice(p, end, end)] for p, end in sorted(ends.items())]
+    return [piece for turn in zip_longest(*partitions) for piece in turn if piece is not None]
 
 
 def _pieces(partition: int, first: int, end: int, size: int) -> list[Slice]:
@@ -58,14 +58,12 @@ def _pieces(partition: int, first: int, end: int, size: int) -> list[Slice]:
 class Cut(MapFunction):
     """Numbers to slices, each with the key of its partition, as a row that is keyed in Java."""
 
-    def __init__(
-        self, keys: Sequence[str], ends: Mapping[int, int], size: int = SLICE, begin: Mapping[int, int] | None = None
-    ) -> None:
-        """keys: of each partition. The rest as of `slices`: a journal of millions has thousands."""
-        self._keys, self._cut = list(keys), (dict(ends), size, begin)
+    def __init__(self, keys: Sequence[str], cut: Callable[[], list[Slice]]) -> None:
+        """keys: of each partition. cut: makes the slices, of which a journal of millions has thousands."""
+        self._keys, self._cut = list(keys), cut
 
     def open(self, context: RuntimeContext) -> None:
-        self._slices = slices(*self._cut)
+        self._slices = self._cut()
 
     def map(self, number: int) -> Row:
         piece = self._slices[number]

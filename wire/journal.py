@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 
 from schemas.codec import Codec
 from schemas.errors import Unreadable
@@ -42,17 +42,20 @@ def without_beginning(bootstrap: str, topic: str, codec: Codec, partitions: Cont
 
 
 def catch_up_group(namespace: str, generation: str) -> str:
-    """The consumer group by which a catch-up shows how far it has read, a slice at a time."""
+    """The consumer group by which a catch-up shows how far it has read, a slice at a time. What it has just read is not
+    followed yet, nor in a checkpoint."""
     return f"{namespace}.catchup.{generation}"
 
 
-def left_behind(bootstrap: str, namespace: str, group: str) -> int:
-    """How many offsets of the journal a group has left behind. Raises KafkaException."""
+def left_behind(bootstrap: str, namespace: str, group: str, begin: Mapping[int, int] | None = None) -> int:
+    """How many offsets of the journal a group has left behind, from `begin` on or from what each partition still has.
+
+    Raises KafkaException."""
     journal = kafka_name(namespace, TOPIC)
-    lows = {partition: low for partition, (low, _) in bounds(bootstrap, journal).items()}
+    first = begin or {partition: low for partition, (low, _) in bounds(bootstrap, journal).items()}
     reader = consumer(bootstrap, group)
     try:
-        found = committed_of(reader, [(journal, partition) for partition in lows])
+        found = committed_of(reader, [(journal, partition) for partition in first])
     finally:
         reader.close()
-    return sum(max(0, at - lows[partition]) for (_, partition), at in found.items())
+    return sum(max(0, at - first[partition]) for (_, partition), at in found.items())

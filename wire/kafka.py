@@ -19,22 +19,19 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from wire.frames import Record
-from wire.offsets import METADATA_S, committed_of, held_of
+from wire.offsets import METADATA_S, again, committed_of, held_of
 
 _POLL_S = 0.2
-# To gather a batch; at the end of a topic it is waited out in vain, and a job that starts reads several small topics.
+# To gather a batch; at a topic's end it is waited out in vain, and a job that starts reads several small topics.
 _GATHER_S = 0.02
 # A broker that lives sends something of what a topic is known to hold; longer than any restart of it.
 _STALLED_S = 30.0
-# Records that are read through rather than leapt over: about what one fetch brings anyway.
-_LEAP = 400
-# What librdkafka logs to stderr: its notices about its own housekeeping say nothing to a person. Who reports failures
-# himself wants none of it.
+_LEAP = 400  # records that are read through rather than leapt over: about what one fetch brings anyway
+# What librdkafka logs to stderr: its notices about its own housekeeping say nothing. Who reports failures wants none.
 WARNINGS, SILENT = 4, 0
 READERS = "threadlog-reader"
 COMMITTED, EVERYTHING = "read_committed", "read_uncommitted"
-# A new client connects first, or again, at half of this: with librdkafka's 100 ms it mostly waits for 50. After each
-# failure in a row it is doubled, up to 10 s.
+# A new client connects first, or again, at half of this (librdkafka has 100); each failure doubles it, up to 10 s.
 _RECONNECT_MS = 20
 
 
@@ -44,8 +41,8 @@ def producer(bootstrap: str, log_level: int = WARNINGS, record_bytes: int = 2 * 
 
 
 def prompt_producer(bootstrap: str) -> Producer:
-    """A producer for what may as well be said twice, and is waited for. An idempotent one has to ask for a number
-    first, which librdkafka does half a second after it was made."""
+    """A producer for what may as well be said twice, and is waited for: an idempotent one first asks for a number, half
+    a second after it was made."""
     return _producer(bootstrap, {
         "enable.idempotence": False, "reconnect.backoff.ms": _RECONNECT_MS, "log_level": SILENT,
         "max.in.flight.requests.per.connection": 1,  # what is sent again does not change places
@@ -59,14 +56,17 @@ def _producer(bootstrap: str, more: dict[str, Any]) -> Producer:
     })  # fmt: skip
 
 
-def consumer(bootstrap: str, group: str = READERS, isolation: str = COMMITTED, ends: bool = False) -> Consumer:
+def consumer(
+    bootstrap: str, group: str = READERS, isolation: str = COMMITTED, ends: bool = False, ahead_kb: int = 65_536
+) -> Consumer:
     """A consumer that sees committed records only, unless told otherwise, and commits nothing itself.
 
-    `ends`: it tells of each partition's end when it gets there, as an error."""
+    ends: it tells of each partition's end, as an error. ahead_kb: what it fetches in advance."""
     return Consumer({
         "bootstrap.servers": bootstrap, "group.id": group, "isolation.level": isolation,
         "enable.auto.commit": False, "auto.offset.reset": "earliest", "enable.partition.eof": ends,
         "fetch.wait.max.ms": 50, "reconnect.backoff.ms": _RECONNECT_MS, "log_level": SILENT,
+        "queued.max.messages.kbytes": ahead_kb,
     })  # fmt: skip
 
 
@@ -175,10 +175,13 @@ def read_topic(
 class TopicReader:
     """One topic, read from where one wants to where one wants. Its methods raise KafkaException."""
 
-    def __init__(self, bootstrap: str, topic: str, group: str = READERS, isolation: str = COMMITTED) -> None:
-        """group: whose place `commit` moves."""
-        self._bootstrap, self._topic = bootstrap, topic
-        self._reader = consumer(bootstrap, group, isolation, ends=True)
+    def __init__(
+        self, bootstrap: str, topic: str, group: str = READERS, isolation: str = COMMITTED,
+        stalled_s: float = _STALLED_S, ahead_kb: int = 65_536,
+    ) -> None:  # fmt: skip
+        """group: whose place `commit` moves. stalled_s: how long `read` waits for what does not come."""
+        self._bootstrap, self._topic, self._stalled_s = bootstrap, topic, stalled_s
+        self._reader = consumer(bootstrap, group, isolation, ends=True, ahead_kb=ahead_kb)
 
     def __enter__(self) -> Self:
         return self
@@ -189,7 +192,7 @@ class TopicReader:
     def first(self, partition: int) -> int:
         """The first offset that a partition still holds."""
         place = TopicPartition(self._topic, partition)
-        return int(self._reader.get_watermark_offsets(place, timeout=METADATA_S)[0])
+        return again(lambda: int(self._reader.get_watermark_offsets(place, timeout=METADATA_S)[0]))
 
     def commit(self, partition: int, offset: int) -> None:
         """Let it be known how far the group is. It is not waited for, and may be lost."""
@@ -230,8 +233,8 @@ class TopicReader:
                     del open_[place.partition]
             if (now := sum(place.offset for place in places)) != before:
                 before, since = now, time.monotonic()
-            elif time.monotonic() - since > _STALLED_S:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nothing came for {_STALLED_S:g} s"))
+            elif time.monotonic() - since > self._stalled_s:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nothing came for {self._stalled_s:g} s"))
 
     def at(self, places: Sequence[tuple[int, int]]) -> Iterator[Record]:
         """The records at these places, (partition, offset) in rising order; one that is gone is left out.
@@ -265,10 +268,9 @@ class TopicReader:
 def follow(
     bootstrap: str, topics: list[str], from_start: bool = False, after: Mapping[tuple[str, int], int] | None = None
 ) -> Iterator[Record | None]:
-    """Committed records as they come, for ever; None whenever nothing came for a moment.
+    """Committed records as they come, for ever; None whenever nothing came for a moment. Raises KafkaException.
 
-    Begins at the end as of now; or at the start; or after what was read, `after`: the last offset of each topic and
-    partition from which anything was. Raises KafkaException."""
+    Begins at the end as of now; or at the start; or after what was read, `after`, the last offset of each place."""
     reader = consumer(bootstrap)
     try:
         places = []

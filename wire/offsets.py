@@ -44,7 +44,7 @@ def held_of(reader: Consumer, topics: Sequence[str]) -> dict[Place, tuple[int, i
         first, end = _ask(reader, places, OFFSET_BEGINNING), _ask(reader, places, OFFSET_END)
         return {place: (first[place], end[place]) for place in places}
 
-    return _again(ask)
+    return again(ask)
 
 
 def committed_of(reader: Consumer, places: Iterable[Place]) -> dict[Place, int]:
@@ -57,10 +57,12 @@ def committed_of(reader: Consumer, places: Iterable[Place]) -> dict[Place, int]:
             raise KafkaException(failed)
         return {(place.topic, place.partition): place.offset for place in found}
 
-    return _again(ask)
+    return again(ask)
 
 
-def _again(ask: Callable[[], R]) -> R:
+def again(ask: Callable[[], R]) -> R:
+    """What is asked of a broker, once more as long as it answers what it will not a moment later. Raises
+    KafkaException."""
     until = time.monotonic() + METADATA_S
     while True:
         try:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,9 @@ POLL_S, TELL_S = 0.25, 10
 # an attempt that lived for longer has left checkpoints, from which the next one goes on.
 FAILURES_MAX, APART_MS = 10, 120_000
 OTHER_HISTORY = "is not of this journal"
+DELETED = "were deleted by retention"
 
+Bounds = Mapping[int, tuple[int, int]]  # of each partition the first offset and the one after the last
 Say = Callable[[str], None]
 
 
@@ -39,23 +41,25 @@ class OtherHistory(WireError):
 class _Failures:
     """How often a catch-up has failed in a row and read no further than before.
 
-    `read_most`: how far any attempt has read, in entries. `last_ms`: when it failed last, by Flink's clock."""
+    `read_most`: how far any attempt has read, in offsets. `last_ms`: when it failed last, by Flink's clock."""
 
     count: int = 0
     read_most: int = 0
     last_ms: int = 0
 
-    def look(self, read: int, failed_ms: int) -> None:
-        if read > self.read_most:
+    def look(self, read: int | None, failed_ms: int) -> None:
+        """`read`: None where the broker does not say. A broker that is away ends no catch-up: its return does."""
+        if read is not None and read > self.read_most:
             self.read_most, self.count = read, 0
         if failed_ms > self.last_ms:
-            self.count = 1 if failed_ms - self.last_ms >= APART_MS else self.count + 1
+            in_a_row = failed_ms - self.last_ms < APART_MS
+            self.count = self.count + (read is not None) if in_a_row else 1
             self.last_ms = failed_ms
 
 
-def wait_read(settings: Settings, job_id: str, generation: str, say: Say) -> None:
-    """Wait until all of the journal is read: then a savepoint holds it. Raises OtherHistory;
-    SubmitFailed for one that does not run, or that fails again and again."""
+def wait_read(settings: Settings, job_id: str, generation: str, held: Bounds, say: Say) -> None:
+    """Wait until all of the journal is read, which is what it `held` when the job was submitted: then a savepoint holds
+    it. Raises OtherHistory; SubmitFailed for one that does not run, or that fails again and again."""
     until, told, failures = time.monotonic() + RUNNING_S, time.monotonic(), _Failures()
     while True:
         try:
@@ -73,27 +77,33 @@ def wait_read(settings: Settings, job_id: str, generation: str, say: Say) -> Non
         if job["state"] in flink.ENDED or time.monotonic() > until:
             why = failure or (job["state"] not in flink.ENDED and _lack(settings)) or job["state"] or "no answer"
             raise SubmitFailed(f"catch-up {job_id} did not come to its end: {why}")
+        if DELETED in failure:  # for good: no attempt can read it
+            raise SubmitFailed(f"catch-up {job_id} has ended, start again: {failure}")
         is_time = time.monotonic() - told > TELL_S
         if is_time or failed_ms > failures.last_ms:
-            failures.look(_read_so_far(settings, generation), failed_ms)
+            failures.look(_read_so_far(settings, generation, held), failed_ms)
         if failures.count >= FAILURES_MAX:
             raise SubmitFailed(
                 f"catch-up {job_id} failed {failures.count} times in a row, and no attempt reads on from "
-                f"{failures.read_most} entries: {failure}"
+                f"{failures.read_most} offsets: {failure}"
             )
         if is_time:
-            told = time.monotonic()
-            say(f"  {failures.read_most} entries read" + (f"; it has failed: {failure}" if failure else ""))
+            told, total = time.monotonic(), sum(high - low for low, high in held.values())
+            but = f"; it has failed: {failure}" if failure else ""
+            say(f"  {failures.read_most} of {total} offsets of the journal read{but}")
         time.sleep(POLL_S)
 
 
-def _read_so_far(settings: Settings, generation: str) -> int:
-    """Offsets of the journal that a catch-up has read; none where the broker does not say."""
+def _read_so_far(settings: Settings, generation: str, held: Bounds) -> int | None:
+    """Offsets of the journal that a catch-up has read; None where the broker does not say."""
+    mine, begin = (
+        catch_up_group(settings.namespace, generation),
+        {partition: low for partition, (low, _) in held.items()},
+    )
     try:
-        mine = catch_up_group(settings.namespace, generation)
-        return left_behind(settings.bootstrap, settings.namespace, mine)
+        return left_behind(settings.bootstrap, settings.namespace, mine, begin)
     except KafkaException:
-        return 0
+        return None
 
 
 def _lack(settings: Settings) -> str:

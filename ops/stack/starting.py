@@ -256,7 +256,7 @@ def _caught_up(
     try:
         if not point:  # not before it has been let in: a state that is good stays one to go on from
             drop(settings)
-        wait_read(settings, job_id, generation, say)
+        wait_read(settings, job_id, generation, held, say)
         job = flink.Job(flink.CATCH_UP, job_id, "RUNNING", {})
         savepoint = flink.stop_with_savepoint(settings, job, f"file://{layout.savepoints}")
     except BaseException:

@@ -64,6 +64,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, stack: Any) -> list[tuple[str, str,
 
     monkeypatch.setattr(rebuild.http, "call", call)
     monkeypatch.setattr(rebuild, "left_behind", left_behind)
+    monkeypatch.setattr(rebuild.flink, "last_failure", lambda settings, job_id: "")
     monkeypatch.setattr(rebuild.time, "time", lambda: 144.25)
     monkeypatch.setattr(rebuild, "run_job", run_job)
     monkeypatch.setattr(rebuild.starting, "ready", ready)
@@ -88,6 +89,13 @@ def test_a_rebuild_of_less_than_the_journal_is_trouble(stack: Any, cluster: Any)
     """It would be a fast one."""
     with pytest.raises(Trouble, match="has 200,001 entries, the catch-up has read 200,000"):
         rebuild.rebuild(stack, (Path("/code"), "digest"), 200_001)
+
+
+def test_a_rebuild_that_failed_on_its_way_is_trouble(stack: Any, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last attempt went on from a checkpoint: less was read in the time that is told."""
+    monkeypatch.setattr(rebuild.flink, "last_failure", lambda settings, job_id: "a TaskManager is lost")
+    with pytest.raises(Trouble, match="has failed once: a TaskManager is lost"):
+        rebuild.rebuild(stack, (Path("/code"), "digest"), 200_000)
 
 
 def test_a_savepoint_without_bytes_is_trouble(stack: Any, cluster: Any) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ class Cluster:
 
     looks: list[Look] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    failure: str = "ValueError: poison"
     read: int = 0
     is_away: bool = False
 
@@ -32,20 +33,20 @@ class Cluster:
         status, self.read, _ = self.looks[0]
         return {"state": "RUNNING", "vertices": [{"name": "journal-g", "status": status}]}
 
-    def left_behind(self, bootstrap: str, namespace: str, group: str) -> int:
-        assert (namespace, group) == ("threadlog", "threadlog.catchup.g")
+    def left_behind(self, bootstrap: str, namespace: str, group: str, begin: Mapping[int, int]) -> int:
+        assert (namespace, group, begin) == ("threadlog", "threadlog.catchup.g", {0: 10})
         if self.is_away:
             raise KafkaException("no broker")
         return self.read
 
     def last_failed(self, settings: Settings, job_id: str) -> tuple[int, str]:
         _, _, at = self.looks.pop(0)
-        return at, "ValueError: poison" if at else ""
+        return at, self.failure if at else ""
 
     def wait(self, looks: Iterator[Look] | list[Look]) -> None:
         """Fails where it is still waiting when there is nothing more to see."""
         self.looks = [*looks]
-        wait_read(Settings(), "c", "g", self.said.append)
+        wait_read(Settings(), "c", "g", {0: (10, 109)}, self.said.append)
 
 
 @pytest.fixture
@@ -91,12 +92,20 @@ def test_catch_up_that_fails_tells_why_while_it_is_waited_for(
 ) -> None:
     monkeypatch.setattr(catch_up, "TELL_S", -1)
     cluster.wait([("RUNNING", 3, 0), ("RUNNING", 5, 1), *END])
-    assert cluster.said == ["  3 entries read", "  5 entries read; it has failed: ValueError: poison"]
+    assert cluster.said == [
+        "  3 of 99 offsets of the journal read",
+        "  5 of 99 offsets of the journal read; it has failed: ValueError: poison",
+    ]
 
 
-def test_catch_up_is_waited_for_while_the_broker_is_away(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How far it is, nobody can tell then; whether it has come to its end, Flink does."""
-    monkeypatch.setattr(catch_up, "TELL_S", -1)
+def test_catch_up_is_waited_for_while_the_broker_is_away(cluster: Cluster) -> None:
+    """How far it is, nobody can tell then, nor whether its failures are its own."""
     cluster.is_away = True
-    cluster.wait([("RUNNING", 3, 0), ("RUNNING", 5, 1), *END])
-    assert cluster.said == ["  0 entries read", "  0 entries read; it has failed: ValueError: poison"]
+    cluster.wait([*attempts(3 * FAILURES_MAX), *END])
+
+
+def test_catch_up_of_which_something_was_deleted_is_given_up_at_once(cluster: Cluster) -> None:
+    """Each attempt would fail in the same way."""
+    cluster.failure = "udfs.slices.Deleted: offsets 3 to 9 of partition 0 were deleted by retention"
+    with pytest.raises(SubmitFailed, match=r"start again: .* offsets 3 to 9 of partition 0 were deleted"):
+        cluster.wait([("RUNNING", 3, 0), ("RUNNING", 5, 1), *END])

@@ -58,7 +58,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Make the next consumer this one."""
 
     def make(fake: FakeConsumer) -> FakeConsumer:
-        monkeypatch.setattr(kafka, "consumer", lambda bootstrap, group="", isolation="", ends=False: fake)
+        monkeypatch.setattr(kafka, "consumer", lambda bootstrap, group="", isolation="", ends=False, ahead_kb=0: fake)
         return fake
 
     return make

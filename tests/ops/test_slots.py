@@ -93,4 +93,4 @@ def test_catch_up_that_waits_for_a_slot_says_so(cluster: Cluster, monkeypatch: p
     monkeypatch.setattr(catch_up, "RUNNING_S", -1)
     monkeypatch.setattr(flink, "last_failed", lambda settings, job_id: (0, ""))
     with pytest.raises(catch_up.SubmitFailed, match="catchup waits for slots: 1 needed, 0 free of 3"):
-        catch_up.wait_read(Settings(), "c", "g", print)
+        catch_up.wait_read(Settings(), "c", "g", {}, print)

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from ops.stack.catch_up import APART_MS, DELETED
+from tests.udfs.keyed import Keyed
 from udfs import journal_slices
-from udfs.journal_slices import JournalSlices, together
+from udfs.journal_slices import JournalSlices, OutOfOrder, together
 from udfs.slices import Deleted, Slice
 from wire.frames import Record, thread_in, unpack_each
 
@@ -31,8 +33,9 @@ class Journal:
         self.records, self.low = records, low
         self.told, self.opened, self.closed = list[tuple[int, int]](), 0, 0
 
-    def __call__(self, bootstrap: str, topic: str, group: str) -> Journal:
+    def __call__(self, bootstrap: str, topic: str, group: str, stalled_s: float, ahead_kb: int) -> Journal:
         assert (bootstrap, topic, group) == ("broker:9092", "ns.agent-decisions", "ns.catchup.g")
+        assert stalled_s * 1_000 > APART_MS, "a transaction that was left open would end the catch-up before its time"
         self.opened += 1
         return self
 
@@ -50,12 +53,23 @@ class Journal:
         self.told.append((partition, offset))
 
 
-def reading(patch: pytest.MonkeyPatch, journal: Journal) -> JournalSlices:
+class Reading:
     """The operator over a journal whose partitions end at 100."""
-    patch.setattr(journal_slices, "TopicReader", journal)
-    function = JournalSlices("broker:9092", "ns.agent-decisions", "ns.catchup.g", {3: 100, 4: 100})
-    function.open(None)
-    return function
+
+    def __init__(self, patch: pytest.MonkeyPatch, journal: Journal, flink: Keyed | None = None) -> None:
+        patch.setattr(journal_slices, "TopicReader", journal)
+        self.function = JournalSlices("broker:9092", "ns.agent-decisions", "ns.catchup.g", {3: 100, 4: 100})
+        self.flink = flink or Keyed(None, 0)
+        self.function.open(self.flink)
+
+    def read(self, *pieces: Slice) -> dict[str, list[Record]]:
+        """What it gives of these slices, by key."""
+        found = defaultdict[str, list[Record]](list)
+        for piece in pieces:
+            self.flink.key = str(piece.partition)
+            for key, records in given_of(self.function.process_element(piece.pack(), None)).items():
+                found[key] += records
+        return found
 
 
 def given_of(rows: Iterator[Any]) -> dict[str, list[Record]]:
@@ -87,31 +101,38 @@ def test_no_more_lies_in_memory_than_it_may(monkeypatch: pytest.MonkeyPatch) -> 
     assert max(rows) < 1_500 and len(rows) > 10
 
 
-def test_slices_are_read_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of one partition by one reader; how far it is, the group tells."""
+def test_slices_are_read_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each partition by one reader; how far it is, the group tells."""
     held = [record(offset, KEYS[offset % 2], partition) for partition in (3, 4) for offset in range(10, 100)]
     journal = Journal(held, low=10)
-    function = reading(monkeypatch, journal)
-    found = defaultdict[str, list[Record]](list)
-    for piece in (Slice(3, 10, 60), Slice(3, 60, 100), Slice(4, 10, 100)):
-        for key, records in given_of(function.process_element(piece.pack(), None)).items():
-            found[key] += records
+    reading = Reading(monkeypatch, journal)
+    found = reading.read(Slice(3, 10, 60), Slice(4, 10, 60), Slice(3, 60, 100), Slice(4, 60, 100))
     assert sorted(one.offset for records in found.values() for one in records) == sorted([*range(10, 100)] * 2)
     assert all(one.key == key.encode() for key, records in found.items() for one in records)
-    assert (journal.told, journal.opened) == ([(3, 60), (3, 100), (4, 100)], 2)
-    function.close()
+    assert (journal.told, journal.opened) == ([(3, 60), (4, 60), (3, 100), (4, 100)], 2)
+    reading.function.close()
     assert journal.closed == 2
 
 
 def test_an_empty_slice_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of the partition was deleted before."""
-    function = reading(monkeypatch, Journal([], low=100))
-    assert list(function.process_element(Slice(3, 100, 100).pack(), None)) == []
+    assert Reading(monkeypatch, Journal([], low=100)).read(Slice(3, 100, 100)) == {}
+
+
+@pytest.mark.parametrize("again", [Slice(3, 0, 20), Slice(3, 40, 60)], ids=["twice", "one is missing"])
+def test_a_slice_that_is_not_the_next_one_is_refused(again: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also behind a restart: else the entries of one that is missing would be gaps, which are left out."""
+    journal = Journal([record(offset) for offset in range(100)])
+    before = Reading(monkeypatch, journal)
+    before.read(Slice(3, 0, 20))
+    restarted = Reading(monkeypatch, journal, before.flink)
+    with pytest.raises(OutOfOrder, match="where the slice from offset 20 on is the next"):
+        restarted.read(again)
 
 
 @pytest.mark.parametrize("piece", [Slice(3, 0, 60), Slice(3, 40, 60)])
 def test_what_retention_takes_meanwhile_is_not_passed_over(piece: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The state would lack it, and nobody would say so."""
-    function = reading(monkeypatch, Journal([record(offset) for offset in range(50, 100)], low=50))
-    with pytest.raises(Deleted, match=f"offsets {piece.first} to 49 of partition 3 were deleted by retention"):
-        list(function.process_element(piece.pack(), None))
+    """The state would lack it, and nobody would say so. No other attempt can read it: `wait_read` knows the words."""
+    reading = Reading(monkeypatch, Journal([record(offset) for offset in range(50, 100)], low=50))
+    with pytest.raises(Deleted, match=f"offsets {piece.first} to 49 of partition 3 {DELETED}"):
+        reading.read(piece)
