@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 _encoder = msgspec.json.Encoder(order="sorted")
-_PREFIXES = [b"%d:" % size for size in range(512)]
+_PREFIXED_MAX = 512
+_PREFIXES = [b"%d:" % size for size in range(_PREFIXED_MAX)]
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 
@@ -99,7 +100,7 @@ def framed(*parts: str | bytes) -> bytes:
     for part in parts:
         raw = part.encode("utf-8") if isinstance(part, str) else part
         size = len(raw)
-        frames.append(_PREFIXES[size] if size < len(_PREFIXES) else b"%d:" % size)
+        frames.append(_PREFIXES[size] if size < _PREFIXED_MAX else b"%d:" % size)
         frames.append(raw)
     return b"".join(frames)
 

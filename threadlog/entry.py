@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec.structs import asdict, astuple, replace
+from msgspec.structs import asdict, replace
 
 from threadlog.canonical import chain
 from threadlog.inputs import Input
@@ -69,9 +69,14 @@ class Entry(msgspec.Struct, frozen=True):
 
     def computed_hash(self) -> str:
         """SHA-256 chained from `prev` over every other field in the order of the schema, 64 hex digits."""
-        fields = astuple(self)
-        hashed = (*fields[:_PREV], *fields[_PREV + 1 : _INPUT], *astuple(self.input), *fields[_INPUT + 1 : _HASH])
-        return chain(self.prev, *[value if isinstance(value, str) else _part(value) for value in hashed])
+        ref = self.input
+        return chain(
+            self.prev, self.thread, b"%d" % self.seq, self.kind, self.verdict, self.reason,
+            ref.topic, b"%d" % ref.partition, b"%d" % ref.offset, b"%d" % ref.log_time_ms, ref.source, ref.id, ref.type,
+            b"%d" % ref.schema_id, ref.value, ref.traceparent, b"%d" % ref.clock_ms,
+            b"%d" % self.time_ms, self.agent, b"%d" % self.version, self.run_id, self.app_digest, self.limits_digest,
+            self.effects, self.patch, self.state_hash, self.outbox, self.snapshot or b"",
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """The entry as the codec takes it."""
@@ -81,12 +86,3 @@ class Entry(msgspec.Struct, frozen=True):
     def from_dict(cls, record: dict[str, Any]) -> Entry:
         """The entry from a decoded record."""
         return cls(**{**record, "input": InputRef(**record["input"])})
-
-
-_PREV, _INPUT, _HASH = (Entry.__struct_fields__.index(name) for name in ("prev", "input", "hash"))
-
-
-def _part(value: bytes | int | None) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    return b"" if value is None else b"%d" % value

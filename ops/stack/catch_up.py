@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from wire.journal import catch_up_group, left_behind
 
 # A catch-up that does not come to run within this cannot run here; a rebuild may then take hours.
 RUNNING_S = 90
-POLL_S, TELL_S = 0.25, 10
+POLL_S, ASK_S, TELL_S = 0.25, 1, 10
 # Flink restarts what fails for ever, at most 5 s apart. A broker or a registry that restarts costs fewer attempts; and
 # an attempt that lived for longer has left checkpoints, from which the next one goes on.
 FAILURES_MAX, APART_MS = 10, 120_000
@@ -60,7 +61,9 @@ class _Failures:
 def wait_read(settings: Settings, job_id: str, generation: str, held: Bounds, say: Say) -> None:
     """Wait until all of the journal is read, which is what it `held` when the job was submitted: then a savepoint holds
     it. Raises OtherHistory; SubmitFailed for one that does not run, or that fails again and again."""
-    until, told, failures = time.monotonic() + RUNNING_S, time.monotonic(), _Failures()
+    began, failures = time.monotonic(), _Failures()
+    until, asked, told = began + RUNNING_S, began, began
+    total = sum(high - low for low, high in held.values())
     while True:
         try:
             job = http.call(f"{settings.flink_rest}/jobs/{job_id}")
@@ -79,16 +82,18 @@ def wait_read(settings: Settings, job_id: str, generation: str, held: Bounds, sa
             raise SubmitFailed(f"catch-up {job_id} did not come to its end: {why}")
         if DELETED in failure:  # for good: no attempt can read it
             raise SubmitFailed(f"catch-up {job_id} has ended, start again: {failure}")
-        is_time = time.monotonic() - told > TELL_S
-        if is_time or failed_ms > failures.last_ms:
-            failures.look(_read_so_far(settings, generation, held), failed_ms)
+        if time.monotonic() - asked > ASK_S or failed_ms > failures.last_ms:
+            asked, read = time.monotonic(), _read_so_far(settings, generation, held)
+            failures.look(read, failed_ms)
+            if read == total:
+                _hasten(settings, job_id)
         if failures.count >= FAILURES_MAX:
             raise SubmitFailed(
                 f"catch-up {job_id} failed {failures.count} times in a row, and no attempt reads on from "
                 f"{failures.read_most} offsets: {failure}"
             )
-        if is_time:
-            told, total = time.monotonic(), sum(high - low for low, high in held.values())
+        if time.monotonic() - told > TELL_S:
+            told = time.monotonic()
             but = f"; it has failed: {failure}" if failure else ""
             say(f"  {failures.read_most} of {total} offsets of the journal read{but}")
         time.sleep(POLL_S)
@@ -104,6 +109,12 @@ def _read_so_far(settings: Settings, generation: str, held: Bounds) -> int | Non
         return left_behind(settings.bootstrap, settings.namespace, mine, begin)
     except KafkaException:
         return None
+
+
+def _hasten(settings: Settings, job_id: str) -> None:
+    """Have a checkpoint taken now: what has nothing left to read ends with one, and the next may be seconds away."""
+    with suppress(http.HttpError):
+        flink.take_checkpoint(settings, job_id)
 
 
 def _lack(settings: Settings) -> str:

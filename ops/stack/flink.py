@@ -120,6 +120,11 @@ def stop_with_savepoint(settings: Settings, job: Job, folder: str, within_s: flo
     raise http.HttpError(base, 0, f"no savepoint within {within_s:g} s; it may come yet, and end the job")
 
 
+def take_checkpoint(settings: Settings, job_id: str) -> None:
+    """Begin a checkpoint of the job, of its own kind, without a wait for the next interval. Raises HttpError."""
+    http.call(f"{settings.flink_rest}/jobs/{job_id}/checkpoints", {"checkpointType": "CONFIGURED"})
+
+
 def cancel(settings: Settings, job: Job, within_s: float = CANCEL_S) -> None:
     """End a job that cannot be stopped: one that does not run, or a replay. Its checkpoints stay.
 

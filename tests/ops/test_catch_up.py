@@ -28,8 +28,12 @@ class Cluster:
     failure: str = "ValueError: poison"
     read: int = 0
     is_away: bool = False
+    checkpoints: list[str] = field(default_factory=list)
 
-    def call(self, url: str) -> dict[str, Any]:
+    def call(self, url: str, body: Any = None) -> dict[str, Any]:
+        if body is not None:
+            self.checkpoints.append(url)
+            raise http.HttpError(url, 503, "not all tasks run")
         status, self.read, _ = self.looks[0]
         return {"state": "RUNNING", "vertices": [{"name": "journal-g", "status": status}]}
 
@@ -91,6 +95,7 @@ def test_catch_up_that_fails_tells_why_while_it_is_waited_for(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catch_up, "TELL_S", -1)
+    monkeypatch.setattr(catch_up, "ASK_S", -1)
     cluster.wait([("RUNNING", 3, 0), ("RUNNING", 5, 1), *END])
     assert cluster.said == [
         "  3 of 99 offsets of the journal read",
@@ -102,6 +107,17 @@ def test_catch_up_is_waited_for_while_the_broker_is_away(cluster: Cluster) -> No
     """How far it is, nobody can tell then, nor whether its failures are its own."""
     cluster.is_away = True
     cluster.wait([*attempts(3 * FAILURES_MAX), *END])
+
+
+def test_catch_up_that_has_read_all_does_not_wait_for_its_next_checkpoint(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is asked for, again and again: the first may come before what was read has been followed."""
+    monkeypatch.setattr(catch_up, "ASK_S", -1)
+    cluster.wait([("RUNNING", 98, 0), *END])
+    assert cluster.checkpoints == []
+    cluster.wait([("RUNNING", 98, 0), ("RUNNING", 99, 0), ("RUNNING", 99, 0), *END])
+    assert cluster.checkpoints == [f"{Settings().flink_rest}/jobs/c/checkpoints"] * 2
 
 
 def test_catch_up_of_which_something_was_deleted_is_given_up_at_once(cluster: Cluster) -> None:
