@@ -132,8 +132,8 @@ class Codec:
 
     def decode(self, value: bytes | None) -> tuple[str, int, Any]:
         """(full name of the schema, its id, the data as plain JSON). Raises Unreadable, or RegistryUnavailable."""
-        id, payload = _opened(value)
-        name, kind, reader = self._reader(id, payload)
+        id, size, payload = _opened(value)
+        name, kind, reader = self._reader(id, size)
         if kind == "AVRO":
             data = _read_avro(reader, payload)
             if reader[3]:
@@ -146,13 +146,13 @@ class Codec:
 
     def decode_own(self, value: bytes | None, name: str) -> Any:
         """One of our Avro records as its schema has it, bytes as bytes, in half the time. Raises as `decode` does."""
-        id, payload = _opened(value)
-        found, kind, reader = self._reader(id, payload)
+        id, size, payload = _opened(value)
+        found, kind, reader = self._reader(id, size)
         if found != name or kind != "AVRO":
             raise Unreadable("foreign", f"a {found}, expected a {name}")
         return _read_avro(reader, payload)
 
-    def _reader(self, id: int, payload: io.BytesIO) -> tuple[str, Kind, Any]:
+    def _reader(self, id: int, size: int) -> tuple[str, Kind, Any]:
         if id not in self._readers:
             try:
                 schema = self._schemas.by_id(id)
@@ -160,21 +160,20 @@ class Codec:
                 raise Unreadable("unknown_schema", str(error)) from error
             self._readers[id] = _compile(schema)
         found = self._readers[id]
-        size, allowed = payload.getbuffer().nbytes, JOURNAL_MESSAGE_BYTES if found[0] == _ENTRY else VALUE_BYTES
-        if size > allowed:
+        if size > (allowed := JOURNAL_MESSAGE_BYTES if found[0] == _ENTRY else VALUE_BYTES):
             raise Unreadable("oversize", f"{size} bytes, {allowed} are allowed")
         return found
 
 
-def _opened(value: bytes | None) -> tuple[int, io.BytesIO]:
-    """The schema id of a value and its payload."""
+def _opened(value: bytes | None) -> tuple[int, int, io.BytesIO]:
+    """The schema id of a value, its size with that, and its payload."""
     if value is None or len(value) < 5:
         raise Unreadable("truncated", "the value has no magic byte and schema id")
     if value[0] != 0:
         raise Unreadable("magic", f"the first byte is {value[0]}, expected 0 (Confluent wire format)")
     payload = io.BytesIO(value)
     payload.seek(5)
-    return int.from_bytes(value[1:5], "big"), payload
+    return int.from_bytes(value[1:5], "big"), len(value), payload
 
 
 def _compile(schema: Schema) -> tuple[str, Kind, Any]:

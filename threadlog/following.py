@@ -15,10 +15,10 @@ that ends before that one goes on from the next snapshot: an entry with the whol
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from threadlog.canonical import chain
 from threadlog.entry import Entry
@@ -41,8 +41,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     hash: str = GENESIS
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
+class Followed(msgspec.Struct, frozen=True):
     """How an entry stands, why if it is void, the head after it, and what changes: None where the state stays.
 
     `begun`: the state of a snapshot, which takes the place of the one that there was, before anything else changes."""
