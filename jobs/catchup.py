@@ -59,7 +59,7 @@ def build(args: Namespace) -> StreamExecutionEnvironment:
     """The job's graph."""
     journal = kafka_name(args.namespace, TOPIC)
     outputs, at_once = ([kafka_name(args.namespace, topic) for topic in topics] for topics in (OUTPUTS, AT_ONCE))
-    env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir, bulk=True)
+    env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir, overtaking=True)
     begin, end, generation = args.journal_begin, args.journal_end, args.generation
     truncated = frozenset(partition for partition, first in begin.items() if first > 0)
 

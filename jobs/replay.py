@@ -36,7 +36,7 @@ FINDINGS_UID = "findings"
 def build(args: Namespace) -> StreamExecutionEnvironment:
     """The job's graph."""
     findings = [kafka_name(args.namespace, TOPIC)]
-    env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir, bulk=True)
+    env = environment(args.parallelism, args.checkpoint_interval_ms, args.checkpoint_dir, overtaking=True)
 
     cut = Cut(partition_keys(max(args.journal_end) + 1), partial(slices, args.journal_end))
     verify = ReplayFunction(

@@ -53,11 +53,10 @@ Offsets = Mapping[int, int]  # by partition
 
 
 def environment(
-    parallelism: int, checkpoint_interval_ms: int, checkpoint_dir: str, bulk: bool = False
+    parallelism: int, checkpoint_interval_ms: int, checkpoint_dir: str, overtaking: bool = False
 ) -> StreamExecutionEnvironment:
-    """The environment with what our jobs rest on, whatever the cluster's defaults are. bulk: of a job that works off a
-    journal and answers nobody. Its barriers pass what lies in buffers, which is then part of the checkpoint (Flink
-    calls it unaligned), and a buffer is sent when it is full."""
+    """The environment with what our jobs rest on, whatever the cluster's defaults are. overtaking: barriers pass what
+    lies in buffers, which is then part of the checkpoint (Flink calls it unaligned)."""
     settings = {
         # Functions run inside the TaskManager. A job with state must never change this: it would not find its state.
         "python.execution-mode": "thread",
@@ -69,14 +68,11 @@ def environment(
         "state.backend.type": "rocksdb",
         "execution.checkpointing.incremental": "true",
         "execution.checkpointing.mode": "EXACTLY_ONCE",
-        "execution.checkpointing.unaligned.enabled": str(bulk).lower(),
+        "execution.checkpointing.unaligned.enabled": str(overtaking).lower(),
         # What was passed is worked on first after a restore. Without these no checkpoint would be taken until all of it
         # is done, and another crash would lose it all.
-        "execution.checkpointing.unaligned.recover-output-on-downstream.enabled": str(bulk).lower(),
-        "execution.checkpointing.during-recovery.enabled": str(bulk).lower(),
-        # A turn waits neither for a full buffer nor for a clock (a read call passes two); that wakes a thread for each
-        # record, which is nothing to who answers nobody.
-        "execution.buffer-timeout.interval": "100 ms" if bulk else "0 ms",
+        "execution.checkpointing.unaligned.recover-output-on-downstream.enabled": str(overtaking).lower(),
+        "execution.checkpointing.during-recovery.enabled": str(overtaking).lower(),
         "execution.checkpointing.interval": f"{checkpoint_interval_ms} ms",
         "execution.checkpointing.dir": checkpoint_dir,
         # State is found again by an operator's uid. One without would be given an id that changes with the graph.

@@ -20,8 +20,6 @@ from wire.journal import catch_up_group, left_behind
 # A catch-up that does not come to run within this cannot run here; a rebuild may then take hours.
 RUNNING_S = 90
 POLL_S, ASK_S, TELL_S = 0.25, 1, 10
-# What takes longer is looked at seldom until it has read all: each look costs the JobManager some of its time.
-SHORT_S = 5
 # Flink restarts what fails for ever, at most 5 s apart. A broker or a registry that restarts costs fewer attempts; and
 # an attempt that lived for longer has left checkpoints, from which the next one goes on.
 FAILURES_MAX, APART_MS = 10, 120_000
@@ -65,7 +63,6 @@ def wait_read(settings: Settings, job_id: str, generation: str, held: Bounds, sa
     it. Raises OtherHistory; SubmitFailed for one that does not run, or that fails again and again."""
     began, failures = time.monotonic(), _Failures()
     until, asked, told = began + RUNNING_S, began, began
-    read: int | None = None
     total = sum(high - low for low, high in held.values())
     while True:
         try:
@@ -99,7 +96,7 @@ def wait_read(settings: Settings, job_id: str, generation: str, held: Bounds, sa
             told = time.monotonic()
             but = f"; it has failed: {failure}" if failure else ""
             say(f"  {failures.read_most} of {total} offsets of the journal read{but}")
-        time.sleep(POLL_S if time.monotonic() - began < SHORT_S or read == total else ASK_S)
+        time.sleep(POLL_S)
 
 
 def _read_so_far(settings: Settings, generation: str, held: Bounds) -> int | None:
