@@ -83,7 +83,7 @@ def wait_read(settings: Settings, job_id: str, generation: str, held: Bounds, sa
         if DELETED in failure:  # for good: no attempt can read it
             raise SubmitFailed(f"catch-up {job_id} has ended, start again: {failure}")
         if time.monotonic() - asked > ASK_S or failed_ms > failures.last_ms:
-            asked, read = time.monotonic(), _read_so_far(settings, generation, held)
+            read, asked = _read_so_far(settings, generation, held), time.monotonic()  # which may take its time
             failures.look(read, failed_ms)
             if read == total:
                 _hasten(settings, job_id)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real registry and the real broker under the contracts that their fakes keep."""
+"""The real registry, broker and cluster under the contracts that their fakes keep."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from ops.settings import Settings
+from ops.stack import flink
 from schemas.codec import Schema
 from schemas.errors import RegistryUnavailable
 from tests.stack.world import World, fresh, wait_until
@@ -121,3 +122,9 @@ class TestRealTopics(TopicsContract):
     @pytest.fixture
     def namespace(self) -> str:
         return fresh("contract")
+
+
+def test_cluster_takes_a_checkpoint_that_it_is_asked_for(world: World) -> None:
+    """A wait for a catch-up says nothing of a cluster that refuses to: it would come to its end later, unnoticed."""
+    world.wait_running()
+    flink.take_checkpoint(world.settings, flink.live_jobs(world.settings)["conversation"].id)
