@@ -7,7 +7,7 @@ rule calls void asks for nothing: a fork, a gap, a changed entry.
 
     valid entry      its asks are passed on
     repeat           nothing: they were passed on before
-    void entry       its asks are refused, with the reason
+    void entry       it is refused, with the reason, and what it asks for with it
 
 A thread begins with its first entry; where the log has lost that, with an entry that carries a snapshot, and with the
 calls that are open there. What is left before that is followed, so that a fork does not begin the thread; what it asks
@@ -82,8 +82,9 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What an entry made of a thread: what to keep, what to pass on, and why its asks are refused; "" if they are not,
-    or if there are none."""
+    """What an entry made of a thread: what to keep, what to pass on, and why it is refused; "" if it is not.
+
+    What lies before the first snapshot of a thread that the log has cut is refused only where it asks for something."""
 
     kept: Kept
     asks: list[Asked] = field(default_factory=list)
@@ -114,11 +115,11 @@ def take(kept: Kept, entry: Entry, thread: str, place: Place, past: bool = False
     standing, reason = judge(entry, thread, before)
     if standing == "repeat":
         return Taken(kept)
-    begun, after = kept, Head(entry.seq, entry.hash)
+    begun, after, is_before_all = kept, Head(entry.seq, entry.hash), False
     if standing == "applied" and (kept.is_waiting or before != kept.head):
         begun = _at_a_snapshot(entry, place)
         if begun.head != before:
-            kept = Kept(after, is_waiting=True)
+            kept, is_before_all = Kept(after, is_waiting=True), True
             standing, reason = judge(entry, thread, BEFORE_ALL)
     try:
         asks = [Asked(ask, entry.time_ms, place) for ask in _asks(entry)]
@@ -126,7 +127,9 @@ def take(kept: Kept, entry: Entry, thread: str, place: Place, past: bool = False
         reason = reason or f"wrong effects: what seq {entry.seq} asks for cannot be read"
         return Taken(kept if standing == "void" else Kept(after, begun.held), refused=reason)
     if standing == "void":
-        return Taken(kept, refused=f"{reason}; {len(asks)} of its effect calls do not run" if asks else "")
+        if asks:
+            reason = f"{reason}; {len(asks)} of its effect calls do not run"
+        return Taken(kept, refused=reason if asks or not is_before_all else "")
     if not past and not begun.held:
         return Taken(Kept(after), asks)
     still = _without_closed(begun.held, entry) | {asked.ask.call_id: asked for asked in asks}

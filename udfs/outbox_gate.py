@@ -2,7 +2,8 @@
 """The operator before the tools' queue: it reads the journal, and passes on what its valid entries ask for.
 
 An adapter only; what is valid and what is held is decided in `threadlog.gate`. An ask leaves as the record that the
-conversation writes of it, in a frame, keyed by its quota key. A void entry that asks for something is a dead letter.
+conversation writes of it, in a frame, keyed by its quota key. A void entry is a dead letter, whether it asks for
+something or not: that tells a stop of the conversation that its state may be none of the journal's (`wire.chains`).
 
 Of each thread the state holds its last valid entry, one short string, written on every entry and read once: the threads
 of late stay in memory, as in `udfs.thread_state`.

@@ -10,35 +10,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Container, Iterator, Mapping
-from contextlib import suppress
 
 from schemas.codec import Codec
-from schemas.errors import Unreadable
-from schemas.topics import kafka_name, topic_of
+from schemas.topics import kafka_name
 from threadlog.entry import Entry
+from wire.chains import LETTERS as LETTERS
+from wire.chains import Chains, said_in
+from wire.chains import Place as Place
 from wire.frames import Record, thread_in
 from wire.journal import TOPIC as JOURNAL
-from wire.journal import entry_of
 from wire.kafka import TopicReader, bounds, offsets_since, read_topic, settled_ends
 
-LETTERS = "dead-letters"
 # How many of the newest offsets of each partition are looked through. A job takes along what it finds, some 30 bytes
 # each.
 LETTERS_MAX = 2_000
 # Brokers' clocks differ: what was decided of a record is looked for from a little before the record on.
-_CLOCKS_MS = 5_000
+CLOCKS_MS = 5_000
 # Almost every decision is written so soon after its input; what is not is looked for in all that came since.
 _SOON_MS = 60_000
 # How many records of a partition's end are asked about, and of how long before the last.
 _LAST, _LAST_MS = 100, 60_000
 
-_TOPIC, _PARTITION, _OFFSET, _GENERATION = (
-    f"__streams.errors.{name}" for name in ("topic", "partition", "offset", "generation")
-)
+_GENERATION = "__streams.errors.generation"
 # Read by both jobs, so a dead letter of it may be the tools job's, which says nothing of the conversation.
 _OF_BOTH = "tool-results"
-
-Place = tuple[str, int, int]  # a topic of ours, a partition, an offset
 
 
 def place_of(entry: Entry) -> Place | None:
@@ -50,38 +45,38 @@ def place_in_letter(record: Record, namespace: str) -> tuple[str, int, int] | No
     """Topic, partition and offset of what a dead letter of the conversation is of; None where it does not say, or where
     another job wrote it.
 
-    The conversation's end with its generation. Before what a letter says lies what its record said, which may have been
-    a letter once."""
-    told = {name: value.decode("utf-8", "replace") for name, value in record.headers if value is not None}
-    try:
-        place = topic_of(namespace, told[_TOPIC]), int(told[_PARTITION]), int(told[_OFFSET])
-    except (LookupError, ValueError):
+    The conversation's end with its generation."""
+    if (said := said_in(record, namespace)) is None:
         return None
-    return None if place[0] == _OF_BOTH and record.headers[-1][0] != _GENERATION else place
+    return None if said[1][0] == _OF_BOTH and record.headers[-1][0] != _GENERATION else said[1]
 
 
 def places_decided(
-    bootstrap: str, namespace: str, codec: Codec, since_ms: int = 0, until_ms: int = 0
+    bootstrap: str, namespace: str, codec: Codec, since_ms: int = 0, until_ms: int = 0, void: bool = False
 ) -> Iterator[Place]:
-    """Each input of which the log has an entry, valid or not, and then each that has a dead letter of the conversation.
-    Only what was written since `since_ms` is read, and before `until_ms`; 0 is no bound.
+    """Each input of which the log has a valid entry, and then each that has a dead letter of the conversation. Only
+    what was written since `since_ms` is read, and before `until_ms`; 0 is no bound.
 
-    Raises KafkaException, RegistryUnavailable."""
-    for record in _between(bootstrap, kafka_name(namespace, JOURNAL), since_ms, until_ms):
-        with suppress(Unreadable):
-            if (place := place_of(entry_of(record.value, codec))) is not None:
-                yield place
+    By the reader's rule, as far as what is read shows it: since a time, the first entry of a thread begins it.
+    `void`: each of which it has an entry, valid or not. Raises KafkaException, RegistryUnavailable."""
+    journal = kafka_name(namespace, JOURNAL)
+    chains = Chains(bootstrap, journal, codec, midway=since_ms > 0)
+    for record in _between(bootstrap, journal, since_ms, until_ms):
+        entry, reason = chains.judge(record)
+        if entry is not None and (void or not reason) and (place := place_of(entry)) is not None:
+            yield place
     for letter in _between(bootstrap, kafka_name(namespace, LETTERS), since_ms, until_ms):
         if (place := place_in_letter(letter, namespace)) is not None:
             yield place
 
 
 def decided(
-    bootstrap: str, namespace: str, codec: Codec, places: Collection[Place], since_ms: int = 0, until_ms: int = 0
-) -> set[Place]:
+    bootstrap: str, namespace: str, codec: Codec, places: Collection[Place], since_ms: int = 0, until_ms: int = 0,
+    void: bool = False,
+) -> set[Place]:  # fmt: skip
     """Those of these inputs that are among `places_decided`, of which no more are read than it takes to know."""
     left, found = set(places), set[Place]()
-    for place in places_decided(bootstrap, namespace, codec, since_ms, until_ms):
+    for place in places_decided(bootstrap, namespace, codec, since_ms, until_ms, void):
         if place in left:
             left.remove(place)
             found.add(place)
@@ -103,18 +98,18 @@ def without_thread(bootstrap: str, namespace: str) -> frozenset[Place]:
 
 
 def lost_at_the_end(bootstrap: str, namespace: str, codec: Codec, read: Mapping[str, int]) -> Place | None:
-    """An input that a state has handled and of which the log has neither an entry nor a dead letter; None where each
-    of the last ones has. `read`: by "topic/partition" the offset at which the state's sources go on.
+    """An input that a state has handled and of which the log has neither a valid entry nor a dead letter; None where
+    each of the last ones has. `read`: by "topic/partition" the offset at which the state's sources go on.
 
     Not asked of what is as old as the first record that retention has left of any partition of the journal whose
     beginning it has deleted: the entry may be gone too. Raises KafkaException, RegistryUnavailable."""
     asked = _last_read(bootstrap, namespace, read, _left_since(bootstrap, kafka_name(namespace, JOURNAL)))
     late = dict[Place, int]()
     for some in _together(asked):
-        first, until = min(some.values()) - _CLOCKS_MS, max(some.values()) + _SOON_MS
+        first, until = min(some.values()) - CLOCKS_MS, max(some.values()) + _SOON_MS
         late |= _without(some, decided(bootstrap, namespace, codec, some, max(1, first), until))
     if late:
-        late = _without(late, decided(bootstrap, namespace, codec, late, max(1, min(late.values()) - _CLOCKS_MS)))
+        late = _without(late, decided(bootstrap, namespace, codec, late, max(1, min(late.values()) - CLOCKS_MS)))
     if late:  # a letter may be committed only now, and a topic may say other times than the broker's
         settled_ends(bootstrap, kafka_name(namespace, LETTERS))
         late = _without(late, decided(bootstrap, namespace, codec, late))

@@ -17,8 +17,9 @@ from pathlib import Path
 from ops.settings import Settings
 from schemas.codec import Codec
 from schemas.topics import kafka_name
-from wire.control import CONVERSATION, plain_path
-from wire.decided import lost_at_the_end
+from wire.chains import broken_since
+from wire.control import CONVERSATION, last_rebuild, plain_path, read_marks
+from wire.decided import CLOCKS_MS, lost_at_the_end
 from wire.inputs import INPUTS, committed
 
 _SPLIT = struct.Struct(">iqq")
@@ -86,3 +87,15 @@ def ahead(settings: Settings, codec: Codec, point: str, read: Mapping[str, int])
         f"the state of {point} holds decisions whose commit was lost: what it decided on {topic} partition {partition} "
         f"offset {offset} is in no journal"
     )
+
+
+def of_another_history(settings: Settings, codec: Codec) -> str:
+    """How the journal has gone on from another history since the conversation's state was made anew last; "" where it
+    has not, or where the tools job, which makes a letter of each void entry, has not read so far. A state that was
+    stopped since may be the one that those entries go on from. Raises KafkaException, RegistryUnavailable."""
+    rebuilt = last_rebuild(read_marks(settings.bootstrap, settings.namespace, codec))
+    ends, since_ms = (rebuilt.mark.journal, max(1, rebuilt.log_time_ms - CLOCKS_MS)) if rebuilt else ({}, 0)
+    if (found := broken_since(settings.bootstrap, settings.namespace, codec, ends, since_ms)) is None:
+        return ""
+    where = f"{kafka_name(settings.namespace, 'agent-decisions')} partition {found.partition} offset {found.offset}"
+    return f"decisions were made on another history than the journal's ({where}: {found.reason})"

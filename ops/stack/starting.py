@@ -22,7 +22,7 @@ from ops.settings import Settings
 from ops.stack import flink, records
 from ops.stack.catch_up import OtherHistory, Say, SubmitFailed, wait_read
 from ops.stack.layout import Layout
-from ops.stack.savepoints import ahead, is_there, source_offsets
+from ops.stack.savepoints import ahead, is_there, of_another_history, source_offsets
 from schemas.codec import Codec
 from schemas.errors import WireError
 from schemas.topics import kafka_name
@@ -109,8 +109,11 @@ def remember(
     held = source_offsets(savepoint, settings.namespace, INPUTS[known.kind])
     if ends is None and known.kind == CONVERSATION:
         ends = settled_ends(settings.bootstrap, journal_of(settings))
-        if held and (lost := ahead(settings, _codec(settings), savepoint, held)):
-            raise OtherHistory(lost)
+        trouble = ahead(settings, _codec(settings), savepoint, held) if held else ""
+        if what == STOPPED and not trouble:  # what a catch-up leaves was held against the journal, entry by entry
+            trouble = of_another_history(settings, _codec(settings))
+        if trouble:
+            raise OtherHistory(trouble)
     read = committed(settings.bootstrap, settings.namespace, known.kind)
     for place, offset in held.items():
         read[place] = max(offset, read.get(place, 0))
@@ -210,6 +213,8 @@ def ready(settings: Settings, layout: Layout, point: str, mine: records.Record, 
         say(f"  {point} may not be gone on from: the state of the {CONVERSATION} was to be made anew, and was not yet")
         point = ""
     reason = refusal(point, last_of(marks), ends)
+    if not reason and point and (reason := of_another_history(settings, _codec(settings))):
+        point = ""  # the tools job may have read that only after the stop
     if not reason:
         return point
     if not any(ends.values()):

@@ -108,6 +108,7 @@ class Lost:
         return {of: given for of, given in suspects.items() if of[2] >= firsts[of[0]].get(of[1], 0)}
 
     def _decided(self, suspects: Mapping[Place, Given]) -> set[Place]:
-        """Those of them of which any entry was made, or a dead letter, by the whole log as of now."""
+        """Those of them of which any entry was made, or a dead letter, by the whole log as of now: a void one is told
+        of as such."""
         first = min(given.timestamp_ms for given in suspects.values())
-        return decided(self.settings.bootstrap, self.settings.namespace, self.codec, suspects, first)
+        return decided(self.settings.bootstrap, self.settings.namespace, self.codec, suspects, first, void=True)

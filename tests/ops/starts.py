@@ -35,6 +35,7 @@ class Cluster:
     more: int = 0
     lost: list[str] = field(default_factory=list)
     ahead: list[str] = field(default_factory=list)
+    forked: str = ""
     runs: list[tuple[str, list[str]]] = field(default_factory=list)
     written: list[Mark] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
@@ -74,6 +75,7 @@ def clustered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     )
     monkeypatch.setattr(starting, "without_beginning", lambda *given: made.lost)
     monkeypatch.setattr(starting, "ahead", lambda _, codec, point, read: "it is ahead" if point in made.ahead else "")
+    monkeypatch.setattr(starting, "of_another_history", lambda settings, codec: made.forked)
     grown = [kafka.add("agent-decisions", b"t", b"v") for _ in range(3)]
     monkeypatch.setattr(starting, "read_topic", lambda bootstrap, topic, first: iter(grown[: made.more]))
     monkeypatch.setattr(http, "call", lambda url, *rest, **more: made.job(url))

@@ -197,6 +197,24 @@ def test_stop_whose_last_commit_was_lost_is_not_recorded(cluster: Cluster) -> No
     ]
 
 
+def test_stop_of_a_job_that_has_gone_on_from_another_history_is_not_recorded(cluster: Cluster) -> None:
+    """However long ago the commit was lost that it lacks: the tools job has told of what came since."""
+    cluster.forked = "it forked"
+    known = records.Record("conversation", "", "m:app", "code")
+    starting.remember_stop(Settings(), "id", LEFT, known, 4, cluster.said.append)
+    assert cluster.said == ["  it forked: the next start will make the state anew"]
+    assert [mark.what for mark in cluster.written] == [ENDED, DROPPED]
+
+
+def test_start_from_a_stop_of_another_history_rebuilds(cluster: Cluster) -> None:
+    """The tools job may have read only after the stop what tells of it."""
+    cluster.held, cluster.forked = {0: (0, 7)}, "it forked"
+    assert cluster.go(POINT) == LEFT
+    assert [point for point, _ in cluster.runs] == [""]
+    assert [mark.what for mark in cluster.written] == [DROPPED, CAUGHT_UP]
+    assert cluster.said[0] == "  it forked: rebuilding the state from the journal"
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_stop_of_the_conversation_is_recorded(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fails: bool

@@ -100,7 +100,7 @@ PLANTED: dict[str, tuple[str, Any, Callable[[Case], None]]] = {
     "void entries pass": ("judge", applies_all, gates.asks_of_valid_entries_pass_once_in_order),
     "gaps pass": ("judge", forgets_gaps, gates.asks_of_valid_entries_pass_once_in_order),
     "repeats pass": ("judge", passes_repeats, gates.asks_of_valid_entries_pass_once_in_order),
-    "void entries go untold": ("judge", applies_all, gates.void_entries_that_ask_are_refused),
+    "void entries go untold": ("judge", applies_all, gates.void_entries_are_refused),
     "what is held is lost": ("release", forgets_what_is_held, gates.of_the_past_passes_what_is_open),
     "what is held is passed twice": ("release", releases_twice, gates.of_the_past_passes_what_is_open),
     "ended calls are repeated": ("_without_closed", closes_nothing, gates.of_the_past_passes_what_is_open),
@@ -160,7 +160,8 @@ def test_gate_says_why_it_refuses() -> None:
     """In the words of the reader's rule."""
     first, second = paying()
     assert take(Kept(), second, "t", HERE).refused == "gap: seq 2 comes after seq 0; 1 of its effect calls do not run"
-    assert take(Kept(), first, "u", HERE) == Taken(Kept())  # void, but it asks for nothing
+    wrong = "wrong key: the entry is of thread t"  # it asks for nothing
+    assert take(Kept(), first, "u", HERE) == Taken(Kept(), refused=wrong)
 
 
 EFFECTS = {
@@ -223,7 +224,16 @@ def test_gate_refuses_what_lies_before_a_snapshot() -> None:
     assert taken.refused == "gap: seq 2 comes after seq 0; 1 of its effect calls do not run"
     assert taken.kept == release(taken.kept).kept == Kept(Head(2, second.hash), is_waiting=True)
     assert take(taken.kept, second, "t", HERE, is_cut=True) == Taken(taken.kept)
-    assert take(taken.kept, first, "t", HERE, is_cut=True) == Taken(taken.kept)
+    told = "fork: seq 1 was told before"  # what comes late is void, whether the thread has begun or not
+    assert take(taken.kept, first, "t", HERE, is_cut=True) == Taken(taken.kept, refused=told)
+
+
+def test_gate_says_nothing_of_what_lies_before_a_snapshot_and_asks_for_nothing() -> None:
+    """It is no void entry: it stands, and the snapshot will say what of it is open."""
+    _, second = paying()
+    third = replace(second, seq=3, prev=second.hash, effects="[]").sealed()
+    taken = take(Kept(), third, "t", HERE, is_cut=True)
+    assert taken == Taken(Kept(Head(3, third.hash), is_waiting=True))
 
 
 def test_gate_reads_what_was_kept_before_threads_waited() -> None:

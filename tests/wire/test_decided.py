@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from schemas.codec import Codec
 from tests.ops.fakes import FakeKafka, FakeTopic
 from tests.ops.test_journal import story
-from wire import decided
+from wire import chains, decided
 from wire.decided import _together, lost_at_the_end, without_thread
 
 LETTER = {"exception": b"history_cut", "topic": b"threadlog.agent-events", "partition": b"0"}
@@ -33,6 +33,7 @@ def kafka(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
         lambda _, topic: FakeTopic(fake.topics.get(topic, []), low=fake.first_offsets("", topic)),
     )
     monkeypatch.setattr(decided, "settled_ends", lambda bootstrap, topic: {})
+    monkeypatch.setattr(chains, "first_offsets", fake.first_offsets)
     for thread in (b"t", b"u", b"v"):
         fake.add("agent-events", thread, b"v")
     yield fake
@@ -40,8 +41,8 @@ def kafka(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
 
 def entry(kafka: FakeKafka, offset: int, topic: str = "agent-events") -> None:
     """A decision on the input there."""
-    made = story("Ann")[0]
-    kafka.add_entry(replace(made, input=replace(made.input, topic=topic, partition=0, offset=offset)))
+    made = replace(story("Ann")[0], thread=f"t{offset}-{topic}")
+    kafka.add_entry(replace(made, input=replace(made.input, topic=topic, partition=0, offset=offset)).sealed())
 
 
 def lost(kafka: FakeKafka, read: dict[str, int] | None = None) -> int | None:
@@ -59,6 +60,16 @@ def test_state_is_ahead_where_the_last_record_it_read_is_decided_nowhere(kafka: 
     assert lost(kafka) == 1
     entry(kafka, 1)
     assert lost(kafka) is None
+
+
+def test_state_is_ahead_by_an_input_whose_only_entry_is_void(kafka: FakeKafka) -> None:
+    """By the reader's rule: what goes on behind a lost commit has decided nothing."""
+    for offset in (0, 1):
+        entry(kafka, offset)
+    first, _, third = story("Bob", "Cid", "Dan")
+    kafka.add_entry(first)
+    kafka.add_entry(replace(third, input=replace(third.input, topic="agent-events", partition=0, offset=2)).sealed())
+    assert lost(kafka) == 2
 
 
 def test_state_is_not_ahead_by_what_it_has_not_read(kafka: FakeKafka) -> None:

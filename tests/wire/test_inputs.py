@@ -125,6 +125,18 @@ def test_inputs_of_which_the_log_says_that_they_were_decided_are_not_lost(log: L
     assert log.gaps() == []
 
 
+def test_inputs_of_a_void_entry_are_lost(log: Log) -> None:
+    """By the reader's rule it decides nothing, and a state that is made anew cannot decide them any more."""
+    thread = desk(quiet)
+    thread.send()
+    entry = thread.send().entry
+    value = CODEC.encode("threadlog.Decision", {**entry.to_dict(), "traceparent": ""})
+    log.records["ns.agent-decisions"] = [Record("ns.agent-decisions", 0, 0, 0, b"t", value, [])]
+    came, behind = entry.input, entry.input.offset + 1
+    log.at(came.topic, 0, behind, partition=came.partition)
+    assert log.gaps() == [Gap(came.topic, came.partition, 0, behind)]
+
+
 def letter(topic: str, partition: int, offset: int, **more: int) -> Record:
     told: dict[str, Any] = {"topic": f"ns.{topic}", "partition": partition, "offset": offset, **more}
     headers = [(f"__streams.errors.{name}", str(value).encode()) for name, value in told.items()]
