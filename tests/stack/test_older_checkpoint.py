@@ -13,7 +13,7 @@ from ops.stack.submit import pack
 from tests.stack.chaos import checkpoint_of
 from tests.stack.console import Console
 from tests.stack.test_restore import check_all_end, open_work
-from tests.stack.test_start import OLDER, assert_refused, flink_run, mark, some_runs
+from tests.stack.test_start import assert_refused, flink_run, mark, some_runs
 from tests.stack.world import World, fresh, wait_until
 from wire.control import CAUGHT_UP, journal_ends
 
@@ -66,8 +66,8 @@ def test_start_from_an_older_checkpoint_is_refused_and_caught_up(
     point = f"file://{older}"
     assert_refused(flink_run(world.settings, folder, point), "`threadlog start`")
     assert "conversation" not in flink.live_jobs(world.settings)
-    said = console.run(OLDER, 0, OLDER=point)
-    assert "catching up" in said and "rebuilding" not in said
+    said, code = console.shell('threadlog start --job conversation --from-savepoint "$OLDER"', {"OLDER": point})
+    assert (code, "catching up" in said, "rebuilding" in said) == (0, True, False), said
     assert mark(world.settings).what == CAUGHT_UP
     check_all_end(world, work, gate)
     some_runs(world)
