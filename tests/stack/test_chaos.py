@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from ops.stack import flink, processes
+from ops.stack.layout import Layout
+from ops.stack.submit import stop_jobs
 from tests.stack import chaos
 from tests.stack.test_start import savepoint
 from tests.stack.world import Event, Traffic, World, wait_until
@@ -30,6 +32,8 @@ PAUSES_S = (4, 6, 8, 10)
 FENCES_MAX = 8
 # An input that was passed over is told of after 10 s and two looks.
 PATIENCE_S = 25
+# A stop asks after a hundred inputs of each partition: so many come meanwhile that what was lost lies before them.
+SINCE_S = 30
 
 
 @pytest.fixture
@@ -168,6 +172,35 @@ def test_state_that_is_ahead_of_the_journal_is_discarded_by_the_next_start(empty
     assert rebuilt, f"no commit was lost at {tried} ends"
     chaos.check(world, sent)
     assert chaos.valid(world.settings)[2].voids == []
+
+
+def test_commit_that_was_lost_long_before_a_stop_is_seen_at_the_stop(world: World) -> None:
+    """Nobody watches, and all that the job has read of late is decided, in entries that are void or that go on. The tools
+    job has told of the void ones: the stop is not taken for the journal's end, and the next start makes the state
+    anew."""
+    said, layout = list[str](), Layout(world.settings.state_dir)
+    with Traffic(world, 0.01) as traffic:
+        for number in range(1, FENCES_MAX + 1):
+            world.wait_running()
+            count = len(traffic.sent) + 200
+            wait_until("a good start", lambda count=count: len(traffic.sent) > count)
+            print(f"fenced, held for {chaos.fence(world):.1f} s, number {number}")
+            time.sleep(PATIENCE_S / 2)
+            if chaos.valid(world.settings)[2].voids:
+                break
+        time.sleep(SINCE_S)
+    assert chaos.valid(world.settings)[2].voids, f"no commit was lost, {FENCES_MAX} times fenced"
+    stop_jobs(world.settings, layout, ["conversation"], said.append)
+    told = [line for line in said if line.endswith(": the next start will make the state anew")]
+    assert [line.partition(" (")[0] for line in told] == ["  decisions were made on another history than the journal's"]
+    world.cli("--namespace", world.settings.namespace, "start", "--job", "conversation")
+    assert chaos.is_rebuilt(world)
+    chaos.check(world, traffic.sent)
+    said.clear()
+    stop_jobs(world.settings, layout, ["conversation"], said.append)
+    assert [
+        line for line in said if "anew" in line
+    ] == []  # what was void is healed, and no stop is refused for it again
 
 
 def three_topics(world: World, count: int) -> list[Event]:
