@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ops.stack import flink, processes
-from ops.stack.layout import Layout
+from ops.stack.layout import layout_of
 from ops.stack.submit import stop_jobs
 from tests.stack import chaos
 from tests.stack.test_start import savepoint
@@ -175,10 +175,9 @@ def test_state_that_is_ahead_of_the_journal_is_discarded_by_the_next_start(empty
 
 
 def test_commit_that_was_lost_long_before_a_stop_is_seen_at_the_stop(world: World) -> None:
-    """Nobody watches, and all that the job has read of late is decided, in entries that are void or that go on. The tools
-    job has told of the void ones: the stop is not taken for the journal's end, and the next start makes the state
-    anew."""
-    said, layout = list[str](), Layout(world.settings.state_dir)
+    """Nobody watches, and all that the job has read of late has entries, void or not. The tools job has told of the
+    void ones: the stop is not taken for the journal's end, and the next start makes the state anew."""
+    said, layout = list[str](), layout_of(world.settings)
     with Traffic(world, 0.01) as traffic:
         for number in range(1, FENCES_MAX + 1):
             world.wait_running()
@@ -198,9 +197,7 @@ def test_commit_that_was_lost_long_before_a_stop_is_seen_at_the_stop(world: Worl
     chaos.check(world, traffic.sent)
     said.clear()
     stop_jobs(world.settings, layout, ["conversation"], said.append)
-    assert [
-        line for line in said if "anew" in line
-    ] == []  # what was void is healed, and no stop is refused for it again
+    assert [line for line in said if "anew" in line] == []  # what was void is healed, and is no reason again
 
 
 def three_topics(world: World, count: int) -> list[Event]:
