@@ -22,7 +22,9 @@ from wire.journal import entry_of
 from wire.kafka import first_offsets, offsets_since, read_topic
 
 LETTERS, VOID = "dead-letters", "void"
-CODE, TOPIC, PARTITION, OFFSET = (f"__streams.errors.{name}" for name in ("exception", "topic", "partition", "offset"))
+CODE, MESSAGE, TOPIC, PARTITION, OFFSET = (
+    f"__streams.errors.{name}" for name in ("exception", "message", "topic", "partition", "offset")
+)
 
 Place = tuple[str, int, int]  # a topic of ours, a partition, an offset
 
@@ -70,15 +72,16 @@ class Chains:
         return self._cut[record.partition]
 
 
-def said_in(letter: Record, namespace: str) -> tuple[str, Place] | None:
-    """The code of a dead letter, and of which record it is; None where it does not say.
+def said_in(letter: Record, namespace: str) -> tuple[str, str, Place] | None:
+    """The code and the message of a dead letter, and of which record it is; None where it does not say.
 
     Before what a letter says lies what its record said, which may have been a letter once: the last one counts."""
     told = {name: value.decode("utf-8", "replace") for name, value in letter.headers if value is not None}
     try:
-        return told.get(CODE, ""), (topic_of(namespace, told[TOPIC]), int(told[PARTITION]), int(told[OFFSET]))
+        place = topic_of(namespace, told[TOPIC]), int(told[PARTITION]), int(told[OFFSET])
     except (LookupError, ValueError):
         return None
+    return told.get(CODE, ""), told.get(MESSAGE, ""), place
 
 
 def broken_since(
@@ -96,11 +99,12 @@ def broken_since(
     )
     first = offsets_since(bootstrap, letters, since_ms) if since_ms else {}
     for letter in read_topic(bootstrap, letters, first, missing=True):
-        said = said_in(letter, namespace)
-        if said is not None and letter.key is not None and said[0] == VOID and said[1][0] == JOURNAL:
-            _, partition, offset = said[1]
-            if offset >= ends.get(partition, 0):
-                suspects.add((partition, letter.key))
+        if (said := said_in(letter, namespace)) is None or letter.key is None:
+            continue
+        code, message, (topic, partition, offset) = said
+        is_broken = topic == JOURNAL and code == VOID and message.startswith(BROKEN)
+        if is_broken and offset >= ends.get(partition, 0):
+            suspects.add((partition, letter.key))
     if not suspects:
         return None
     chains = Chains(bootstrap, journal, codec)

@@ -48,7 +48,8 @@ def place_in_letter(record: Record, namespace: str) -> tuple[str, int, int] | No
     The conversation's end with its generation."""
     if (said := said_in(record, namespace)) is None:
         return None
-    return None if said[1][0] == _OF_BOTH and record.headers[-1][0] != _GENERATION else said[1]
+    place = said[2]
+    return None if place[0] == _OF_BOTH and record.headers[-1][0] != _GENERATION else place
 
 
 def places_decided(

@@ -65,6 +65,9 @@ def _pause(ctx: Context, layout: Layout) -> None:
         ctx.say("No replay was running.")
 
 
+CATCH_UP_FIRST = "Catch it up first: `threadlog pack --job catchup --from-savepoint URI`, then --record --caught-up."
+
+
 def _record(ctx: Context, savepoint: str, what: str, rebuilt: bool) -> None:
     """For a cluster of one's own, whose jobs are stopped by other means."""
     check_broker(ctx.settings)
@@ -80,14 +83,15 @@ def _record(ctx: Context, savepoint: str, what: str, rebuilt: bool) -> None:
     if what == STOPPED and (older := savepoints.behind(ctx.settings, savepoint)):
         raise Trouble(
             f"Not recorded: {older}.",
-            "Record what the last `flink stop` left. An older state is caught up first: `threadlog pack --job catchup "
-            "--from-savepoint URI`, then --record --caught-up.",
+            f"Record what the last `flink stop` left. An older state is another matter. {CATCH_UP_FIRST}",
         )
     try:
         starting.remember(ctx.settings, what, "", savepoint, records.Record(CONVERSATION, "", ctx.settings.app, ""))
     except OtherHistory as error:
         starting.drop(ctx.settings)
         raise Trouble(f"Not recorded: {error}.", anew) from error
+    except starting.Unproven as error:
+        raise Trouble(f"Not recorded: {error}.", CATCH_UP_FIRST) from error
     ctx.say(f"Recorded: a start may go on from {savepoint} as long as the journal stays as it is.")
     if not savepoints.can_be_read(savepoint):
         ctx.say(

@@ -18,7 +18,7 @@ from ops.settings import Settings
 from schemas.codec import Codec
 from schemas.topics import kafka_name
 from wire.chains import broken_since
-from wire.control import CONVERSATION, last_rebuild, plain_path, read_marks
+from wire.control import CAUGHT_UP, CONVERSATION, plain_path, read_marks
 from wire.decided import CLOCKS_MS, lost_at_the_end
 from wire.inputs import INPUTS, committed
 
@@ -90,11 +90,13 @@ def ahead(settings: Settings, codec: Codec, point: str, read: Mapping[str, int])
 
 
 def of_another_history(settings: Settings, codec: Codec) -> str:
-    """How the journal has gone on from another history since the conversation's state was made anew last; "" where it
-    has not, or where the tools job, which makes a letter of each void entry, has not read so far. A state that was
-    stopped since may be the one that those entries go on from. Raises KafkaException, RegistryUnavailable."""
-    rebuilt = last_rebuild(read_marks(settings.bootstrap, settings.namespace, codec))
-    ends, since_ms = (rebuilt.mark.journal, max(1, rebuilt.log_time_ms - CLOCKS_MS)) if rebuilt else ({}, 0)
+    """How the journal has gone on from another history since a state was held against it last, entry by entry; "" where
+    it has not, or where the tools job, which makes a letter of each void entry, has not read so far. A state that was
+    stopped since may be the one that those entries go on from, or that of a copy which is gone: a catch-up from it
+    tells. Raises KafkaException, RegistryUnavailable."""
+    marks = read_marks(settings.bootstrap, settings.namespace, codec)
+    held = next((one for one in reversed(marks) if one.mark.what == CAUGHT_UP), None)
+    ends, since_ms = (held.mark.journal, max(1, held.log_time_ms - CLOCKS_MS)) if held else ({}, 0)
     if (found := broken_since(settings.bootstrap, settings.namespace, codec, ends, since_ms)) is None:
         return ""
     where = f"{kafka_name(settings.namespace, 'agent-decisions')} partition {found.partition} offset {found.offset}"

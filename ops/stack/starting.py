@@ -61,6 +61,10 @@ class Declined(SubmitFailed):
     """Flink has looked at a job's graph and does not take it: nothing of that start runs, or will."""
 
 
+class Unproven(WireError):
+    """A state may be of another history than the journal's; the message says why. A catch-up from it tells."""
+
+
 def journal_of(settings: Settings) -> str:
     """The journal's name in Kafka."""
     return kafka_name(settings.namespace, "agent-decisions")
@@ -94,6 +98,9 @@ def remember_stop(
             drop(settings)
         except (KafkaException, WireError) as unwritten:
             say(f"  that it is to be made anew could not be written down: {unwritten}")
+    except Unproven as error:
+        say(f"  {error}: the next start will hold the state against the journal")
+        remember_end(settings, job_id, generation, say)
     except (KafkaException, WireError) as error:
         will = ": the next start will catch up" if known.kind == CONVERSATION else ""
         say(f"  where {known.kind} was stopped could not be written down ({error}){will}")
@@ -105,15 +112,15 @@ def remember(
 ) -> None:  # fmt: skip
     """Write down a savepoint of a job, how far it has read, and where the journal ends if it is the conversation's.
 
-    `ends`: where it does, if that was asked. Raises OtherHistory, KafkaException, WireError."""
+    `ends`: where it does, if that was asked. Raises OtherHistory, Unproven, KafkaException, WireError."""
     held = source_offsets(savepoint, settings.namespace, INPUTS[known.kind])
     if ends is None and known.kind == CONVERSATION:
         ends = settled_ends(settings.bootstrap, journal_of(settings))
-        trouble = ahead(settings, _codec(settings), savepoint, held) if held else ""
-        if what == STOPPED and not trouble:  # what a catch-up leaves was held against the journal, entry by entry
-            trouble = of_another_history(settings, _codec(settings))
-        if trouble:
-            raise OtherHistory(trouble)
+        if held and (lost := ahead(settings, _codec(settings), savepoint, held)):
+            raise OtherHistory(lost)
+        # What a catch-up leaves was held against the journal, entry by entry.
+        if what == STOPPED and (doubt := of_another_history(settings, _codec(settings))):
+            raise Unproven(doubt)
     read = committed(settings.bootstrap, settings.namespace, known.kind)
     for place, offset in held.items():
         read[place] = max(offset, read.get(place, 0))
@@ -213,8 +220,8 @@ def ready(settings: Settings, layout: Layout, point: str, mine: records.Record, 
         say(f"  {point} may not be gone on from: the state of the {CONVERSATION} was to be made anew, and was not yet")
         point = ""
     reason = refusal(point, last_of(marks), ends)
-    if not reason and point and (reason := of_another_history(settings, _codec(settings))):
-        point = ""  # the tools job may have read that only after the stop
+    if not reason and point:  # the tools job may have read only after the stop what tells of it
+        reason = of_another_history(settings, _codec(settings))
     if not reason:
         return point
     if not any(ends.values()):

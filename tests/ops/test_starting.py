@@ -202,17 +202,21 @@ def test_stop_of_a_job_that_has_gone_on_from_another_history_is_not_recorded(clu
     cluster.forked = "it forked"
     known = records.Record("conversation", "", "m:app", "code")
     starting.remember_stop(Settings(), "id", LEFT, known, 4, cluster.said.append)
-    assert cluster.said == ["  it forked: the next start will make the state anew"]
-    assert [mark.what for mark in cluster.written] == [ENDED, DROPPED]
+    assert cluster.said == ["  it forked: the next start will hold the state against the journal"]
+    assert [mark.what for mark in cluster.written] == [ENDED]
+    starting.remember(Settings(), CAUGHT_UP, "id", LEFT, known)  # as by hand, of what a catch-up has left
+    assert cluster.written[-1].what == CAUGHT_UP
 
 
-def test_start_from_a_stop_of_another_history_rebuilds(cluster: Cluster) -> None:
-    """The tools job may have read only after the stop what tells of it."""
-    cluster.held, cluster.forked = {0: (0, 7)}, "it forked"
+@pytest.mark.parametrize("is_mine", [True, False])
+def test_start_from_a_stop_that_may_be_of_another_history_catches_up(cluster: Cluster, is_mine: bool) -> None:
+    """The tools job may have read only after the stop what tells of it. Where another copy wrote that, the state stays
+    as it is: what retention has taken of a thread is in it alone."""
+    cluster.held, cluster.forked, cluster.failures = {0: (0, 7)}, "it forked", [OTHER] * is_mine
     assert cluster.go(POINT) == LEFT
-    assert [point for point, _ in cluster.runs] == [""]
-    assert [mark.what for mark in cluster.written] == [DROPPED, CAUGHT_UP]
-    assert cluster.said[0] == "  it forked: rebuilding the state from the journal"
+    assert [point for point, _ in cluster.runs] == [POINT, ""][: 1 + is_mine]
+    assert [mark.what for mark in cluster.written] == ([DROPPED, CAUGHT_UP] if is_mine else [CAUGHT_UP])
+    assert cluster.said[0] == "  it forked: catching up"
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 import pytest
 from msgspec.structs import replace
 
+from ops.settings import Settings
+from ops.stack import savepoints
 from schemas.codec import Codec
 from tests.ops.fakes import FakeKafka
 from tests.ops.test_journal import story
 from threadlog.entry import Entry
 from wire import chains
 from wire.chains import Broken, broken_since
+from wire.control import CAUGHT_UP, STOPPED, Mark, Written
 
 FIRST, LOST, THIRD, FOURTH = story("Ann", "Bob", "Cid", "Dan")
 GAP = Broken(0, 1, "gap: seq 3 comes after seq 1")
@@ -31,9 +34,18 @@ def kafka(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKafka]:
     yield fake
 
 
-def letter(kafka: FakeKafka, offset: int, key: str = "t", code: str = "void", topic: str = "agent-decisions") -> None:
+def letter(
+    kafka: FakeKafka, offset: int, key: str = "t", code: str = "void", topic: str = "agent-decisions",
+    message: str = "gap: seq 3 comes after seq 1",
+) -> None:  # fmt: skip
     """What the tools job has written of the record there."""
-    told = {"exception": code, "topic": f"threadlog.{topic}", "partition": "0", "offset": str(offset)}
+    told = {
+        "exception": code,
+        "message": message,
+        "topic": f"threadlog.{topic}",
+        "partition": "0",
+        "offset": str(offset),
+    }
     headers = [(f"__streams.errors.{name}", value.encode()) for name, value in told.items()]
     kafka.add("dead-letters", key.encode(), b"v", headers=headers)
 
@@ -64,6 +76,7 @@ def test_journal_is_not_broken_by_what_is_healed(kafka: FakeKafka) -> None:
 def test_journal_is_not_broken_by_other_letters(kafka: FakeKafka, code: str, topic: str) -> None:
     """Nor by those that say nothing, or are of no thread."""
     letter(kafka, 1, code=code, topic=topic)
+    letter(kafka, 1, message="wrong hash: seq 3 was changed after it was written")
     kafka.add("dead-letters", b"t", b"v")
     kafka.add("dead-letters", None, b"v", headers=[("__streams.errors.exception", b"void")])
     assert found(kafka, {}) is None
@@ -99,3 +112,20 @@ def test_journal_is_not_broken_by_what_a_stranger_wrote(kafka: FakeKafka, change
         kafka.add_entry(changed)
     letter(kafka, 1)
     assert found(kafka, {}) is None
+
+
+def test_doubt_ends_with_the_next_state_that_was_held_against_the_journal(
+    kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether that was made anew or not: what is void behind it counts, and nothing of before."""
+    marks, settings, codec = list[Written](), Settings(), Codec(kafka.schemas)
+    monkeypatch.setattr(savepoints, "read_marks", lambda *given: marks)
+    letter(kafka, 1)
+    assert "partition 0 offset 1: gap: seq 3" in savepoints.of_another_history(settings, codec)
+    marks += [
+        Written(0, 0, Mark(CAUGHT_UP, "conversation", "", "", {0: 2})),
+        Written(1, 1, Mark(STOPPED, "conversation", "", "", {0: 9})),
+    ]
+    assert savepoints.of_another_history(settings, codec) == ""
+    letter(kafka, 2)
+    assert "partition 0 offset 2: gap: seq 4" in savepoints.of_another_history(settings, codec)
