@@ -98,7 +98,7 @@ def test_silence_of_the_registry_is_told_and_ends_no_alarm(kafka: FakeKafka, mon
     for record in (*kafka.topics["threadlog.agent-events"], kafka.add_entry(entry)):
         watch.take(record, 0.0)
 
-    def gone(*given: Any) -> Any:
+    def gone(*given: Any, **more: Any) -> Any:
         raise RegistryUnavailable("no answer")
 
     with monkeypatch.context() as patched:
