@@ -92,11 +92,8 @@ def broken_since(
 
     `since_ms`: what that job told before is of entries before `ends`. Only threads are followed of which it has told
     anything. Raises KafkaException, RegistryUnavailable."""
-    letters, journal, suspects = (
-        kafka_name(namespace, LETTERS),
-        kafka_name(namespace, JOURNAL),
-        set[tuple[int, bytes]](),
-    )
+    letters, journal = kafka_name(namespace, LETTERS), kafka_name(namespace, JOURNAL)
+    suspects = set[tuple[int, bytes]]()
     first = offsets_since(bootstrap, letters, since_ms) if since_ms else {}
     for letter in read_topic(bootstrap, letters, first, missing=True):
         if (said := said_in(letter, namespace)) is None or letter.key is None:

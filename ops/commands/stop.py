@@ -16,6 +16,8 @@ from ops.stack.pausing import pause
 from ops.stack.submit import end_catch_ups, stop_jobs
 from wire.control import CAUGHT_UP, CONVERSATION, STOPPED, is_dropped, read_marks
 
+CATCH_UP_FIRST = "Catch it up first: `threadlog pack --job catchup --from-savepoint URI`, then --record --caught-up."
+
 
 @click.command("stop")
 @click.option(
@@ -63,9 +65,6 @@ def _pause(ctx: Context, layout: Layout) -> None:
         ctx.emit(job=flink.REPLAY, checkpoint=point)
     if not points:
         ctx.say("No replay was running.")
-
-
-CATCH_UP_FIRST = "Catch it up first: `threadlog pack --job catchup --from-savepoint URI`, then --record --caught-up."
 
 
 def _record(ctx: Context, savepoint: str, what: str, rebuilt: bool) -> None:
