@@ -54,23 +54,28 @@ def in_turn(names: Sequence[str], counts: Sequence[int]) -> list[str]:
     return [name for number in range(max(counts)) for name, count in zip(names, counts, strict=True) if number < count]
 
 
+def aged(run: Session, prefix: str, counts: Sequence[int], long_run: bool = False) -> list[str]:
+    """New threads that have had so many messages each; in a long run, besides the one that began it."""
+    names = [f"{prefix}-{number}" for number in range(len(counts))]
+    if long_run:
+        take_turns(run, names, ASK, 1, LISTEN)
+    take_turns(run, in_turn(names, counts), kind_of(long_run), 1)
+    return names
+
+
+def kind_of(long_run: bool) -> str:
+    """The type of a message that goes to a run of this kind."""
+    return MORE if long_run else ASK
+
+
 def _pairs(run: Session, threads: int, long_run: bool, rounds: int, prefix: str) -> list[tuple[float, float]]:
     """CPU a turn (ms) at the early and at the late messages, round by round."""
-    kind = MORE if long_run else ASK
-
-    def begin(name: str, counts: list[int]) -> list[str]:
-        names = [f"{prefix}-{name}-{n}" for n in range(threads)]
-        if long_run:
-            take_turns(run, names, ASK, 1, LISTEN)
-        take_turns(run, in_turn(names, counts), kind, 1)
-        return names
-
-    old = begin("old", ages(threads))
-    young = [begin(f"young-{number}", [BEFORE] * threads) for number in range(rounds)]
+    old = aged(run, f"{prefix}-old", ages(threads), long_run)
+    young = [aged(run, f"{prefix}-young-{number}", [BEFORE] * threads, long_run) for number in range(rounds)]
     return alternated(
         rounds,
-        lambda number: ms_per_turn(run, young[number], kind, WINDOW),
-        lambda number: ms_per_turn(run, old, kind, WINDOW),
+        lambda number: ms_per_turn(run, young[number], kind_of(long_run), WINDOW),
+        lambda number: ms_per_turn(run, old, kind_of(long_run), WINDOW),
     )
 
 

@@ -4,14 +4,16 @@
     a round as it is: cores by process, Flink's tasks ─► the same with a profiler in it: CPU by kind of thread, graphs
 
 The conversation, and the bare job beside it, are under the support desk's mix, the tools job under calls of 10 ms. What
-a turn costs in which process, and which task was busy, is read from rounds in which nothing is profiled. The evicted
-run is the engine alone (`python -m bench.history --alone`).
+a turn costs in which process, and which task was busy, is read from rounds in which nothing is profiled. Short runs at
+message 10 and at message 1,000 are those of `bench.history`, with which the evicted run is executed on the engine alone
+(`--alone`).
 """
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
@@ -19,16 +21,23 @@ import click
 from bench.conversation import APP as MIX_APP
 from bench.conversation import JOBS as MIX_JOBS
 from bench.conversation import Bench
+from bench.history import APP as HISTORY_APP
+from bench.history import BEFORE, WINDOW, aged, ages
+from bench.history import JOBS as HISTORY_JOBS
 from bench.latency import APP as LIVE_APP
 from bench.latency import JOBS as LIVE_JOBS
 from bench.live import ASK
 from bench.rounds import Round
-from bench.sampling import OUT, Profile, PythonProfile, copy, python_of
+from bench.sampling import OUT, PYTHON_HZ, Profile, PythonProfile, copy, python_of
 from bench.session import Session, options, session
 from bench.sheet import MACHINE
-from bench.spent import STATES, Tasks, cores, cores_table, markdown, shares, threads_table
+from bench.spent import STATES, Tasks, cores, cores_table, differences_table, functions, markdown, shares, threads_table
+from bench.turns import alternated, ms_per_turn, take_turns
 
 CALL_S, PHASES = 0.01, 6
+# Short runs at message 10 and at message 1,000: threads, and how many messages of each; as many turns of both.
+EARLY, LATE, PAIRS = (1_000, WINDOW), (200, 5 * WINDOW), 3
+ENDS, FUNCTION_ROWS = ("message-10", "message-1000"), 16
 WARM_UPS = 6  # by then the bare job is as fast as it gets, see bench.conversation
 EVICTED = ["-m", "bench.history", "--alone", "--rounds", "3"]
 HEAD = """\
@@ -60,13 +69,22 @@ Samples of CPU time, one a millisecond (async-profiler), in rounds of their own;
 turn cost in the round in which nothing was profiled.
 
 """
+FUNCTIONS = """
+## Short runs at message 10 and at message 1,000, by Python function
+
+Milliseconds of a turn in which a function, or what it called, held the interpreter (py-spy, {hertz} samples a second,
+of {turns:,} turns each); those in which the two differ the most.
+
+"""
 GRAPHS = """
 ## Graphs
 
 To be opened in a browser. CPU of the whole process: [conversation](conversation.html), [bare job](bare.html),
-[tools](tools.html), [broker](broker.html) under the conversation's load. Python's functions, by who holds the
-interpreter (py-spy): [conversation](conversation-python.svg), [tools](tools-python.svg), and of the run that was
-evicted and is executed again from its start, [the engine alone](evicted-python.svg).
+[tools](tools.html), [broker](broker.html) under the conversation's load, the conversation with short runs at
+[message 10](message-10.html) and at [message 1,000](message-1000.html). Python's functions, by who holds the
+interpreter (py-spy): [conversation](conversation-python.html), [tools](tools-python.html), short runs at
+[message 10](message-10-python.html) and at [message 1,000](message-1000-python.html), and of the run that was evicted
+and is executed again from its start, [the engine alone](evicted-python.html).
 """
 
 
@@ -78,20 +96,44 @@ def _calls(run: Session, threads: int, prefix: str) -> None:
             follower.wait(2 * threads * number)
 
 
+def _history(run: Session) -> dict[str, float]:
+    """Profiles of short runs at message 10 and at message 1,000; ms of CPU a turn of each, where none is profiled."""
+    old, host = aged(run, "old", ages(LATE[0])), run.hosts["conversation"]
+    young = [aged(run, f"young-{number}", [BEFORE] * EARLY[0]) for number in range(PAIRS + 2)]
+    pairs = alternated(
+        PAIRS,
+        lambda number: ms_per_turn(run, young[number], ASK, EARLY[1]),
+        lambda number: ms_per_turn(run, old, ASK, LATE[1]),
+    )
+    for name, names, (_, messages) in zip(ENDS, (young[-2], old), (EARLY, LATE), strict=True):
+        with Profile(run, {name: host}):
+            take_turns(run, names, ASK, messages)
+    for name, names, (_, messages) in zip(ENDS, (young[-1], old), (EARLY, LATE), strict=True):
+        with PythonProfile(run, name, "conversation"):
+            take_turns(run, names, ASK, messages)
+    return {name: median(times) for name, times in zip(ENDS, zip(*pairs, strict=True), strict=True)}
+
+
 def _share(name: str) -> dict[str, float]:
     return shares((OUT / f"{name}.collapsed").read_text())
 
 
-def page(run: Session, threads: int, rounds: dict[str, tuple[Round, dict[str, float]]], tasks: list[Any]) -> str:
-    """The tables, with their conditions."""
+def page(
+    run: Session, threads: int, rounds: dict[str, tuple[Round, dict[str, float]]], tasks: list[Any],
+    ends: dict[str, float],
+) -> str:  # fmt: skip
+    """The tables, with their conditions. `ends`: what a turn of a short run cost at message 10 and at 1,000, ms."""
     told = run.conditions
     machine = ", ".join(f"{name} {told[name]}" for name in MACHINE)
     head = HEAD.format(**told | {"machine": machine, "threads": threads, "phases": PHASES, "warm_ups": WARM_UPS})
-    ms = {name: found.cpu_ms_per_turn for name, (found, _) in rounds.items()}
-    kinds = {name: (_share(name), ms.get(name)) for name in ("conversation", "bare", "tools", "broker")}
+    ms = {name: found.cpu_ms_per_turn for name, (found, _) in rounds.items()} | ends
+    kinds = {name: (_share(name), ms.get(name)) for name in ("conversation", "bare", *ENDS, "tools", "broker")}
+    turns = EARLY[0] * EARLY[1]
+    python = {name: functions((OUT / f"{name}-python.collapsed").read_text(), turns, PYTHON_HZ) for name in ENDS}
     return "".join([
         head, cores_table(rounds, told["cores"]), TASKS, markdown(["job and task", *STATES], tasks), THREADS,
-        threads_table(kinds), GRAPHS,
+        threads_table(kinds), FUNCTIONS.format(turns=turns, hertz=PYTHON_HZ), differences_table(python, FUNCTION_ROWS),
+        GRAPHS,
     ])  # fmt: skip
 
 
@@ -115,7 +157,7 @@ def main(**given: Any) -> None:
             bench.whole("profiled", threads, PHASES)
         with Profile(run, {"bare": run.hosts["bare"]}):
             bench.bare("profiled-bare", threads, PHASES)
-        with PythonProfile(run, "conversation"):
+        with PythonProfile(run, "conversation", "conversation"):
             bench.whole("python", threads, PHASES)
     time.sleep(1)
     with session({**given, "busy": True}, LIVE_APP, LIVE_JOBS) as tools:  # the load is ours
@@ -125,10 +167,13 @@ def main(**given: Any) -> None:
         tasks += looked.rows()
         with Profile(tools, {"tools": tools.hosts["tools"]}):
             _calls(tools, threads, "profiled")
-        with PythonProfile(tools, "tools"):
+        with PythonProfile(tools, "tools", "tools"):
             _calls(tools, threads, "python")
+    time.sleep(1)
+    with session({**given, "busy": True}, HISTORY_APP, HISTORY_JOBS) as history:
+        ends = _history(history)
     python_of(EVICTED, "evicted")
-    text = page(run, threads, rounds, tasks)
+    text = page(run, threads, rounds, tasks, ends)
     (OUT / "README.md").write_text(text)
     click.echo(f"\n{text}")
     if given["write_docs"] is not None:

@@ -5,7 +5,7 @@ async-profiler, fetched by Maven, is loaded into a Java process and samples its 
 is not seen, and Python's frames have no names in it. py-spy looks from outside, 100 times a second, which Python
 function holds the interpreter; it needs the right to trace processes, as root or by `kernel.yama.ptrace_scope=0`.
 
-Graphs lie in .build/bench/profile: NAME.html and its samples, NAME.collapsed; NAME-python.svg.
+Graphs lie in .build/bench/profile, NAME.html beside its samples, NAME.collapsed; those of Python are NAME-python.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from ops.stack.layout import BUILD, ROOT
 PROFILER, CONVERTER = "tools.profiler:async-profiler:4.2", "tools.profiler:jfr-converter:4.2"
 OUT, FETCHED = FOLDER / "profile", BUILD / "profiler"
 MIN_PERCENT = 0.3  # thinner frames are left out of the picture
-PY_SPY = ("--rate", "100", "--format", "flamegraph")
+PYTHON_HZ = 100
+PY_SPY = ("--rate", str(PYTHON_HZ), "--format", "raw")
 
 
 def library() -> Path:
@@ -83,15 +84,15 @@ def draw(name: str) -> None:
 
 
 class PythonProfile:
-    """Samples the Python of one process between `with` and its end, into NAME-python.svg."""
+    """Samples the Python of a job's process between `with` and its end, as NAME-python."""
 
-    def __init__(self, run: Session, name: str) -> None:
-        self._path, self._pid = OUT / f"{name}-python.svg", run.meter.pids[run.hosts[name]]
+    def __init__(self, run: Session, name: str, job: str) -> None:
+        self._name, self._pid = f"{name}-python", run.meter.pids[run.hosts[job]]
 
     def __enter__(self) -> PythonProfile:
         OUT.mkdir(parents=True, exist_ok=True)
         options = ["--pid", str(self._pid), *PY_SPY, "--nonblocking", "--gil", "--duration", "unlimited"]
-        command = [*_py_spy(self._path), *options]
+        command = [*_py_spy(self._name), *options]
         self._sampler = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         return self
 
@@ -100,23 +101,25 @@ class PythonProfile:
         told = self._sampler.communicate(timeout=60)[1]
         if self._sampler.returncode:
             raise Trouble(f"py-spy could not look into process {self._pid}: {told.strip()[-300:]}")
+        draw(self._name)
 
 
 def python_of(command: list[str], name: str) -> None:
-    """Run a Python program to its end, sampled from its first line, into NAME-python.svg. Raises Trouble."""
+    """Run a Python program to its end, sampled from its first line, as NAME-python. Raises Trouble."""
     OUT.mkdir(parents=True, exist_ok=True)
-    whole = [*_py_spy(OUT / f"{name}-python.svg"), *PY_SPY, "--", sys.executable, *command]
+    whole = [*_py_spy(f"{name}-python"), *PY_SPY, "--", sys.executable, *command]
     done = subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Trouble(f"py-spy could not look into {' '.join(command)}: {(done.stdout + done.stderr).strip()[-300:]}")
+    draw(f"{name}-python")
 
 
-def _py_spy(picture: Path) -> list[str]:
-    return [str(Path(sys.executable).with_name("py-spy")), "record", "--output", str(picture)]
+def _py_spy(name: str) -> list[str]:
+    return [str(Path(sys.executable).with_name("py-spy")), "record", "--output", str(OUT / f"{name}.collapsed")]
 
 
 def copy(folder: Path) -> None:
-    """Copy page and graphs to a folder, without this machine's folders: py-spy writes its command line into a graph."""
+    """Copy page and graphs to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for graph in (*OUT.glob("*.html"), *OUT.glob("*.svg"), *OUT.glob("*.md")):
-        (folder / graph.name).write_text(graph.read_text().replace(f"{ROOT}/", ""))
+    for found in (*OUT.glob("*.html"), *OUT.glob("*.md")):
+        (folder / found.name).write_text(found.read_text())

@@ -140,6 +140,30 @@ def threads_table(told: dict[str, tuple[dict[str, float], float | None]]) -> str
     return markdown(["kind of thread", *told], rows)
 
 
+def functions(collapsed: str, turns: int, hertz: int) -> dict[str, float]:
+    """Of each Python function the ms of a turn in which it, or what it called, held the interpreter. `collapsed`:
+    samples of the form "function (path:line);function (path:line) COUNT", so many a second, of so many turns."""
+    samples: Counter[str] = Counter()
+    for line in collapsed.splitlines():
+        stack, _, count = line.rpartition(" ")
+        samples.update(dict.fromkeys((_function(frame) for frame in stack.split(";")), int(count)))
+    return {name: 1000 * count / hertz / turns for name, count in samples.items()}
+
+
+def _function(frame: str) -> str:
+    """Without the line, and of the path only its end: functions of one name are told apart by their file."""
+    return re.sub(r" \((?:.*/)?([^/():]+)(?::\d+)?\)$", r" (\1)", frame)
+
+
+def differences_table(told: dict[str, dict[str, float]], rows: int) -> str:
+    """The functions in which two profiles differ the most, the second less the first."""
+    (_, first), (_, second) = told.items()
+    more = {name: second.get(name, 0.0) - first.get(name, 0.0) for name in first | second}
+    names = sorted(more, key=lambda name: -abs(more[name]))[:rows]
+    cells = [[name, *(f"{ms.get(name, 0.0):.3f}" for ms in (first, second, more))] for name in names]
+    return markdown(["function", *told, "more"], cells)
+
+
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table; the first column to the left, all others to the right."""
     return "".join(row(cells) for cells in (heads, ["---", *["---:"] * (len(heads) - 1)], *rows))

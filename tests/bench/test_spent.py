@@ -41,6 +41,20 @@ def test_samples_are_told_by_the_kind_of_their_thread() -> None:
     assert "| operators: source chain, Python, sinks | 70.0%, 0.700 ms |  |" in text
 
 
+def test_of_a_function_the_time_is_told_in_which_it_or_what_it_called_held_the_interpreter() -> None:
+    early = "run (/x/threads.py:3);step (/x/engine.py:10);hash (/x/canonical.py:1) 60\nrun (/x/threads.py:4) 40\n"
+    late = "run (/x/threads.py:3);step (/x/engine.py:12);step (/x/engine.py:9) 90\nrun (<string>:1) 10\n"
+    told = {name: spent.functions(samples, 1_000, 100) for name, samples in (("early", early), ("late", late))}
+    assert told["early"] == {"run (threads.py)": 1.0, "step (engine.py)": 0.6, "hash (canonical.py)": 0.6}
+    assert told["late"] == {"run (threads.py)": 0.9, "step (engine.py)": 0.9, "run (<string>)": 0.1}
+    table = spent.differences_table(told, 2).splitlines()
+    assert table[0] == "| function | early | late | more |"
+    assert table[2:] == [
+        "| hash (canonical.py) | 0.600 | 0.000 | -0.600 |",
+        "| step (engine.py) | 0.600 | 0.900 | 0.300 |",
+    ]
+
+
 def test_a_task_is_told_by_the_median_of_its_seconds() -> None:
     seen = {"threads -> (a, b)": {"busy": [0.0, 900.0, 980.0], "backPressured": [0.0] * 3, "idle": [1000.0, 100, 20]}}
     assert spent.Tasks("", "conversation", seen).rows() == [
