@@ -112,7 +112,7 @@ def _evicted(rounds: int) -> list[Figure]:
 
 @click.command()
 @click.option("--threads", type=click.IntRange(25), default=200, show_default=True)
-@click.option("--rounds", type=click.IntRange(1, 100), default=7, show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 100), default=15, show_default=True)
 @click.option("--alone", is_flag=True, help="Only the evicted run, for a profiler: no stack, and nothing is written.")
 @options
 def main(alone: bool, **given: Any) -> None:

@@ -30,8 +30,9 @@ def snapshot_text(state: State) -> str:
     core, maps = state.small["core"], state.maps
     whole: dict[str, Any] = {**state.small, **{name: dict(maps.items(name)) for name in MAPS if name not in _NUMBERED}}
     # What has numbers is asked for by them: to walk all that an operator keeps of a long thread takes some 40 ms.
-    numbers = map(str, range(core["history_first"], core["history_next"]))
-    whole["history"] = {number: said for number in numbers if (said := maps.get("history", number)) is not None}
+    numbers = [str(number) for number in range(core["history_first"], core["history_next"])]
+    said = zip(numbers, maps.several("history", numbers), strict=True)
+    whole["history"] = {number: item for number, item in said if item is not None}
     whole["seen"] = _packed(maps, state.small["window"])
     return text({"state": whole, "hash": digest(whole)})
 
@@ -66,7 +67,7 @@ def state_before(entry: Entry) -> State | None:
 
 def _packed(maps: Maps, window: dict[str, int]) -> str:
     """Every event is in `seen` twice, by its identity and by its number in the ring: the second says all."""
-    ring = (maps.get("seen", f"#{number}") for number in range(window.get("first", 0), window.get("next", 0)))
+    ring = maps.several("seen", [f"#{number}" for number in range(window.get("first", 0), window.get("next", 0))])
     packed = b"".join(bytes.fromhex(key) + log_ms.to_bytes(_TIME_BYTES) for key, log_ms in ring)
     return base64.b64encode(packed).decode()
 

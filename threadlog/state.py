@@ -21,7 +21,7 @@ input and are not in the patch, so the state hash does not depend on where the l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -47,6 +47,9 @@ class Maps(Protocol):
     def get(self, section: str, key: str) -> Any:
         """The value, or None where there is none."""
 
+    def several(self, section: str, keys: Iterable[str]) -> list[Any]:
+        """The value of each key, as `get`."""
+
     def items(self, section: str) -> Iterator[tuple[str, Any]]:
         """Every pair of a section, in any order."""
 
@@ -60,6 +63,10 @@ class MemoryMaps:
     def get(self, section: str, key: str) -> Any:
         """The value, or None."""
         return self.sections[section].get(key)
+
+    def several(self, section: str, keys: Iterable[str]) -> list[Any]:
+        """The value of each key, or None."""
+        return [self.sections[section].get(key) for key in keys]
 
     def items(self, section: str) -> Iterator[tuple[str, Any]]:
         """Every pair of a section in the order of keys."""

@@ -61,7 +61,8 @@ def number_of(section: str, key: str) -> int | None:
     if prefix is None or not key.startswith(prefix):
         return None
     digits = key[len(prefix) :]
-    return int(digits) if digits.isascii() and digits.isdigit() and str(int(digits)) == digits else None
+    is_number = digits.isdigit() and digits.isascii() and (digits[0] != "0" or digits == "0")
+    return int(digits) if is_number else None
 
 
 def page_of(key: str) -> str:

@@ -17,7 +17,7 @@ Strings, because in thread mode bytes in state come back as tuples of numbers. F
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -107,18 +107,22 @@ class Kept:
         return bool(self.thread.read.seq > self.thread.small["core"]["seq"])
 
     def get(self, section: str, key: str) -> Any:
-        raw = self.thread.near.get(section, {}).get(key)
-        if raw is not None:
-            return _decode(raw)
-        paged = self._paged(section)
-        if paged is not None and (number := paged.number(key)) is not None:
-            raw = self.pages.read(self._name, section, number // PAGE_NUMBERS).get(key)
-            if raw is not None:
-                return _decode(raw)
-        if section not in self.thread.far:
-            return None
-        stored = self.maps.get(f"{section}:{key}")
-        return None if stored is None else _decode(stored)
+        return self.several(section, (key,))[0]
+
+    def several(self, section: str, keys: Iterable[str]) -> list[Any]:
+        near, is_far, paged = self.thread.near.get(section, {}), section in self.thread.far, self._paged(section)
+        at, page, found = -1, {}, []
+        for key in keys:
+            raw: Any = near.get(key)
+            if raw is None and paged is not None and (number := paged.number(key)) is not None:
+                if at != number // PAGE_NUMBERS:
+                    at = number // PAGE_NUMBERS
+                    page = self.pages.read(self._name, section, at)
+                raw = page.get(key)
+            if raw is None and is_far:
+                raw = self.maps.get(f"{section}:{key}")
+            found.append(None if raw is None else _decode(raw))
+        return found
 
     def items(self, section: str) -> Iterator[tuple[str, Any]]:
         """Every pair of a section in the order of keys. Of one that lies far the whole map is read, once."""

@@ -33,9 +33,9 @@ def test_recovery_tells_of_the_state_that_is_loaded(monkeypatch: pytest.MonkeyPa
 
 
 def test_history_tells_of_all_threads_in_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The old ones and those of seven windows, in runs of two kinds: fewer than the job keeps, so all are warm."""
+    """The old ones and those of fifteen windows, in runs of two kinds: fewer than the job keeps, so all are warm."""
     told = conditions(history, monkeypatch, _pairs=lambda *_: [(1.0, 1.0)], _evicted=lambda rounds: [])
-    assert {"threads": 200, "threads_in_state": 3_200, "state_bytes": 12_345}.items() <= told.items()
+    assert {"threads": 200, "threads_in_state": 6_400, "state_bytes": 12_345}.items() <= told.items()
 
 
 def test_what_was_started_again_is_metered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,20 @@ def test_maps_know_nothing_of_what_was_not_put(store: Any) -> None:
     assert store.maps.get("seen", "x") is None
 
 
+def test_maps_give_back_several_in_the_order_asked_for(store: Any) -> None:
+    """Whether they lie in one page or in another, before the first, near, by their keys or nowhere."""
+    for number in range(5, 80):
+        large = "x" * 600 * (number == 40)
+        store.write({"put": {"history": {str(number): {"text": f"{number}{large}"}}}, "del": {}})
+    store.write({"put": {"history": {"3": {"text": "3"}, "by name": {"text": "by name"}}}, "del": {"history": ["50"]}})
+    keys = ["79", "5", "40", "by name", "50", "31", "3", "4", "32", "079", "absent", "6"]
+    found = store.maps.several("history", keys)
+    assert [item and item["text"][:2] for item in found] == [
+        "79", "5", "40", "by", None, "31", "3", None, "32", None, None, "6"
+    ]  # fmt: skip
+    assert found == [store.maps.get("history", key) for key in keys]
+
+
 def test_maps_forget_what_was_deleted(store: Any) -> None:
     """A deleted key is absent, and deleting an absent one is no error."""
     store.write({"put": {"asks": {"a": 1, "b": 2}}, "del": {}})
