@@ -146,7 +146,7 @@ def functions(collapsed: str, turns: int, hertz: int) -> dict[str, float]:
     samples: Counter[str] = Counter()
     for line in collapsed.splitlines():
         stack, _, count = line.rpartition(" ")
-        samples.update(dict.fromkeys((_function(frame) for frame in stack.split(";")), int(count)))
+        samples.update(dict.fromkeys((_function(frame) for frame in stack.split(";") if frame), int(count)))
     return {name: 1000 * count / hertz / turns for name, count in samples.items()}
 
 
