@@ -5,15 +5,15 @@
 
 The conversation, and the bare job beside it, are under the support desk's mix, the tools job under calls of 10 ms. What
 a turn costs in which process, and which task was busy, is read from rounds in which nothing is profiled. Short runs at
-message 10 and at message 1,000 are those of `bench.history`, with which the evicted run is executed on the engine alone
-(`--alone`).
+message 10 and at message 1,000 are made as by `bench.history`, with more turns a window, and so the young threads are
+more than the old ones; with it the evicted run is executed on the engine alone (`--alone`).
 """
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import click
@@ -28,15 +28,26 @@ from bench.latency import APP as LIVE_APP
 from bench.latency import JOBS as LIVE_JOBS
 from bench.live import ASK
 from bench.rounds import Round
-from bench.sampling import OUT, PYTHON_HZ, Profile, PythonProfile, copy, python_of
+from bench.sampling import OUT, Profile, PythonProfile, copy, python_of
 from bench.session import Session, options, session
 from bench.sheet import MACHINE
-from bench.spent import STATES, Tasks, cores, cores_table, differences_table, functions, markdown, shares, threads_table
+from bench.spent import (
+    STATES,
+    Tasks,
+    cores,
+    cores_table,
+    differences_table,
+    functions,
+    interpreter_share,
+    markdown,
+    shares,
+    threads_table,
+)
 from bench.turns import alternated, ms_per_turn, take_turns
 
 CALL_S, PHASES = 0.01, 6
 # Short runs at message 10 and at message 1,000: threads, and how many messages of each; as many turns of both.
-EARLY, LATE, PAIRS = (1_000, WINDOW), (200, 5 * WINDOW), 3
+YOUNG, OLD, PAIRS = (1_000, WINDOW), (200, 5 * WINDOW), 3
 ENDS, FUNCTION_ROWS = ("message-10", "message-1000"), 16
 WARM_UPS = 6  # by then the bare job is as fast as it gets, see bench.conversation
 EVICTED = ["-m", "bench.history", "--alone", "--rounds", "3"]
@@ -58,22 +69,25 @@ processes together.
 TASKS = """
 ## Flink's tasks in the same rounds
 
-Shares of a task's time; medians of what Flink told once a second. A task that waits for a core is busy, not idle. The
-tools job under calls of 10 ms, a read and an effect a thread.
+Shares of a task's time; medians of what Flink told once a second, of the whole round with the gaps between its phases,
+in which nothing comes. A task that waits for a core is busy, not idle. The tools job under calls of 10 ms, a read and an
+effect a thread.
 
 """
 THREADS = """
 ## CPU by kind of thread
 
-Samples of CPU time, one a millisecond (async-profiler), in rounds of their own; the milliseconds are shares of what a
-turn cost in the round in which nothing was profiled.
+Samples of CPU time (async-profiler), in rounds of their own; the milliseconds are shares of what a turn cost in the
+round in which nothing was profiled. Short runs: {pairs} windows of each kind in turns are not profiled, one is.
+{young:,} threads of which {early} messages are measured behind {before}, and {old:,} threads of which {late} are; these
+are, on average, at message {as_it_is:,} where nothing is profiled, {profiled:,} here, {python:,} in the table below.
 
 """
 FUNCTIONS = """
 ## Short runs at message 10 and at message 1,000, by Python function
 
-Milliseconds of a turn in which a function, or what it called, held the interpreter (py-spy, {hertz} samples a second,
-of {turns:,} turns each); those in which the two differ the most.
+Milliseconds of a turn in which a function, or what it called, held the interpreter: its share of py-spy's samples, of
+what the interpreter has by the table above ({:.3f} and {:.3f} ms); those in which the two differ the most.
 
 """
 GRAPHS = """
@@ -98,24 +112,24 @@ def _calls(run: Session, threads: int, prefix: str) -> None:
 
 def _history(run: Session) -> dict[str, float]:
     """Profiles of short runs at message 10 and at message 1,000; ms of CPU a turn of each, where none is profiled."""
-    old, host = aged(run, "old", ages(LATE[0])), run.hosts["conversation"]
-    young = [aged(run, f"young-{number}", [BEFORE] * EARLY[0]) for number in range(PAIRS + 2)]
+    old, host = aged(run, "old", ages(OLD[0])), run.hosts["conversation"]
+    young = [aged(run, f"young-{number}", [BEFORE] * YOUNG[0]) for number in range(PAIRS + 2)]
     pairs = alternated(
         PAIRS,
-        lambda number: ms_per_turn(run, young[number], ASK, EARLY[1]),
-        lambda number: ms_per_turn(run, old, ASK, LATE[1]),
+        lambda number: ms_per_turn(run, young[number], ASK, YOUNG[1]),
+        lambda number: ms_per_turn(run, old, ASK, OLD[1]),
     )
-    for name, names, (_, messages) in zip(ENDS, (young[-2], old), (EARLY, LATE), strict=True):
+    for name, names, (_, messages) in zip(ENDS, (young[-2], old), (YOUNG, OLD), strict=True):
         with Profile(run, {name: host}):
             take_turns(run, names, ASK, messages)
-    for name, names, (_, messages) in zip(ENDS, (young[-1], old), (EARLY, LATE), strict=True):
+    for name, names, (_, messages) in zip(ENDS, (young[-1], old), (YOUNG, OLD), strict=True):
         with PythonProfile(run, name, "conversation"):
             take_turns(run, names, ASK, messages)
     return {name: median(times) for name, times in zip(ENDS, zip(*pairs, strict=True), strict=True)}
 
 
-def _share(name: str) -> dict[str, float]:
-    return shares((OUT / f"{name}.collapsed").read_text())
+def _samples(name: str) -> str:
+    return (OUT / f"{name}.collapsed").read_text()
 
 
 def page(
@@ -127,14 +141,26 @@ def page(
     machine = ", ".join(f"{name} {told[name]}" for name in MACHINE)
     head = HEAD.format(**told | {"machine": machine, "threads": threads, "phases": PHASES, "warm_ups": WARM_UPS})
     ms = {name: found.cpu_ms_per_turn for name, (found, _) in rounds.items()} | ends
-    kinds = {name: (_share(name), ms.get(name)) for name in ("conversation", "bare", *ENDS, "tools", "broker")}
-    turns = EARLY[0] * EARLY[1]
-    python = {name: functions((OUT / f"{name}-python.collapsed").read_text(), turns, PYTHON_HZ) for name in ENDS}
+    raw = {name: _samples(name) for name in ("conversation", "bare", *ENDS, "tools", "broker")}
+    kinds = {name: (shares(samples), ms.get(name)) for name, samples in raw.items()}
+    held = {name: ends[name] * interpreter_share(raw[name]) for name in ENDS}
+    python = {name: functions(_samples(f"{name}-python"), held[name]) for name in ENDS}
     return "".join([
-        head, cores_table(rounds, told["cores"]), TASKS, markdown(["job and task", *STATES], tasks), THREADS,
-        threads_table(kinds), FUNCTIONS.format(turns=turns, hertz=PYTHON_HZ), differences_table(python, FUNCTION_ROWS),
-        GRAPHS,
+        head, cores_table(rounds, told["cores"]), TASKS, markdown(["job and task", *STATES], tasks),
+        THREADS.format(**_conditions()), threads_table(kinds), FUNCTIONS.format(*held.values()),
+        differences_table(python, FUNCTION_ROWS), GRAPHS,
     ])  # fmt: skip
+
+
+def _conditions() -> dict[str, int]:
+    """Of the short runs: the old threads get older with every window."""
+    (young, early), (old, late) = YOUNG, OLD
+    middle = round(mean(ages(old)))
+    return {
+        "pairs": PAIRS, "young": young, "early": early, "before": BEFORE, "old": old, "late": late,
+        "as_it_is": middle + PAIRS * late // 2, "profiled": middle + PAIRS * late + late // 2,
+        "python": middle + (PAIRS + 1) * late + late // 2,
+    }  # fmt: skip
 
 
 @click.command()

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samplers of running processes, and the flame graphs that are drawn of their samples.
 
-async-profiler, fetched by Maven, is loaded into a Java process and samples its CPU time, once a millisecond: what waits
-is not seen, and Python's frames have no names in it. py-spy looks from outside, 100 times a second, which Python
-function holds the interpreter; it needs the right to trace processes, as root or by `kernel.yama.ptrace_scope=0`.
+async-profiler, fetched by Maven, is loaded into a Java process and samples its CPU time, once a millisecond or as often
+as the kernel's clock ticks: what waits is not seen, and Python's frames have no names in it. py-spy looks from outside,
+100 times a second, which Python function holds the interpreter; it needs the right to trace processes, as root or by
+`kernel.yama.ptrace_scope=0`.
 
 Graphs lie in .build/bench/profile, NAME.html beside its samples, NAME.collapsed; those of Python are NAME-python.
 """
@@ -24,8 +25,8 @@ from ops.stack.layout import BUILD, ROOT
 PROFILER, CONVERTER = "tools.profiler:async-profiler:4.2", "tools.profiler:jfr-converter:4.2"
 OUT, FETCHED = FOLDER / "profile", BUILD / "profiler"
 MIN_PERCENT = 0.3  # thinner frames are left out of the picture
-PYTHON_HZ = 100
-PY_SPY = ("--rate", str(PYTHON_HZ), "--format", "raw")
+PY_SPY = ("--rate", "100", "--format", "raw")
+END_S = 60
 
 
 def library() -> Path:
@@ -76,7 +77,7 @@ class Profile:
 def draw(name: str) -> None:
     """A flame graph of what was sampled, without the folders of this machine."""
     raw = OUT / f"{name}.collapsed"
-    raw.write_text(re.sub(r"(?<=;)/[^;]*/", "", raw.read_text()))
+    raw.write_text(re.sub(r"(?<=;)/[^;]*/", "", raw.read_text()).replace(f"{ROOT}/", ""))
     options = ["--title", name, "--minwidth", str(MIN_PERCENT)]
     command = ["java", "-jar", str(_fetched(CONVERTER)), *options, str(raw), str(raw.with_suffix(".html"))]
     if subprocess.run(command, check=False).returncode:
@@ -96,9 +97,14 @@ class PythonProfile:
         self._sampler = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         return self
 
-    def __exit__(self, *raised: object) -> None:
-        self._sampler.send_signal(signal.SIGINT)  # as a person would end it: it then draws
-        told = self._sampler.communicate(timeout=60)[1]
+    def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
+        self._sampler.send_signal(signal.SIGINT)  # as a person would end it: it then writes
+        try:
+            told = self._sampler.communicate(timeout=END_S)[1]
+        finally:
+            self._sampler.kill()
+        if raised is not None:
+            return
         if self._sampler.returncode:
             raise Trouble(f"py-spy could not look into process {self._pid}: {told.strip()[-300:]}")
         draw(self._name)

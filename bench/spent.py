@@ -140,19 +140,26 @@ def threads_table(told: dict[str, tuple[dict[str, float], float | None]]) -> str
     return markdown(["kind of thread", *told], rows)
 
 
-def functions(collapsed: str, turns: int, hertz: int) -> dict[str, float]:
-    """Of each Python function the ms of a turn in which it, or what it called, held the interpreter. `collapsed`:
-    samples of the form "function (path:line);function (path:line) COUNT", so many a second, of so many turns."""
-    samples: Counter[str] = Counter()
+def interpreter_share(collapsed: str) -> float:
+    """The share of a process's samples in which Python's interpreter is on the stack."""
+    samples: Counter[bool] = Counter()
     for line in collapsed.splitlines():
         stack, _, count = line.rpartition(" ")
-        samples.update(dict.fromkeys((_function(frame) for frame in stack.split(";") if frame), int(count)))
-    return {name: 1000 * count / hertz / turns for name, count in samples.items()}
+        samples["PyEval" in stack] += int(count)
+    return samples[True] / samples.total()
 
 
-def _function(frame: str) -> str:
-    """Without the line, and of the path only its end: functions of one name are told apart by their file."""
-    return re.sub(r" \((?:.*/)?([^/():]+)(?::\d+)?\)$", r" (\1)", frame)
+def functions(collapsed: str, ms: float) -> dict[str, float]:
+    """Of each Python function the ms of a turn in which it, or what it called, held the interpreter. `collapsed`:
+    samples of the form "function (path:line);function (path:line) COUNT"; ms: of a turn in the interpreter. A sampler
+    that looks from outside misses some, so their number is no time."""
+    samples, in_all = Counter[str](), 0
+    for line in collapsed.splitlines():
+        stack, _, count = line.rpartition(" ")
+        if stack:
+            in_all += int(count)
+            samples.update(dict.fromkeys((re.sub(r":\d+\)$", ")", frame) for frame in stack.split(";")), int(count)))
+    return {name: ms * count / in_all for name, count in samples.items()}
 
 
 def differences_table(told: dict[str, dict[str, float]], rows: int) -> str:

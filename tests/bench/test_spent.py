@@ -42,17 +42,19 @@ def test_samples_are_told_by_the_kind_of_their_thread() -> None:
 
 
 def test_of_a_function_the_time_is_told_in_which_it_or_what_it_called_held_the_interpreter() -> None:
-    early = "run (/x/threads.py:3);step (/x/engine.py:10);hash (/x/canonical.py:1) 60\nrun (/x/threads.py:4) 40\n"
-    late = "run (/x/threads.py:3);step (/x/engine.py:12);step (/x/engine.py:9) 90\nrun (<string>:1) 10\n"
-    told = {name: spent.functions(samples, 1_000, 100) for name, samples in (("early", early), ("late", late))}
-    assert told["early"] == {"run (threads.py)": 1.0, "step (engine.py)": 0.6, "hash (canonical.py)": 0.6}
-    assert told["late"] == {"run (threads.py)": 0.9, "step (engine.py)": 0.9, "run (<string>)": 0.1}
+    """By shares: one sampler missed more than the other. A sample without a function says nothing."""
+    early = "run (a/x.py:3);step (b/engine.py:10);hash (b/canonical.py:1) 60\nrun (a/x.py:4) 40\n 20\n"
+    late = "run (a/x.py:3);step (b/engine.py:12);step (b/engine.py:9) 45\nrun (<string>:1) 5\n"
+    told = {"early": spent.functions(early, 1.0), "late": spent.functions(late, 2.0)}
+    assert told["early"] == {"run (a/x.py)": 1.0, "step (b/engine.py)": 0.6, "hash (b/canonical.py)": 0.6}
+    assert told["late"] == pytest.approx({"run (a/x.py)": 1.8, "step (b/engine.py)": 1.8, "run (<string>)": 0.2})
     table = spent.differences_table(told, 2).splitlines()
     assert table[0] == "| function | early | late | more |"
-    assert table[2:] == [
-        "| hash (canonical.py) | 0.600 | 0.000 | -0.600 |",
-        "| step (engine.py) | 0.600 | 0.900 | 0.300 |",
-    ]
+    assert table[2:] == ["| step (b/engine.py) | 0.600 | 1.800 | 1.200 |", "| run (a/x.py) | 1.000 | 1.800 | 0.800 |"]
+
+
+def test_the_interpreter_has_the_samples_in_which_it_is_on_the_stack() -> None:
+    assert spent.interpreter_share("[t];a;_PyEval_EvalFrameDefault;b 30\n[t];a;PyEval_X 30\n[gc];c 40\n") == 0.6
 
 
 def test_a_task_is_told_by_the_median_of_its_seconds() -> None:
