@@ -73,8 +73,9 @@ class Point:
 
     @property
     def bound_s(self) -> float:
-        """Within which full speed must be over, to the last entry."""
-        return 2 * self.seconds + self.turns_min / FLOOR_TURNS_PER_S + SLACK_S
+        """Within which full speed must be over, to the last entry: what is out in the end is handled after it."""
+        out = self.in_flight(self.interval_ms or 0)
+        return 2 * self.seconds + (self.turns_min + out) / FLOOR_TURNS_PER_S + SLACK_S
 
     @property
     def before_bound_s(self) -> float:

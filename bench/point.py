@@ -266,7 +266,7 @@ def not_measured(point: Point, why: str) -> dict[str, Any]:
 
 def warm_up(run: Session, checkpoints: Checkpoints, seconds: float) -> None:
     """Turns until Java has compiled what is hot; a figure taken meanwhile would be the compiler's. Raises Trouble."""
-    point = Point("warm", "up", seconds, threads=2_000)
+    point = Point("warm", "up", seconds, threads=2_000, interval_ms=run.settings.checkpoint_interval_ms)
     with run.journal() as follower:
         taking = Taking(run, checkpoints, point, follower)
         try:

@@ -70,8 +70,8 @@ TASKS = """
 ## Flink's tasks in the same rounds
 
 Shares of a task's time; medians of what Flink told once a second, of the whole round with the gaps between its phases,
-in which nothing comes. A task that waits for a core is busy, not idle. The tools job under calls of 10 ms, a read and an
-effect a thread.
+in which nothing comes. A task that waits for a core is busy, not idle. The tools job under calls of 10 ms, a read and
+an effect a thread.
 
 """
 THREADS = """
